@@ -1,0 +1,240 @@
+//! What `contest.toml` says, once it has been checked.
+//!
+//! A [`Contest`] comes from [`Contest::parse`] only in production code; the fields are public so that tests can build one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Text;
+
+/// The rules of one contest.
+#[derive(Serialize, Clone, PartialEq, Debug)]
+pub struct Contest {
+    /// The slug in addresses: 2 to 64 of `a-z`, `0-9`, `-`.
+    pub id: String,
+    /// The name people see.
+    pub title: Text,
+    /// IANA time zone in which every time of the contest is shown, such as `Asia/Seoul`.
+    pub timezone: String,
+    /// When submissions are taken; in order of time, never overlapping.
+    pub phases: Vec<Phase>,
+    /// The model every submission is made from.
+    pub base: Base,
+    /// What a submission may be.
+    pub checkpoint: CheckpointRules,
+    /// What is run on a submission.
+    pub grading: Grading,
+    /// How measures become a score and a rank.
+    pub score: Score,
+    /// How much a team may have graded.
+    pub quota: Quota,
+}
+
+/// A span of time in which submissions are taken.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Phase {
+    /// Slug, unique in the contest.
+    pub id: String,
+    /// The name people see.
+    pub title: Text,
+    /// First instant that belongs to the phase, RFC 3339 with an offset.
+    pub opens: String,
+    /// First instant that no longer belongs to it, RFC 3339 with an offset.
+    pub closes: String,
+}
+
+/// The base model. Its config, tokenizer and chat template are pinned by digest: an upload's own are only compared.
+#[derive(Serialize, Clone, PartialEq, Debug)]
+pub struct Base {
+    /// The name people see, such as `LGAI-EXAONE/EXAONE-4.0-1.2B`.
+    pub name: String,
+    /// Folder of the base, relative to `contest.toml`, `/` separated.
+    pub dir: String,
+    /// sha256 of `config.json`, 64 lowercase hex digits.
+    pub config_sha256: String,
+    /// sha256 of `tokenizer.json`.
+    pub tokenizer_sha256: String,
+    /// sha256 of `chat_template.jinja`.
+    pub chat_template_sha256: String,
+    /// Sum of the lengths of the base's `*.safetensors` files, in bytes.
+    pub bytes: u64,
+    /// Measures of the base under this contest's grading, without the `base.` prefix: `acc.<task>.<metric>.<filter>`, …
+    pub measures: BTreeMap<String, f64>,
+}
+
+/// What a submission may be.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct CheckpointRules {
+    /// Storage formats allowed, by name: see [`FORMATS`].
+    pub formats: Vec<String>,
+    /// Kinds of module that may be quantized: see [`MODULES`].
+    pub modules: Vec<String>,
+    /// Top-level fields of config.json that must equal the base's.
+    pub locked: Vec<String>,
+    /// Most bytes all files of a submission may have together.
+    pub max_bytes: u64,
+    /// Most files a submission may have.
+    pub max_files: u32,
+    /// Whether recipe.yaml has to be there.
+    pub recipe: RecipeRule,
+}
+
+/// Whether a submission must bring its recipe.yaml.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecipeRule {
+    /// Looked at when there is one.
+    #[default]
+    Optional,
+    /// A submission without one is rejected.
+    Required,
+}
+
+/// How prompts are built, in lm-evaluation-harness's terms.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// No chat template.
+    #[default]
+    Plain,
+    /// `--apply_chat_template --fewshot_as_multiturn`: every example is a turn.
+    Chat,
+    /// `--apply_chat_template`: examples and question in one user turn.
+    ChatSingle,
+}
+
+impl Profile {
+    /// As written in `contest.toml` and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Plain => "plain",
+            Profile::Chat => "chat",
+            Profile::ChatSingle => "chat-single",
+        }
+    }
+}
+
+impl std::fmt::Display for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Reads [`Profile::name`] back.
+impl std::str::FromStr for Profile {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [Profile::Plain, Profile::Chat, Profile::ChatSingle]
+            .into_iter()
+            .find(|profile| profile.name() == name)
+            .ok_or_else(|| format!("unknown profile {name:?}: use plain, chat or chat-single"))
+    }
+}
+
+/// What is run on a submission.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Grading {
+    /// The harness whose prompts, filters and statistics are followed, with its version: `lm_eval 0.4.13`.
+    pub harness: String,
+    /// How prompts are built.
+    pub profile: Profile,
+    /// Folder of the task files, relative to `contest.toml`, `/` separated.
+    pub tasks_dir: String,
+    /// Tasks, groups or tags, in the order they run.
+    pub tasks: Vec<String>,
+    /// Only the first so many documents of each task; all of them when absent.
+    pub limit: Option<u32>,
+    /// Longest a grade may take, in seconds.
+    pub wall_seconds: u64,
+    /// Seed of few-shot sampling.
+    pub seed: u64,
+    /// Prompts whose greedy continuations are shown beside the scores.
+    pub samples: Vec<SamplePrompt>,
+}
+
+/// A prompt whose greedy continuation is shown beside the scores; it has no part in them.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct SamplePrompt {
+    /// What the prompt tries out, one word: `math`, `korean`.
+    pub kind: String,
+    /// The text given to the model.
+    pub prompt: String,
+    /// Most tokens generated.
+    pub max_tokens: u32,
+}
+
+/// How measures become a score and a rank.
+#[derive(Serialize, Clone, PartialEq, Debug)]
+pub struct Score {
+    /// The formula as the organizer wrote it; see [`crate::formula::Formula`].
+    pub formula: String,
+    /// Measures that have to be reached before the formula counts.
+    pub floors: Vec<Floor>,
+    /// Which end of the scale wins.
+    pub order: Order,
+    /// Measures shown as columns of the board.
+    pub show: Vec<String>,
+    /// Decimals of the score shown. Ranks are computed from the score as shown, so that equal numbers are equal ranks.
+    pub decimals: u32,
+}
+
+/// The least a measure may be.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Floor {
+    /// Name of the measure.
+    pub measure: String,
+    /// The least that passes.
+    pub at_least: f64,
+}
+
+/// Which end of the scale wins.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// The highest score is first.
+    #[default]
+    Descending,
+    /// The lowest score is first.
+    Ascending,
+}
+
+/// How much a team may have graded.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// Published scores a team may get per day of the contest's time zone.
+    pub graded_per_day: u32,
+}
+
+/// Every storage format a contest may name, whether or not this version runs it.
+///
+/// Names are compressed-tensors' own where it has one, else `quant_method` of config.json.
+pub const FORMATS: &[&str] = &[
+    "dense",
+    "pack-quantized",
+    "int-quantized",
+    "float-quantized",
+    "naive-quantized",
+    "nvfp4-pack-quantized",
+    "mxfp4-pack-quantized",
+    "mxfp6-pack-quantized",
+    "mxfp8-quantized",
+    "mixed-precision",
+    "sparse-bitmask",
+    "sparse-24-bitmask",
+    "marlin-24",
+    "gptq",
+    "awq",
+    "fp8",
+    "fbgemm_fp8",
+    "bitsandbytes",
+    "mxfp4",
+    "torchao",
+    "hqq",
+    "auto-round",
+    "modelopt",
+];
+
+/// Every kind of module a contest may open to quantization.
+pub const MODULES: &[&str] = &["Linear", "lm_head", "embed_tokens"];
