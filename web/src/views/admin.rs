@@ -1,0 +1,119 @@
+//! The organizer's desk: queue, workers, re-runs.
+
+use super::filters;
+use super::page::{Page, When};
+use super::problem::ProblemView;
+use super::stages::SubmissionState;
+use askama::Template;
+
+/// GET `/admin`. Forms: POST `/admin/submissions/{id}/rerun` (`csrf`), POST `/admin/enrol` (`csrf`).
+#[derive(Debug, Template)]
+#[template(path = "admin.html")]
+pub struct AdminPage {
+    /// What every page carries.
+    pub page: Page,
+    /// How many submissions there are in each state, in the order of their way.
+    pub counts: Vec<(SubmissionState, u64)>,
+    /// Live jobs (queued and running), oldest first.
+    pub queue: Vec<JobRow>,
+    /// Jobs that ended, newest first, as many as fit a page.
+    pub recent: Vec<JobRow>,
+    /// Enrolled workers.
+    pub workers: Vec<WorkerRow>,
+    /// A fresh one-time enrolment token, shown once after it was made.
+    pub enrolment: Option<EnrolmentView>,
+    /// Age of the oldest queued job in seconds.
+    pub oldest_wait: Option<f64>,
+}
+
+/// One job.
+#[derive(Clone, Debug, Default)]
+pub struct JobRow {
+    /// The submission's UUID.
+    pub submission: String,
+    /// The submission's title.
+    pub title: String,
+    /// The team's name.
+    pub team: String,
+    /// The submission's state.
+    pub state: SubmissionState,
+    /// The worker's stage by wire name; empty when none has it.
+    pub stage: String,
+    /// How far the stage is.
+    pub done: u64,
+    /// Of how many; 0 = not known.
+    pub total: u64,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Attempts allowed.
+    pub max_attempts: u32,
+    /// The worker that has (or had) it.
+    pub worker: Option<String>,
+    /// When it was received.
+    pub received: Option<When>,
+    /// Seconds since it was queued (live) or that it took (ended).
+    pub seconds: Option<f64>,
+    /// Why it failed or was rejected.
+    pub problem: Option<ProblemView>,
+    /// Whether a re-run may be asked for now.
+    pub can_rerun: bool,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerRow {
+    /// UUID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its device: `cpu · 2 threads`.
+    pub device: String,
+    /// When it last spoke.
+    pub seen: Option<When>,
+    /// Seconds since it last spoke.
+    pub silent_seconds: Option<f64>,
+    /// The title of what it works on.
+    pub job: Option<String>,
+    /// Where it stands.
+    pub status: WorkerStatus,
+}
+
+/// Where a worker stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkerStatus {
+    /// It asks for work.
+    #[default]
+    Idle,
+    /// It has a job.
+    Busy,
+    /// It finishes what it has and takes no more.
+    Draining,
+    /// It has not spoken for longer than its lease.
+    Silent,
+    /// Its key is no longer valid.
+    Revoked,
+}
+
+impl WorkerStatus {
+    /// The word used in `data-status` and in message keys.
+    pub fn code(&self) -> &'static str {
+        match self {
+            WorkerStatus::Idle => "idle",
+            WorkerStatus::Busy => "busy",
+            WorkerStatus::Draining => "draining",
+            WorkerStatus::Silent => "silent",
+            WorkerStatus::Revoked => "revoked",
+        }
+    }
+}
+
+/// A fresh enrolment token.
+#[derive(Clone, Debug, Default)]
+pub struct EnrolmentView {
+    /// The token.
+    pub token: String,
+    /// The command to type on the worker machine.
+    pub command: String,
+    /// Until when it is valid.
+    pub expires: Option<When>,
+}

@@ -1,0 +1,103 @@
+//! The leaderboard: every number that makes the score, beside it.
+
+use super::filters;
+use super::measures::{Cell, MeasureColumn};
+use super::page::{Page, When};
+use askama::Template;
+
+/// GET `/`.
+#[derive(Debug, Template)]
+#[template(path = "board.html")]
+pub struct BoardPage {
+    /// What every page carries.
+    pub page: Page,
+    /// The measures shown, in the contest's order (`score.show`, without `bytes`, which has a column of its own).
+    pub columns: Vec<MeasureColumn>,
+    /// The base model, pinned above the teams; its `team` is the model's name.
+    pub base: Option<BoardRow>,
+    /// One row a team, ranked first, then below the floor, then without a score.
+    pub rows: Vec<BoardRow>,
+    /// The score formula as the contest states it.
+    pub formula: String,
+    /// Whether a higher score is better.
+    pub descending: bool,
+    /// The floors a submission must reach to be ranked.
+    pub floors: Vec<FloorView>,
+    /// When the newest result was published.
+    pub updated: Option<When>,
+    /// The address of the board's events (server-sent, event name `board`, data ignored); `None` polls `/api/v1/board` by ETag.
+    pub events_url: Option<String>,
+}
+
+/// One row.
+#[derive(Clone, Debug, Default)]
+pub struct BoardRow {
+    /// Rank, or why there is none.
+    pub standing: BoardStanding,
+    /// The team's (or base model's) name.
+    pub team: String,
+    /// The submission's title.
+    pub title: String,
+    /// Where the row leads (`/submissions/{id}`), only for those who may open it.
+    pub href: Option<String>,
+    /// Whether this is the viewer's team.
+    pub mine: bool,
+    /// The score.
+    pub score: Option<f64>,
+    /// Length of all weight files together.
+    pub bytes: Option<u64>,
+    /// One cell a column of [`BoardPage::columns`].
+    pub cells: Vec<Cell>,
+    /// When the submission was received.
+    pub received: Option<When>,
+}
+
+/// Rank, or why there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum BoardStanding {
+    /// The base model: a reference, not a contestant.
+    #[default]
+    Base,
+    /// Ranked; equal ranks are ties.
+    Ranked(u32),
+    /// Below a floor of the contest.
+    BelowFloor {
+        /// The measure's key.
+        measure: String,
+        /// What the submission reached.
+        value: f64,
+        /// What it had to reach.
+        at_least: f64,
+    },
+    /// No score could be computed; the sentence says why, in the page's language.
+    Unscored(String),
+}
+
+/// A floor of the contest.
+#[derive(Clone, Debug)]
+pub struct FloorView {
+    /// The measure's key.
+    pub measure: String,
+    /// What it must reach.
+    pub at_least: f64,
+}
+
+impl BoardPage {
+    /// How many rows have a rank.
+    pub fn ranked(&self) -> usize {
+        self.rows
+            .iter()
+            .filter(|row| matches!(row.standing, BoardStanding::Ranked(_)))
+            .count()
+    }
+
+    /// What an empty board asks of the viewer: the suffix of its message keys, and where its button leads.
+    pub fn next_step(&self) -> (&'static str, Option<&'static str>) {
+        match &self.page.viewer {
+            _ if self.page.contest.is_none() => ("no-contest", None),
+            None => ("visitor", Some("/signup")),
+            Some(viewer) if viewer.team.is_none() => ("no-team", Some("/team")),
+            Some(_) => ("ready", Some("/submissions/new")),
+        }
+    }
+}

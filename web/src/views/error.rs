@@ -1,0 +1,33 @@
+//! A page for what went wrong.
+
+use super::page::Page;
+use askama::Template;
+
+/// An error as people see it.
+#[derive(Debug, Template)]
+#[template(path = "error.html")]
+pub struct ErrorPage {
+    /// What every page carries.
+    pub page: Page,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What happened, in the page's language.
+    pub message: String,
+    /// The request's id, for the log; may be empty.
+    pub request_id: String,
+}
+
+impl ErrorPage {
+    /// The heading's message key: one for each status people meet.
+    pub fn heading_key(&self) -> &'static str {
+        match self.status {
+            401 | 403 => "error-heading-forbidden",
+            404 => "error-heading-not-found",
+            429 => "error-heading-too-many",
+            400..500 => "error-heading-request",
+            _ => "error-heading-server",
+        }
+    }
+}

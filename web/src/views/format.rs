@@ -1,0 +1,121 @@
+//! Numbers as people read them. Figures keep a fixed number of decimals so that they line up in a column.
+
+/// Groups an integer's digits by thousands: `1390692528` → `1,390,692,528`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Megabytes (10^6 bytes) with two decimals, without the unit: `971176736` → `971.18`.
+pub fn megabytes(bytes: u64) -> String {
+    // Rounded in integers: a byte count can exceed what f64 holds exactly.
+    let hundredths = bytes / 10_000 + u64::from(bytes % 10_000 >= 5_000);
+    format!("{}.{:02}", grouped(hundredths / 100), hundredths % 100)
+}
+
+/// The unit that suits a size, for prose: `512 B`, `38.31 kB`, `971.18 MB`, `2.56 GB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.2} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{} MB", megabytes(bytes)),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A measure: four decimals below ten (accuracies, ratios), fewer for larger numbers, a dash for what is not a number.
+pub fn measure(value: f64) -> String {
+    let magnitude = value.abs();
+    if !value.is_finite() {
+        "–".to_owned()
+    } else if magnitude < 10.0 {
+        minus(format!("{value:.4}"))
+    } else if magnitude < 1_000.0 {
+        minus(format!("{value:.2}"))
+    } else {
+        let sign = if value < 0.0 { "−" } else { "" };
+        format!("{sign}{}", grouped(magnitude.round() as u64))
+    }
+}
+
+/// Seconds: `0.42 s`, `12.3 s`, `4 min 05 s`, `1 h 02 min`.
+pub fn seconds(value: f64) -> String {
+    if !value.is_finite() || value < 0.0 {
+        return "–".to_owned();
+    }
+    let whole = value.round() as u64;
+    match value {
+        v if v < 1.0 => format!("{v:.2} s"),
+        v if v < 60.0 => format!("{v:.1} s"),
+        v if v < 3600.0 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A share of a whole as a percentage with one decimal: `43.2 %`.
+pub fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        "–".to_owned()
+    } else {
+        format!("{:.1} %", part as f64 / whole as f64 * 100.0)
+    }
+}
+
+/// A typographic minus, as wide as the digits.
+fn minus(text: String) -> String {
+    match text.strip_prefix('-') {
+        Some(rest) if rest.chars().any(|c| c.is_ascii_digit() && c != '0') => format!("−{rest}"),
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_thousands() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_390_692_528), "1,390,692,528");
+        assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn megabytes_round_to_the_nearest_hundredth() {
+        assert_eq!(megabytes(971_176_736), "971.18");
+        assert_eq!(megabytes(1_390_692_528), "1,390.69");
+        assert_eq!(megabytes(4_999), "0.00");
+        assert_eq!(megabytes(5_000), "0.01");
+        assert_eq!(megabytes(999_995_000), "1,000.00");
+    }
+
+    #[test]
+    fn measures_keep_their_columns_and_never_show_nan() {
+        assert_eq!(measure(0.865), "0.8650");
+        assert_eq!(measure(-0.05), "−0.0500");
+        assert_eq!(measure(-0.000_01), "0.0000");
+        assert_eq!(measure(31.25), "31.25");
+        assert_eq!(measure(1_546_352.0), "1,546,352");
+        assert_eq!(measure(-1_546_352.4), "−1,546,352");
+        assert_eq!(measure(f64::NAN), "–");
+        assert_eq!(measure(f64::INFINITY), "–");
+    }
+
+    #[test]
+    fn seconds_grow_into_minutes_and_hours() {
+        assert_eq!(seconds(0.416), "0.42 s");
+        assert_eq!(seconds(12.34), "12.3 s");
+        assert_eq!(seconds(245.2), "4 min 05 s");
+        assert_eq!(seconds(3725.0), "1 h 02 min");
+        assert_eq!(seconds(f64::NAN), "–");
+    }
+}

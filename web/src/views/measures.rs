@@ -1,0 +1,51 @@
+//! Named measures as table columns and cells.
+
+use crate::i18n::Locale;
+
+/// One measure's column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeasureColumn {
+    /// The measure's full key: `acc.mini_gsm.exact_match.flexible-extract`.
+    pub key: String,
+    /// The short heading: `mini_gsm`.
+    pub label: String,
+    /// The second line of the heading: `exact_match · flexible-extract`. May be empty.
+    pub detail: String,
+}
+
+impl MeasureColumn {
+    /// The heading of a measure's key. `acc.<task>.<metric>.<filter>` is taken apart; a measure known by name gets its sentence;
+    /// anything else is its own heading.
+    pub fn from_key(locale: Locale, key: &str) -> MeasureColumn {
+        let column = |label: String, detail: String| MeasureColumn {
+            key: key.to_owned(),
+            label,
+            detail,
+        };
+        if let Some(rest) = key.strip_prefix("acc.") {
+            let mut parts = rest.splitn(3, '.');
+            let (task, metric, filter) = (parts.next(), parts.next(), parts.next());
+            return match (task, metric, filter) {
+                (Some(task), Some(metric), None | Some("none")) => column(task.to_owned(), metric.to_owned()),
+                (Some(task), Some(metric), Some(filter)) => column(task.to_owned(), format!("{metric} · {filter}")),
+                _ => column(rest.to_owned(), String::new()),
+            };
+        }
+        match key {
+            "bytes" | "time_per_token" | "tokens_per_second" | "load_seconds" | "wall_seconds" | "peak_memory" => {
+                let message = format!("measure-{}", key.replace('_', "-"));
+                column(locale.t(&message), key.to_owned())
+            }
+            _ => column(key.to_owned(), String::new()),
+        }
+    }
+}
+
+/// A measured value, with its standard error where the measure has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cell {
+    /// The value; `None` when it was not measured.
+    pub value: Option<f64>,
+    /// One standard error.
+    pub stderr: Option<f64>,
+}

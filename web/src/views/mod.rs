@@ -1,0 +1,52 @@
+//! The pages as plain data and their templates. No database types, no HTTP beyond [`html`].
+//!
+//! A handler fills one of these structs and answers [`html`]. Every page carries a [`Page`].
+
+mod account;
+mod admin;
+mod board;
+mod error;
+mod filters;
+pub mod format;
+mod measures;
+mod page;
+mod problem;
+mod report;
+mod stages;
+mod submission;
+mod submissions;
+mod team;
+mod weight;
+
+pub use account::{FieldError, LoginPage, SignupPage};
+pub use admin::{AdminPage, EnrolmentView, JobRow, WorkerRow, WorkerStatus};
+pub use board::{BoardPage, BoardRow, BoardStanding, FloorView};
+pub use error::ErrorPage;
+pub use measures::{Cell, MeasureColumn};
+pub use page::{ContestInfo, Page, PhaseInfo, Theme, ViewerInfo, When};
+pub use problem::ProblemView;
+pub use report::{HintView, ReportFragment, SampleView, ScoreView, TaskMeasure, TaskView};
+pub use stages::{STEPS, StageFacts, StagesFragment, Step, StepStatus, SubmissionState};
+pub use submission::{FileRow, SubmissionPage, snapshot};
+pub use submissions::{NewSubmissionPage, QuotaView, SubmissionRow, SubmissionsPage, SubmitGate, UploadLimits};
+pub use team::{MemberRow, TeamInfo, TeamPage};
+pub use weight::{BarPiece, WeightGroup, WeightView};
+
+use actix_web::HttpResponse;
+use actix_web::http::{StatusCode, header};
+use askama::Template;
+
+/// A page as a response. It varies by language and by who asks, and is never kept by a shared cache.
+pub fn html(status: StatusCode, page: &impl Template) -> HttpResponse {
+    match page.render() {
+        Ok(body) => HttpResponse::build(status)
+            .content_type("text/html; charset=utf-8")
+            .insert_header((header::VARY, "Accept-Language, Cookie"))
+            .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+            .body(body),
+        Err(error) => {
+            tracing::error!(%error, "a template failed");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
+}
