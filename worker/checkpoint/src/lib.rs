@@ -1,1 +1,23 @@
-//! See the package description.
+//! What a submission is: safetensors, formats, recipe, verdict, weight. No network.
+//!
+//! Two ways in:
+//! - [`verify`] looks at a folder's [`Listing`] (names, lengths, headers, small texts; what a browser can send before an upload) and
+//!   answers with an [`Inspection`]: verdict, coded problems in Korean and English, exact weight, hints. [`verify_data`] reads the tensors too.
+//! - [`Checkpoint`] hands the tensors of an accepted folder to the engine, each as one canonical [`Matrix`].
+//!
+//! Nothing that comes from a submission is executed, and nothing sizes an allocation before it is bounded.
+
+pub mod config;
+pub mod listing;
+pub mod load;
+pub mod model;
+pub mod number;
+mod problem;
+mod quant;
+pub mod safetensors;
+mod strict_json;
+mod verify;
+
+pub use listing::{Content, ListedFile, Listing, LookError};
+pub use load::{Checkpoint, Matrix, OpenError, Weights};
+pub use model::{Linear, Module, Norm};

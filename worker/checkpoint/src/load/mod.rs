@@ -1,0 +1,129 @@
+//! Loading an accepted checkpoint's tensors for the engine.
+
+mod matrix;
+mod read;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use assay_contest::Problem;
+
+use crate::config::ModelConfig;
+use crate::model::{Linear, Module, Norm};
+use crate::quant::Storage;
+
+pub use matrix::{Matrix, Weights};
+pub(crate) use read::Shards;
+
+/// Why a checkpoint cannot be opened or a tensor cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Look(#[from] crate::listing::LookError),
+    /// The checkpoint is not one we run; the problems say why.
+    #[error("the checkpoint is rejected: {}", summary(.0))]
+    Rejected(Vec<Problem>),
+    /// A tensor could not be read: the file changed or the disk failed.
+    #[error("{tensor}: {source}")]
+    Read {
+        /// which tensor
+        tensor: String,
+        /// what the system said
+        source: std::io::Error,
+    },
+    /// A tensor that this model does not have, or with contents its header did not announce.
+    #[error("{tensor}: {reason}")]
+    Tensor {
+        /// which tensor
+        tensor: String,
+        /// what is wrong
+        reason: String,
+    },
+}
+
+fn summary(problems: &[Problem]) -> String {
+    let shown: Vec<String> = problems
+        .iter()
+        .take(3)
+        .map(|p| format!("{} ({})", p.message.en, p.code))
+        .collect();
+    let more = problems.len().saturating_sub(shown.len());
+    if more > 0 {
+        format!("{}; and {more} more", shown.join("; "))
+    } else {
+        shown.join("; ")
+    }
+}
+
+/// An accepted checkpoint folder, its files open. Tensors are read on demand; nothing is kept.
+#[derive(Debug)]
+pub struct Checkpoint {
+    config: ModelConfig,
+    storage: BTreeMap<Module, Storage>,
+    shards: Shards,
+}
+
+impl Checkpoint {
+    /// Opens a folder, applying every rule of [`crate::verify`] that needs no contest and no base model.
+    pub fn open(dir: &Path) -> Result<Checkpoint, OpenError> {
+        let listing = crate::listing::Listing::read_dir(dir)?;
+        let (config, storage, tensors) = crate::verify::loadable(&listing).map_err(OpenError::Rejected)?;
+        let shards = Shards::open(dir, tensors)?;
+        Ok(Checkpoint {
+            config,
+            storage,
+            shards,
+        })
+    }
+
+    /// The model's architecture.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// One of a layer's seven matrices.
+    pub fn linear(&self, layer: usize, which: Linear) -> Result<Matrix, OpenError> {
+        self.matrix(Module::Layer(layer, which))
+    }
+
+    /// The embedding, [vocab, hidden].
+    pub fn embedding(&self) -> Result<Matrix, OpenError> {
+        self.matrix(Module::Embedding)
+    }
+
+    /// The head, [vocab, hidden]; `None` when it is the embedding (`tie_word_embeddings`), even if a copy is stored.
+    pub fn head(&self) -> Result<Option<Matrix>, OpenError> {
+        if self.config.tie {
+            Ok(None)
+        } else {
+            self.matrix(Module::Head).map(Some)
+        }
+    }
+
+    /// The weight of a norm as every bfloat16 runtime holds it: rounded to bfloat16, widened to f32.
+    pub fn norm(&self, which: Norm) -> Result<Vec<f32>, OpenError> {
+        let name = which.tensor(self.config.family).ok_or_else(|| OpenError::Tensor {
+            tensor: format!("{which:?}"),
+            reason: "this family has no such norm".to_owned(),
+        })?;
+        let width = which.width(&self.config);
+        let dense = self.shards.dense(&name, 1, width)?;
+        let mut out = vec![0.0; width];
+        dense.row_f32(0, &mut out);
+        Ok(out)
+    }
+
+    fn matrix(&self, module: Module) -> Result<Matrix, OpenError> {
+        let name = module.name(self.config.family);
+        let (rows, cols) = module.shape(&self.config);
+        match self.storage.get(&module) {
+            Some(Storage::Dense) => self.shards.dense(&format!("{name}.weight"), rows, cols),
+            Some(Storage::Packed(packed)) => self.shards.packed(&name, rows, cols, *packed),
+            None => Err(OpenError::Tensor {
+                tensor: name,
+                reason: "this model has no such matrix".to_owned(),
+            }),
+        }
+    }
+}
