@@ -7,7 +7,9 @@
 //!
 //! Nothing that comes from a submission is executed, and nothing sizes an allocation before it is bounded.
 
+mod base;
 pub mod config;
+pub mod inspection;
 pub mod listing;
 pub mod load;
 pub mod model;
@@ -16,8 +18,12 @@ mod problem;
 mod quant;
 pub mod safetensors;
 mod strict_json;
+mod tokenizer;
 mod verify;
 
+pub use base::BaseModel;
+pub use inspection::{Group, Hint, Inspection, Verdict, Weight};
 pub use listing::{Content, ListedFile, Listing, LookError};
 pub use load::{Checkpoint, Matrix, OpenError, Weights};
 pub use model::{Linear, Module, Norm};
+pub use verify::{verify, verify_data};
