@@ -1,0 +1,180 @@
+//! Linear layers: `out[m, n] = Σ_k x[m, k]·w[n, k]`, in the order of additions that [`crate::numerics`] lays down.
+//!
+//! Weights lie in panels of [`PANEL`] outputs, (panels, K, PANEL), so that a vector register holds one k of neighbouring outputs
+//! and no sum ever crosses lanes. Inputs lie in blocks of rows, (K, rows of the block), so that a block's inputs for one k are
+//! neighbours. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
+
+use assay_checkpoint::Matrix;
+
+use super::isa::{Arithmetic, Isa, Kernel};
+use super::pool::Pool;
+use crate::numerics::{from_bf16, k_slices, through_bf16};
+
+/// Outputs in a panel: one AVX-512 register, two of AVX2.
+pub const PANEL: usize = 16;
+
+/// Rows that share a pass over a panel. Eight accumulators hide the latency of an addition.
+const BLOCK: usize = 8;
+
+/// Multiplications worth a trip to another thread.
+const TASK: usize = 1 << 17;
+
+/// Matrices that read the same input, packed for this kernel. Each begins at a panel boundary.
+pub struct Panels {
+    /// inputs
+    pub cols: usize,
+    starts: Vec<usize>,
+    panels: usize,
+    weights: Vec<u16>, // (panels, cols, PANEL)
+}
+
+impl Panels {
+    /// Packs matrices of equal width. Rows beyond a matrix's last are zero.
+    pub fn pack(pool: &Pool, parts: &[&Matrix]) -> Panels {
+        let cols = parts.first().map_or(0, |m| m.cols);
+        let mut starts = Vec::with_capacity(parts.len());
+        let mut homes = Vec::new(); // (matrix, first row) of each panel
+        for matrix in parts {
+            starts.push(homes.len());
+            homes.extend((0..matrix.rows).step_by(PANEL).map(|row| (*matrix, row)));
+        }
+        let mut weights = vec![0u16; homes.len() * cols * PANEL];
+        pool.chunks(&mut weights, cols * PANEL, |panel, out| {
+            let (matrix, first) = homes[panel];
+            let mut row = vec![0u16; cols];
+            for lane in 0..PANEL.min(matrix.rows - first) {
+                matrix.row_bf16(first + lane, &mut row);
+                out.iter_mut().skip(lane).step_by(PANEL).zip(&row).for_each(|(o, &w)| *o = w);
+            }
+        });
+        Panels { cols, starts, panels: homes.len(), weights }
+    }
+
+    /// Outputs including the padding of every part: what a row of the output buffer takes.
+    pub fn width(&self) -> usize {
+        self.panels * PANEL
+    }
+
+    /// Row `row` of the first matrix, widened to f32.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        let panel = &self.weights[row / PANEL * self.cols * PANEL..][..self.cols * PANEL];
+        panel.iter().skip(row % PANEL).step_by(PANEL).zip(out).for_each(|(&w, o)| *o = from_bf16(w));
+    }
+
+    /// Copies the outputs of row `row` of a step with `rows` rows, for the part `part`, out of the output buffer.
+    pub fn gather(&self, buffer: &[f32], rows: usize, row: usize, part: usize, out: &mut [f32]) {
+        let first = self.starts[part];
+        for (i, out) in out.chunks_mut(PANEL).enumerate() {
+            out.copy_from_slice(&buffer[((first + i) * rows + row) * PANEL..][..out.len()]);
+        }
+    }
+}
+
+/// Rounds inputs to bf16 and lays them out for [`multiply`]. `x` and `packed` are (rows, cols).
+pub fn pack_inputs(pool: &Pool, isa: Isa, x: &[f32], cols: usize, packed: &mut [f32]) {
+    pool.chunks(packed, BLOCK * cols, |block, out| {
+        let x = &x[block * BLOCK * cols..][..out.len()];
+        isa.run(Pack { x, cols, out });
+    });
+}
+
+struct Pack<'a> {
+    x: &'a [f32],
+    cols: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let rows = self.x.len() / self.cols;
+        let mut first = 0;
+        for size in sizes(rows) {
+            let span = first * self.cols..(first + size) * self.cols;
+            let (x, out) = (&self.x[span.clone()], &mut self.out[span]);
+            for (i, row) in x.chunks_exact(self.cols).enumerate() {
+                for (o, &x) in out.iter_mut().skip(i).step_by(size).zip(row) {
+                    *o = through_bf16(x);
+                }
+            }
+            first += size;
+        }
+    }
+}
+
+// The blocks that `rows` rows are cut into. A row's sum does not depend on its block's size.
+#[inline(always)]
+fn sizes(rows: usize) -> impl Iterator<Item = usize> {
+    let whole = std::iter::repeat_n(BLOCK, rows / BLOCK);
+    whole.chain([4, 2, 1].into_iter().filter(move |size| rows % BLOCK & size != 0))
+}
+
+/// `out` (panels, rows, PANEL) = packed inputs (rows, cols) times the panels' weights.
+pub fn multiply(pool: &Pool, isa: Isa, packed: &[f32], rows: usize, weights: &Panels, out: &mut [f32]) {
+    let cols = weights.cols;
+    debug_assert!(packed.len() == rows * cols && out.len() == rows * weights.width());
+    let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
+    pool.chunks(out, panels * rows * PANEL, |task, out| {
+        let weights = &weights.weights[task * panels * cols * PANEL..][..out.len() / rows * cols];
+        isa.run(Multiply { packed, rows, cols, weights, out });
+    });
+}
+
+struct Multiply<'a> {
+    packed: &'a [f32],
+    rows: usize,
+    cols: usize,
+    weights: &'a [u16],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Multiply<'_> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let panels = self.weights.chunks_exact(self.cols * PANEL);
+        for (panel, out) in panels.zip(self.out.chunks_exact_mut(self.rows * PANEL)) {
+            out.fill(0.0);
+            // a slice of a panel stays in the first cache while all rows pass over it
+            for slice in k_slices(self.cols) {
+                let (weights, _) = panel[slice.start * PANEL..slice.end * PANEL].as_chunks::<PANEL>();
+                let mut first = 0;
+                for size in sizes(self.rows) {
+                    let inputs = &self.packed[first * self.cols..][slice.start * size..slice.end * size];
+                    let out = &mut out[first * PANEL..(first + size) * PANEL];
+                    match size {
+                        8 => block::<A, 8>(inputs, weights, out),
+                        4 => block::<A, 4>(inputs, weights, out),
+                        2 => block::<A, 2>(inputs, weights, out),
+                        _ => block::<A, 1>(inputs, weights, out),
+                    }
+                    first += size;
+                }
+            }
+        }
+    }
+}
+
+// One slice for ROWS rows and one panel: chains from zero, then one addition to what earlier slices gave.
+// Adding the first slice to zero changes no bit but the sign of a zero, and does so for every row alike.
+#[inline(always)]
+fn block<A: Arithmetic, const ROWS: usize>(inputs: &[f32], weights: &[[u16; PANEL]], out: &mut [f32]) {
+    let (inputs, _) = inputs.as_chunks::<ROWS>();
+    let mut sums = [[0f32; PANEL]; ROWS];
+    for (x, w) in inputs.iter().zip(weights) {
+        let mut wide = [0f32; PANEL];
+        for lane in 0..PANEL {
+            wide[lane] = from_bf16(w[lane]);
+        }
+        for row in 0..ROWS {
+            for lane in 0..PANEL {
+                sums[row][lane] = A::multiply_add(x[row], wide[lane], sums[row][lane]);
+            }
+        }
+    }
+    let (out, _) = out.as_chunks_mut::<PANEL>();
+    for (out, sums) in out.iter_mut().zip(&sums) {
+        for lane in 0..PANEL {
+            out[lane] += sums[lane];
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The numerics specification: every rounding rule, constant and order of addition that an executor must follow.
+//!
+//! 1. A weight is `bf16(q·s)`; what enters a linear layer is `bf16(x)`. Both are exact in f32 and so is their product.
+//! 2. A linear output is a sum over K in [`K_SLICES`] slices ([`k_slices`]): each slice is one chain of f32 additions from zero, in
+//!    order of k; the slices are added left to right. Because products are exact (above 2^−149, far below anything a model
+//!    holds), fused and unfused multiply-add agree.
+//! 3. The residual stream, norms, softmax and the activation function are f32. Only additions, multiplications, divisions and square
+//!    roots that IEEE 754 rounds exactly are used, and [`exp`] below, never a platform's own.
+//! 4. Keys and values are rounded to bf16 when stored; attention always reads them back from the pages, also inside a prompt.
+//! 5. Attention walks chunks of [`KV_CHUNK`] keys cut at absolute positions and merges them left to right. A masked key contributes
+//!    exactly zero; a chunk in which every key is masked is skipped.
+//! 6. Sums over a row ([`lane_sum`]) use [`LANES`] partial sums chosen by position, added left to right.
+//! 7. The largest logit wins, the lowest id among equals; a logit that is not finite is an error, never a token.
+//!
+//! None of these depends on how many rows a step has, which they are, or how many threads work: threads split outputs, never sums.
+
+use std::ops::Range;
+
+/// Tokens in one page of the key/value cache: small enough that a partly filled tail wastes little, large enough that page
+/// tables stay short.
+pub const PAGE_TOKENS: usize = 64;
+
+/// Keys in one attention chunk; a multiple of [`PAGE_TOKENS`], cut at absolute positions 0, 256, 512, …
+pub const KV_CHUNK: usize = 256;
+
+/// Slices of K in every linear layer. Four lets a small batch run its slices in parallel on a wide device and costs a large batch
+/// three additions an output.
+pub const K_SLICES: usize = 4;
+
+/// Slices begin at multiples of this many inputs: the K step of a tensor-core tile, and it divides every group size in use.
+pub const K_SLICE_UNIT: usize = 32;
+
+/// Partial sums of a sum over a row.
+pub const LANES: usize = 16;
+
+/// The largest head dimension any executor must hold in registers or on its stack.
+pub const MAX_HEAD_DIM: usize = 256;
+
+/// The slices of a matrix with `k` inputs. Late slices of a narrow matrix may be empty: they add nothing.
+pub fn k_slices(k: usize) -> [Range<usize>; K_SLICES] {
+    let each = k.div_ceil(K_SLICES * K_SLICE_UNIT) * K_SLICE_UNIT;
+    std::array::from_fn(|s| (s * each).min(k)..((s + 1) * each).min(k))
+}
+
+/// Rounds to bf16, ties to even. A NaN stays a NaN.
+#[inline(always)]
+pub fn bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    (if x.is_nan() { 0x7fc0 } else { rounded }) as u16
+}
+
+/// The value of a bf16.
+#[inline(always)]
+pub fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// Rounds to bf16 and keeps the value in an f32.
+#[inline(always)]
+pub fn through_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
+    f32::from_bits(if x.is_nan() { 0x7fc0_0000 } else { rounded })
+}
+
+/// `e^x` in f32: 2^n·p(r) with Cephes' polynomial, at most 2 ulp off between −87 and 88 and clamped there.
+/// Written out so that every machine computes the same bits and the compiler can use vector lanes. A NaN stays a NaN.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5·2^23: adding it rounds to an integer, ties to even
+    const LN2_HIGH: f32 = 0.693_359_4; // nine bits, so n·LN2_HIGH is exact
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let c = if x < -87.0 { -87.0 } else { x };
+    let c = if c > 88.0 { 88.0 } else { c };
+    let shifted = c * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = c - n * LN2_HIGH - n * LN2_LOW;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 0.5;
+    p = p * r * r + r + 1.0;
+    // the low bits of `shifted` hold n; a NaN's bits land here too, but p is then a NaN and stays one
+    let scale = f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000));
+    if x.is_nan() { x } else { p * scale }
+}
+
+/// `x·sigmoid(x)`.
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// Adds a row's terms: term i goes to partial sum `i % LANES`, the partial sums are added left to right.
+#[inline(always)]
+pub fn lane_sum(terms: &[f32]) -> f32 {
+    lanes(terms, |x| x)
+}
+
+/// `1/sqrt(mean(x²) + eps)`: what RMSNorm multiplies a row by before its weight.
+#[inline(always)]
+pub fn inverse_rms(row: &[f32], eps: f32) -> f32 {
+    1.0 / (lanes(row, |x| x * x) / row.len() as f32 + eps).sqrt()
+}
+
+#[inline(always)]
+fn lanes(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for chunk in whole {
+        for j in 0..LANES {
+            lanes[j] += term(chunk[j]);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane += term(x);
+    }
+    let mut sum = lanes[0];
+    for lane in &lanes[1..] {
+        sum += lane;
+    }
+    sum
+}
+
+/// The id of the largest logit, the lowest id among equals; `None` if any logit is not finite.
+pub fn argmax(logits: &[f32]) -> Option<u32> {
+    let mut best = f32::NEG_INFINITY;
+    let mut id = 0;
+    let mut finite = true;
+    for (i, &x) in logits.iter().enumerate() {
+        finite &= x.is_finite();
+        if x > best {
+            best = x;
+            id = i;
+        }
+    }
+    (finite && !logits.is_empty()).then_some(id as u32)
+}
+
+/// Columns of one partial sum of [`log_sum_exp`].
+pub const HEAD_TILE: usize = 128;
+
+/// `ln(Σ e^x)` of a row of finite logits: exponentials in f64 relative to the row's maximum, summed in tiles of [`HEAD_TILE`]
+/// columns, the tiles left to right.
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0f64;
+    for tile in logits.chunks(HEAD_TILE) {
+        let mut part = 0f64;
+        for &x in tile {
+            part += (f64::from(x) - f64::from(max)).exp();
+        }
+        sum += part;
+    }
+    f64::from(max) + sum.ln()
+}
+
+/// The llama3 rule that stretches RoPE's slow frequencies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// slow frequencies are divided by this
+    pub factor: f64,
+    /// wavelengths above `original / low` are stretched whole
+    pub low: f64,
+    /// wavelengths below `original / high` are kept
+    pub high: f64,
+    /// positions the model was first trained for
+    pub original: f64,
+}
+
+/// RoPE's inverse frequencies, one for each of the `head_dim / 2` pairs: `theta^(−2k/head_dim)`, stretched.
+/// Every step is rounded to f32, as the models' own code does: at high positions the rounding of a frequency is visible.
+pub fn inverse_frequencies(head_dim: usize, theta: f64, stretch: Option<Stretch>) -> Vec<f32> {
+    (0..head_dim / 2)
+        .map(|k| {
+            let exponent = (2 * k) as f32 / head_dim as f32;
+            let inverse = 1.0 / (theta.powf(f64::from(exponent)) as f32);
+            stretch.map_or(inverse, |s| stretched(inverse, s))
+        })
+        .collect()
+}
+
+fn stretched(inverse: f32, s: Stretch) -> f32 {
+    let (factor, low, high, original) = (s.factor as f32, s.low as f32, s.high as f32, s.original as f32);
+    let wavelength = (2.0 * std::f64::consts::PI) as f32 / inverse;
+    if wavelength > original / low {
+        inverse / factor
+    } else if wavelength < original / high {
+        inverse
+    } else {
+        let smooth = (original / wavelength - low) / (high - low);
+        (1.0 - smooth) * inverse / factor + smooth * inverse
+    }
+}
+
+/// cos and sin of a position's angle for one frequency: the angle is an f32 product, its cosine and sine are rounded from f64.
+pub fn rotation(position: u32, inverse: f32) -> (f32, f32) {
+    let angle = f64::from(position as f32 * inverse);
+    (angle.cos() as f32, angle.sin() as f32)
+}

@@ -1,0 +1,263 @@
+//! Which tokens run in the next step.
+//!
+//! Continuous batching over a token budget: sequences that generate go first, one row each; what is left of the budget computes
+//! prompts, cut wherever the budget ends. Prompts start from what the cache already holds, and a prompt that could take more
+//! from one being computed right now waits for it. When pages run out the newest sequence gives its pages back and starts again
+//! later. None of this changes a bit of any answer (see [`crate::numerics`]), so every choice here is only about time and room.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::numerics::PAGE_TOKENS;
+use crate::pages::{Page, Pages, Table, common_prefix};
+
+/// A waiting sequence is held back when one being computed will save it at least this many tokens.
+const WORTH_WAITING: usize = 16;
+
+/// Waiting sequences looked at in one step, so that a long queue costs nothing.
+const LOOK_AHEAD: usize = 64;
+
+/// One request's tokens and how far they are.
+#[derive(Debug)]
+pub struct Sequence {
+    /// index of the request
+    pub request: usize,
+    /// the tokens to be in the cache: the prompt, then what was generated
+    pub tokens: Vec<u32>,
+    /// tokens in the cache
+    pub computed: usize,
+    /// the first row whose output is still wanted: the cache may stand in for rows before it only
+    pub next_output: usize,
+    /// the most tokens it can come to hold
+    pub most: usize,
+    /// tokens ever taken from the cache instead of computed
+    pub from_cache: usize,
+    table: Table,
+}
+
+impl Sequence {
+    /// A sequence at its beginning. `next_output` is below `tokens.len()`, `most` at least `tokens.len()`.
+    pub fn new(request: usize, tokens: Vec<u32>, next_output: usize, most: usize) -> Sequence {
+        Sequence { request, tokens, computed: 0, next_output, most, from_cache: 0, table: Table::default() }
+    }
+
+    /// The pages it holds, in order.
+    pub fn pages(&self) -> &[Page] {
+        &self.table.pages
+    }
+
+    fn generates(&self) -> bool {
+        self.tokens.len() - self.computed == 1
+    }
+
+    // Pages it will want beyond `tokens` if it runs half as long as it may: most generations stop early.
+    fn expected_growth(&self) -> usize {
+        let later = self.tokens.len() + (self.most - self.tokens.len()) / 2;
+        later.div_ceil(PAGE_TOKENS).saturating_sub(self.table.pages.len())
+    }
+}
+
+/// Rows of one sequence in a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// index into [`Schedule::running`]
+    pub sequence: usize,
+    /// which of its tokens
+    pub tokens: Range<usize>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NextStep {
+    /// page copies to make first, in order: (from, to)
+    pub copies: Vec<(Page, Page)>,
+    /// rows to compute
+    pub work: Vec<Work>,
+}
+
+/// The queue of sequences and those that run.
+#[derive(Debug)]
+pub struct Schedule {
+    budget: usize,
+    waiting: VecDeque<Sequence>,
+    running: Vec<Sequence>,
+    preemptions: u64,
+}
+
+impl Schedule {
+    /// An empty schedule with steps of at most `budget` rows (at least one).
+    pub fn new(budget: usize) -> Schedule {
+        Schedule { budget: budget.max(1), waiting: VecDeque::new(), running: Vec::new(), preemptions: 0 }
+    }
+
+    /// Queues a sequence. It must fit in the cache alone, which the caller checks.
+    pub fn add(&mut self, sequence: Sequence) {
+        self.waiting.push_back(sequence);
+    }
+
+    /// The running sequences, oldest first.
+    pub fn running(&self) -> &[Sequence] {
+        &self.running
+    }
+
+    /// A running sequence, to note its outputs or append a token.
+    pub fn sequence_mut(&mut self, index: usize) -> &mut Sequence {
+        &mut self.running[index]
+    }
+
+    /// Sequences not yet finished.
+    pub fn unfinished(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    /// How often a sequence had to give its pages back.
+    pub fn preemptions(&self) -> u64 {
+        self.preemptions
+    }
+
+    /// Decides the next step. No work means that nothing is left to do.
+    pub fn next(&mut self, pages: &mut Pages) -> NextStep {
+        let mut step = NextStep::default();
+        let shares = self.share_budget();
+        let before = self.preemptions;
+        let mut left = self.budget;
+        let mut index = 0;
+        while index < self.running.len() {
+            // shares are in age order and preemption takes the newest, so `index` stays right
+            let rows = shares[index];
+            if rows > 0 && self.give_pages(index, rows, pages) {
+                let computed = self.running[index].computed;
+                step.work.push(Work { sequence: index, tokens: computed..computed + rows });
+                left -= rows;
+            }
+            index += 1;
+        }
+        if self.preemptions == before {
+            self.admit(left, pages, &mut step);
+        }
+        step
+    }
+
+    /// Notes that a step's rows are in the cache.
+    pub fn computed(&mut self, work: &Work, pages: &mut Pages) {
+        let sequence = &mut self.running[work.sequence];
+        sequence.computed = work.tokens.end;
+        pages.record(&mut sequence.table, &sequence.tokens[..sequence.computed]);
+    }
+
+    /// Removes finished sequences (indices into [`Schedule::running`]) and lets go of their pages.
+    pub fn finish(&mut self, done: &[usize], pages: &mut Pages) {
+        let mut index = 0;
+        self.running.retain(|sequence| {
+            let leaves = done.contains(&index);
+            index += 1;
+            if leaves {
+                pages.release(&sequence.table.pages);
+            }
+            !leaves
+        });
+    }
+
+    /// Forgets every sequence and lets go of their pages.
+    pub fn clear(&mut self, pages: &mut Pages) {
+        for sequence in self.running.drain(..) {
+            pages.release(&sequence.table.pages);
+        }
+        self.waiting.clear();
+    }
+
+    // Rows for each running sequence: one for each that generates, the rest of the budget to prompts in order of age.
+    fn share_budget(&self) -> Vec<usize> {
+        let mut left = self.budget;
+        let mut shares = vec![0; self.running.len()];
+        for generating in [true, false] {
+            for (share, s) in shares.iter_mut().zip(&self.running) {
+                if s.generates() == generating {
+                    *share = (s.tokens.len() - s.computed).min(left);
+                    left -= *share;
+                }
+            }
+        }
+        shares
+    }
+
+    // Makes room for the next `rows` rows of a running sequence, preempting the newest as long as needed.
+    // False if the sequence itself had to go.
+    fn give_pages(&mut self, index: usize, rows: usize, pages: &mut Pages) -> bool {
+        loop {
+            let sequence = &mut self.running[index];
+            let needed = (sequence.computed + rows).div_ceil(PAGE_TOKENS);
+            while sequence.table.pages.len() < needed {
+                let Some(page) = pages.take() else { break };
+                sequence.table.pages.push(page);
+            }
+            if sequence.table.pages.len() >= needed {
+                return true;
+            }
+            let newest = self.running.len() - 1;
+            self.preempt_newest(pages);
+            if newest == index {
+                return false;
+            }
+        }
+    }
+
+    fn preempt_newest(&mut self, pages: &mut Pages) {
+        if let Some(mut sequence) = self.running.pop() {
+            pages.release(&sequence.table.pages);
+            sequence.table = Table::default();
+            sequence.computed = 0;
+            self.preemptions += 1;
+            self.waiting.push_front(sequence);
+        }
+    }
+
+    fn admit(&mut self, mut left: usize, pages: &mut Pages, step: &mut NextStep) {
+        let mut at = 0;
+        let mut looked = 0;
+        while left > 0 && at < self.waiting.len() && looked < LOOK_AHEAD {
+            looked += 1;
+            let candidate = &self.waiting[at];
+            // at least one row is always computed: the one whose output is wanted next
+            let hit = pages.lookup(&candidate.tokens, candidate.next_output.min(candidate.tokens.len() - 1));
+            if self.worth_waiting(candidate, hit.tokens()) {
+                at += 1;
+                continue;
+            }
+            let prompt = candidate.tokens.len().div_ceil(PAGE_TOKENS);
+            let fresh = prompt - hit.pages.len();
+            // shared pages that nobody holds are about to stop being available too
+            let revived = hit.pages.iter().filter(|&&p| pages.holders(p) == 0).count();
+            let reserved: usize = self.running.iter().map(Sequence::expected_growth).sum();
+            let growth = candidate.expected_growth().saturating_sub(prompt);
+            if !self.running.is_empty() && pages.available() < fresh + revived + growth + reserved {
+                return; // in order: a small newcomer must not starve a large one
+            }
+            let Some(mut sequence) = self.waiting.remove(at) else { return };
+            let (table, known, copy) = pages.begin(&sequence.tokens, &hit);
+            sequence.table = table;
+            sequence.computed = known;
+            sequence.from_cache += known;
+            step.copies.extend(copy);
+            let rows = (sequence.tokens.len() - known).min(left);
+            self.running.push(sequence);
+            let index = self.running.len() - 1;
+            let before = self.preemptions;
+            if self.give_pages(index, rows, pages) && self.preemptions == before {
+                step.work.push(Work { sequence: index, tokens: known..known + rows });
+                left -= rows;
+            } else {
+                return;
+            }
+        }
+    }
+
+    // Whether a running sequence is about to compute a beginning that this one shares and the cache does not hold yet.
+    fn worth_waiting(&self, candidate: &Sequence, cached: usize) -> bool {
+        let usable = candidate.next_output.min(candidate.tokens.len() - 1);
+        self.running.iter().filter(|s| !s.generates()).any(|s| {
+            let shared = common_prefix(&s.tokens, &candidate.tokens).min(usable);
+            shared >= cached + WORTH_WAITING && s.computed < shared
+        })
+    }
+}
