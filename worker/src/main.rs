@@ -1,2 +1,56 @@
-//! See the package description.
-fn main() {}
+//! `assay-worker`: takes a job, grades a checkpoint, reports; and the same by hand.
+
+mod commands;
+mod files;
+mod grounds;
+mod host;
+mod locale;
+mod progress;
+mod report;
+mod service;
+mod stops;
+mod tokenizer;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use locale::Locale;
+
+/// Grades compressed EXAONE checkpoints.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Language of what is printed; taken from the environment unless said otherwise
+    #[arg(long, global = true, value_enum)]
+    lang: Option<Locale>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(commands::inspect::Args),
+    Logits(commands::logits::Args),
+}
+
+/// The command could not do its work: neither a yes nor a no.
+const COULD_NOT: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let locale = Locale::choose(cli.lang);
+    let result = match cli.command {
+        Command::Inspect(args) => commands::inspect::run(args, locale),
+        Command::Logits(args) => commands::logits::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("assay-worker: {error:#}");
+        ExitCode::from(COULD_NOT)
+    })
+}

@@ -1,0 +1,142 @@
+//! What a checkpoint is graded against: a contest, or a folder of tasks for a self-check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS};
+use assay_contest::{Contest, Profile};
+
+use crate::files;
+
+/// Why the rules or what they point at cannot be used. Never the submission's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum GroundsError {
+    #[error("{path}: {error}")]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("{path} is not a valid contest:\n{errors}")]
+    Contest { path: PathBuf, errors: String },
+    #[error("the contest's rules have digest {found}, the job was made for {expected}")]
+    Digest { expected: String, found: String },
+    #[error("{path} is not the file the contest pins: its sha256 is {found}, the contest says {expected}")]
+    Pin { path: PathBuf, expected: String, found: String },
+}
+
+/// A contest with the folders its files are in.
+pub struct Rules {
+    pub contest: Contest,
+    /// Folder of the base's config, tokenizer and chat template, each checked against its pin.
+    pub base: PathBuf,
+}
+
+/// What is run, on what grounds.
+pub struct Grounds {
+    /// None: a self-check outside any contest.
+    pub rules: Option<Rules>,
+    /// Folder of the task files.
+    pub tasks_dir: PathBuf,
+    /// Tasks, groups or tags.
+    pub tasks: Vec<String>,
+    pub profile: Profile,
+    /// Only the first so many documents of each task.
+    pub limit: Option<u32>,
+    pub seed: u64,
+}
+
+impl Grounds {
+    /// A contest file in place: its folders are where it says.
+    pub fn contest(file: &Path) -> Result<Grounds, GroundsError> {
+        let contest = parse(file)?;
+        let root = file.parent().unwrap_or(Path::new("."));
+        let (base, tasks) = (root.join(&contest.base.dir), root.join(&contest.grading.tasks_dir));
+        Grounds::of(contest, base, tasks)
+    }
+
+    /// A contest fetched for an attempt into `dir`: its folders are where the wire puts them.
+    pub fn fetched(dir: &Path, digest: &str) -> Result<Grounds, GroundsError> {
+        let contest = parse(&dir.join(CONTEST_FILE))?;
+        let found = contest.digest();
+        if found != digest {
+            return Err(GroundsError::Digest { expected: digest.to_string(), found });
+        }
+        Grounds::of(contest, dir.join(CONTEST_BASE), dir.join(CONTEST_TASKS))
+    }
+
+    /// `PATH[,NAME…]`: a folder of task files and what of it to run, or one task file.
+    pub fn tasks(spec: &str) -> Result<Grounds, GroundsError> {
+        let mut parts = spec.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let path = PathBuf::from(parts.next().unwrap_or("."));
+        let mut tasks: Vec<String> = parts.map(String::from).collect();
+        let meta = fs::metadata(&path).map_err(|error| GroundsError::Read { path: path.clone(), error })?;
+        let tasks_dir = if meta.is_dir() {
+            if tasks.is_empty() {
+                tasks = top_files(&path)?;
+            }
+            path
+        } else {
+            if tasks.is_empty() {
+                tasks.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+            }
+            path.parent().unwrap_or(Path::new(".")).to_path_buf()
+        };
+        Ok(Grounds { rules: None, tasks_dir, tasks, profile: Profile::Plain, limit: None, seed: 1234 })
+    }
+
+    fn of(contest: Contest, base: PathBuf, tasks_dir: PathBuf) -> Result<Grounds, GroundsError> {
+        let pins = [
+            ("config.json", &contest.base.config_sha256),
+            ("tokenizer.json", &contest.base.tokenizer_sha256),
+            ("chat_template.jinja", &contest.base.chat_template_sha256),
+        ];
+        for (name, expected) in pins {
+            let path = base.join(name);
+            let found = files::sha256_file(&path).map_err(|error| GroundsError::Read { path: path.clone(), error })?;
+            if found != *expected {
+                return Err(GroundsError::Pin { path, expected: expected.clone(), found });
+            }
+        }
+        Ok(Grounds {
+            tasks: contest.grading.tasks.clone(),
+            profile: contest.grading.profile,
+            limit: contest.grading.limit,
+            seed: contest.grading.seed,
+            tasks_dir,
+            rules: Some(Rules { contest, base }),
+        })
+    }
+
+    /// Where tokenizer and chat template come from: the base's pinned ones, or in a self-check the checkpoint's own.
+    pub fn texts_dir<'a>(&'a self, checkpoint: &'a Path) -> &'a Path {
+        self.rules.as_ref().map_or(checkpoint, |rules| &rules.base)
+    }
+
+    /// Longest a grade may take.
+    pub fn wall(&self) -> Option<Duration> {
+        self.rules.as_ref().map(|rules| Duration::from_secs(rules.contest.grading.wall_seconds))
+    }
+
+    /// Digest of the contest's rules; empty in a self-check.
+    pub fn digest(&self) -> String {
+        self.rules.as_ref().map(|rules| rules.contest.digest()).unwrap_or_default()
+    }
+}
+
+fn parse(file: &Path) -> Result<Contest, GroundsError> {
+    let path = || file.to_path_buf();
+    let source = fs::read_to_string(file).map_err(|error| GroundsError::Read { path: path(), error })?;
+    Contest::parse(&source).map_err(|errors| GroundsError::Contest { path: path(), errors: errors.to_string() })
+}
+
+/// Names of the task files at the top of a folder: what runs when no name is given.
+fn top_files(dir: &Path) -> Result<Vec<String>, GroundsError> {
+    let read = |error| GroundsError::Read { path: dir.to_path_buf(), error };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
+}

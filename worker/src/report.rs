@@ -1,0 +1,222 @@
+//! What a person reads on the terminal: the inspection of a checkpoint and the results of a grade.
+
+use std::fmt::Write;
+
+use assay_checkpoint::Inspection;
+use assay_contest::Problem;
+use assay_contest::wire::{Report, TaskReport};
+
+use crate::locale::Locale;
+
+/// The verdict, why, the weight by group, and how to save bytes. `base_bytes`: the base's weight, where it is known.
+pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -> String {
+    let mut out = String::new();
+    let verdict = if found.accepted() {
+        locale.say("accepted", "통과")
+    } else {
+        locale.say("rejected", "거부")
+    };
+    line(&mut out, locale.say("Verdict", "판정"), verdict);
+    let scheme = if found.scheme.is_empty() { String::new() } else { format!(", {}", found.scheme) };
+    line(&mut out, locale.say("Format", "형식"), &format!("{}{scheme}", found.format));
+    let of_base = match base_bytes {
+        Some(base) if base > 0 => {
+            let percent = 100.0 * found.bytes.total as f64 / base as f64;
+            match locale {
+                Locale::En => format!(" ({percent:.1}% of the base)"),
+                Locale::Ko => format!(" (기준 모델의 {percent:.1}%)"),
+            }
+        }
+        _ => String::new(),
+    };
+    let unit = locale.say("bytes", "바이트");
+    line(&mut out, locale.say("Weight", "용량"), &format!("{} {unit}{of_base}", grouped(found.bytes.total)));
+    let rows: Vec<Vec<String>> = found
+        .bytes
+        .groups
+        .iter()
+        .map(|group| {
+            let share = 100.0 * group.bytes as f64 / found.bytes.total.max(1) as f64;
+            vec![plain(&group.name), grouped(group.bytes), format!("{share:.1}%")]
+        })
+        .collect();
+    out.push_str(&columns(&rows, &[Side::Left, Side::Right, Side::Right], "             "));
+    problems(&mut out, locale.say("Problems", "문제점"), &found.problems, locale);
+    problems(&mut out, locale.say("Findings", "참고 사항"), &found.findings, locale);
+    if !found.hints.is_empty() {
+        let _ = writeln!(out, "\n{}", locale.say("Bytes that could be saved", "줄일 수 있는 용량"));
+        for hint in &found.hints {
+            let _ = writeln!(out, "  {:>15}  {}  [{}]", grouped(hint.saves), plain(locale.text(&hint.message)), hint.code);
+        }
+    }
+    out
+}
+
+/// Problems one below the other: code and place, what is the matter, what to do.
+pub fn problems(out: &mut String, title: &str, list: &[Problem], locale: Locale) {
+    if list.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{title}");
+    for problem in list {
+        let _ = writeln!(out, "  {} [{}]", plain(&problem.place), plain(&problem.code));
+        let _ = writeln!(out, "    {}", plain(locale.text(&problem.message)));
+        let fix = plain(locale.text(&problem.fix));
+        if !fix.is_empty() {
+            let _ = writeln!(out, "    {}: {fix}", locale.say("Fix", "해결 방법"));
+        }
+    }
+}
+
+/// The table of results, as lm-evaluation-harness prints it, and what the run took.
+pub fn results(report: &Report, locale: Locale) -> String {
+    let mut out = String::new();
+    line(&mut out, locale.say("Device", "장치"), &plain(&report.device));
+    line(&mut out, locale.say("Engine", "엔진"), &report.engine);
+    line(&mut out, locale.say("Profile", "프로파일"), report.profile.name());
+    out.push('\n');
+    let mut rows = vec![
+        [("Task", "과제"), ("Filter", "필터"), ("Metric", "지표"), ("n", "n"), ("Value", "값"), ("Stderr", "표준오차")]
+            .map(|(en, ko)| locale.say(en, ko).to_string())
+            .to_vec(),
+    ];
+    report.tasks.iter().for_each(|task| rows.extend(result_rows(task, "")));
+    report.groups.iter().for_each(|group| rows.extend(result_rows(group, "* ")));
+    let sides = [Side::Left, Side::Left, Side::Left, Side::Right, Side::Right, Side::Left];
+    out.push_str(&columns(&rows, &sides, ""));
+    if !report.groups.is_empty() {
+        let _ = writeln!(out, "{}", locale.say("* group of tasks", "* 과제 묶음"));
+    }
+    out.push('\n');
+    let mut fact = |name, en, ko, show: &dyn Fn(f64) -> String| {
+        if let Some(value) = report.measures.get(name) {
+            line(&mut out, locale.say(en, ko), &show(*value));
+        }
+    };
+    let seconds = |value: f64| format!("{value:.1} s");
+    fact("load_seconds", "Loading", "적재 시간", &seconds);
+    fact("wall_seconds", "In all", "전체 시간", &seconds);
+    fact("tokens_per_second", "Speed", "속도", &|value| format!("{value:.1} tokens/s"));
+    fact("peak_memory", "Memory", "최대 메모리", &|value| format!("{} MiB", grouped((value / (1 << 20) as f64) as u64)));
+    out
+}
+
+fn result_rows(task: &TaskReport, mark: &str) -> Vec<Vec<String>> {
+    let rows = task.measures.iter().map(|(name, value)| {
+        let (metric, filter) = name.split_once(',').unwrap_or((name, "none"));
+        let stderr = task.stderr.get(name).map_or("N/A".to_string(), |stderr| format!("{stderr:.4}"));
+        vec![
+            format!("{mark}{}", plain(&task.alias)),
+            plain(filter),
+            plain(metric),
+            task.n.to_string(),
+            format!("{value:.4}"),
+            format!("± {stderr}"),
+        ]
+    });
+    rows.collect()
+}
+
+/// Generated samples, prompt and answer.
+pub fn samples(report: &Report, locale: Locale) -> String {
+    let mut out = String::new();
+    for sample in &report.samples {
+        let _ = writeln!(out, "\n{} [{}]", locale.say("Sample", "생성 예시"), plain(&sample.kind));
+        for (mark, text) in [("> ", &sample.prompt), ("  ", &sample.text)] {
+            text.lines().for_each(|part| {
+                let _ = writeln!(out, "{mark}{}", plain(part));
+            });
+        }
+    }
+    out
+}
+
+/// `label    value`
+pub fn line(out: &mut String, label: &str, value: &str) {
+    let _ = writeln!(out, "{label}{} {value}", " ".repeat(12usize.saturating_sub(width(label))));
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Rows with their columns aligned.
+fn columns(rows: &[Vec<String>], sides: &[Side], indent: &str) -> String {
+    let mut out = String::new();
+    let widths: Vec<usize> = (0..sides.len())
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0))
+        .collect();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(sides.iter().zip(&widths))
+            .map(|(cell, (side, wide))| {
+                let pad = " ".repeat(wide - width(cell));
+                match side {
+                    Side::Left => format!("{cell}{pad}"),
+                    Side::Right => format!("{pad}{cell}"),
+                }
+            })
+            .collect();
+        let _ = writeln!(out, "{indent}{}", cells.join("  ").trim_end());
+    }
+    out
+}
+
+/// Columns a terminal gives `text`: Korean, Chinese and Japanese characters take two.
+fn width(text: &str) -> usize {
+    let wide = |c: char| {
+        matches!(c as u32, 0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff
+            | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x20000..=0x3fffd)
+    };
+    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
+}
+
+/// `text` without control characters: names of uploaded files must not steer the terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// 1234567 as 1,234,567.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_contest::Text;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1000), "1,000");
+        assert_eq!(grouped(419_430_400), "419,430,400");
+    }
+
+    #[test]
+    fn columns_line_up_with_wide_characters() {
+        let rows = vec![vec!["과제".to_string(), "1".into()], vec!["mini_gsm".to_string(), "22".into()]];
+        assert_eq!(columns(&rows, &[Side::Left, Side::Right], ""), "과제       1\nmini_gsm  22\n");
+    }
+
+    #[test]
+    fn a_file_name_cannot_steer_the_terminal() {
+        let problem = Problem::new("no-such", "a\x1b[2Jb", Text::new("m", "말"), Text::new("f", "수"));
+        let mut out = String::new();
+        problems(&mut out, "Problems", &[problem], Locale::Ko);
+        assert!(!out.contains('\x1b'));
+        assert!(out.contains("말") && out.contains("해결 방법: 수"));
+    }
+}
