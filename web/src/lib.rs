@@ -1,1 +1,32 @@
-//! See the package description.
+//! The HTTP application of Assay: pages, API, uploads, queue and admin.
+//!
+//! The shape, from the outside in: `commands` parse a command line and call [`startup`]; `startup` builds one
+//! [`AppState`](state::AppState) and hands it to every HTTP worker; `middleware` wraps each request (request id, security
+//! headers, error pages, CSRF); `controllers` hold one file a page or verb, each with
+//! `pub fn configure(cfg: &mut ServiceConfig)`; `db` holds all SQL, one module an aggregate; `views` turn plain data into
+//! HTML. A controller never writes SQL and a view never sees a connection.
+
+pub mod auth;
+pub mod background;
+pub mod commands;
+pub mod controllers;
+pub mod db;
+pub mod domain;
+pub mod error;
+pub mod i18n;
+pub mod ingest;
+pub mod job_token;
+pub mod live;
+pub mod middleware;
+pub mod precheck;
+pub mod serve;
+pub mod settings;
+pub mod startup;
+pub mod state;
+pub mod storage;
+pub mod telemetry;
+pub mod uploader;
+pub mod views;
+
+/// The schema, compiled in: the same files serve `assay-web migrate`, the start-up check and every test's own database.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

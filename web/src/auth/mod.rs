@@ -1,0 +1,11 @@
+//! Who is asking: passwords, sessions, form tokens, throttling, and the extractors that handlers name in their arguments.
+
+pub mod client;
+pub mod csrf;
+pub mod password;
+pub mod session;
+pub mod throttle;
+pub mod token;
+pub mod viewer;
+
+pub use viewer::{RequireOrganizer, RequireUser, User, Viewer};

@@ -1,0 +1,54 @@
+//! A browser's login: an opaque random token in a cookie, its digest in the database.
+
+use actix_web::cookie::time::Duration as CookieDuration;
+use actix_web::cookie::{Cookie, SameSite};
+use sqlx::PgPool;
+
+use super::token::{SecretToken, random_bytes};
+use crate::db::ids::UserId;
+use crate::db::sessions;
+use crate::settings::Settings;
+
+/// A session ends this long after its start, whatever happens (ASVS 7.3.2).
+pub const ABSOLUTE_HOURS: i32 = 7 * 24;
+/// A session ends this long after its last request (ASVS 7.3.1).
+pub const IDLE_HOURS: i32 = 12;
+/// A request updates the time of last use only when it is older than this: one write a minute, not one a request.
+pub const TOUCH_SECONDS: i32 = 60;
+
+/// Starts a session for `user` under a token nobody has seen before, and ends `previous`, the one the browser came
+/// with: a token planted before the login is worth nothing after it.
+pub async fn start(pool: &PgPool, user: UserId, previous: Option<&SecretToken>) -> sqlx::Result<SecretToken> {
+    let token = SecretToken::random();
+    let mut transaction = pool.begin().await?;
+    if let Some(previous) = previous {
+        sessions::delete(&mut *transaction, &previous.digest()).await?;
+    }
+    sessions::insert(&mut *transaction, &token.digest(), user, &random_bytes::<32>()).await?;
+    transaction.commit().await?;
+    Ok(token)
+}
+
+/// The session cookie that carries `token`.
+pub fn cookie(settings: &Settings, token: &SecretToken) -> Cookie<'static> {
+    let mut cookie = hardened(settings, settings.session_cookie(), token.expose().to_owned());
+    cookie.set_max_age(CookieDuration::hours(ABSOLUTE_HOURS.into()));
+    cookie
+}
+
+/// The cookie that makes a browser forget its session.
+pub fn removal(settings: &Settings) -> Cookie<'static> {
+    let mut cookie = hardened(settings, settings.session_cookie(), String::new());
+    cookie.make_removal();
+    cookie
+}
+
+/// A cookie no script reads and no other site can make the browser send along with its own forms.
+pub fn hardened(settings: &Settings, name: &'static str, value: String) -> Cookie<'static> {
+    Cookie::build(name, value)
+        .path("/")
+        .http_only(true)
+        .secure(!settings.insecure_cookies)
+        .same_site(SameSite::Lax)
+        .finish()
+}

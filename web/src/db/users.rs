@@ -1,0 +1,78 @@
+//! Accounts.
+
+use sqlx::PgExecutor;
+
+use super::ids::UserId;
+use crate::domain::{Email, UserName};
+
+/// The unique index that makes an address one account.
+pub const EMAIL_KEY: &str = "users_email_key";
+
+/// What a login needs to know of an account.
+pub struct Credentials {
+    /// The account.
+    pub id: UserId,
+    /// PHC string, argon2id.
+    pub password_hash: String,
+}
+
+/// Creates an account; violates [`EMAIL_KEY`] when the address is taken. `role` is the column's word.
+pub async fn insert(
+    executor: impl PgExecutor<'_>,
+    email: &Email,
+    name: &UserName,
+    password_hash: &str,
+    role: &str,
+    locale: &str,
+) -> sqlx::Result<UserId> {
+    let id = UserId::new();
+    sqlx::query!(
+        "INSERT INTO users (id, email, name, password_hash, role, locale) VALUES ($1, $2, $3, $4, $5, $6)",
+        id.0,
+        email.as_str(),
+        name.as_str(),
+        password_hash,
+        role,
+        locale
+    )
+    .execute(executor)
+    .await?;
+    Ok(id)
+}
+
+/// The account of an address, in any case.
+pub async fn credentials(executor: impl PgExecutor<'_>, email: &Email) -> sqlx::Result<Option<Credentials>> {
+    sqlx::query_as!(
+        Credentials,
+        r#"SELECT id AS "id: UserId", password_hash FROM users WHERE lower(email) = lower($1)"#,
+        email.as_str()
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Stores a stronger hash of the same password, unless it was changed meanwhile.
+pub async fn replace_hash(executor: impl PgExecutor<'_>, id: UserId, old: &str, new: &str) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", id.0, old, new)
+        .execute(executor)
+        .await
+        .map(drop)
+}
+
+/// Remembers the language a person chose.
+pub async fn set_locale(executor: impl PgExecutor<'_>, id: UserId, locale: &str) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE users SET locale = $2 WHERE id = $1", id.0, locale).execute(executor).await.map(drop)
+}
+
+/// Makes an existing account an organizer. An admin stays one.
+pub async fn make_organizer(executor: impl PgExecutor<'_>, id: UserId) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE users SET role = 'organizer' WHERE id = $1 AND role = 'participant'", id.0)
+        .execute(executor)
+        .await
+        .map(drop)
+}
+
+/// Replaces a password, whatever it was.
+pub async fn set_password_hash(executor: impl PgExecutor<'_>, id: UserId, hash: &str) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1", id.0, hash).execute(executor).await.map(drop)
+}

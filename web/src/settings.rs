@@ -1,0 +1,108 @@
+//! What an operator can set: command-line flags, each with an environment variable, parsed once at the start.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+/// Time a request waits for a database connection before it fails: longer than any healthy query, shorter than a
+/// visitor's patience.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Grace given to requests in flight when the process is told to stop.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+
+/// Where the data is: all a maintenance command needs.
+#[derive(Args, Clone)]
+pub struct StoreSettings {
+    /// Postgres connection address.
+    #[arg(long, env = "ASSAY_DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Folder for uploads, contest files, outputs and the secret key.
+    #[arg(long, env = "ASSAY_DATA", default_value = "data")]
+    pub data_dir: PathBuf,
+}
+
+/// Everything `serve` needs.
+#[derive(Args, Clone)]
+pub struct Settings {
+    /// Database and data folder.
+    #[command(flatten)]
+    pub store: StoreSettings,
+    /// Address to listen on; port 0 takes a free one, which is printed.
+    #[arg(long, env = "ASSAY_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Address under which people reach this server, for example https://assay.example.org. Default: the listening one.
+    #[arg(long, env = "ASSAY_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// Send cookies without `Secure` and without the `__Host-` prefix: only for plain http on this machine.
+    #[arg(long, env = "ASSAY_INSECURE_COOKIES")]
+    pub insecure_cookies: bool,
+    /// Proxies whose X-Forwarded-For is believed. Repeat or separate by commas.
+    #[arg(long, env = "ASSAY_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpAddr>,
+    /// HTTP worker threads. Default: one a core.
+    #[arg(long, env = "ASSAY_HTTP_THREADS")]
+    pub http_threads: Option<usize>,
+    /// Most database connections held open.
+    #[arg(long, env = "ASSAY_DATABASE_CONNECTIONS", default_value_t = 16)]
+    pub database_connections: u32,
+    /// Seconds a worker keeps a job without a heartbeat.
+    #[arg(long, env = "ASSAY_LEASE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=600))]
+    pub lease_seconds: u64,
+    /// Write logs as JSON lines.
+    #[arg(long, env = "ASSAY_LOG_JSON")]
+    pub log_json: bool,
+}
+
+impl Settings {
+    /// Settings for `store` on a free loopback port with plain-http cookies: what tests and local tools start from.
+    pub fn local(store: StoreSettings) -> Settings {
+        Settings {
+            store,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            public_url: None,
+            insecure_cookies: true,
+            trusted_proxies: Vec::new(),
+            http_threads: Some(2),
+            database_connections: 8,
+            lease_seconds: 60,
+            log_json: false,
+        }
+    }
+
+    /// Name of the session cookie. The `__Host-` prefix makes a browser refuse it without `Secure`, from another path,
+    /// or from a sibling domain; over plain http it could not be set at all.
+    pub fn session_cookie(&self) -> &'static str {
+        if self.insecure_cookies { "session" } else { "__Host-session" }
+    }
+
+    /// Name of the cookie that ties forms to a visitor who is not logged in.
+    pub fn visitor_cookie(&self) -> &'static str {
+        if self.insecure_cookies { "visitor" } else { "__Host-visitor" }
+    }
+}
+
+/// The database address may carry a password, so it is never printed.
+impl fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSettings").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("store", &self.store)
+            .field("listen", &self.listen)
+            .field("public_url", &self.public_url)
+            .field("insecure_cookies", &self.insecure_cookies)
+            .field("trusted_proxies", &self.trusted_proxies)
+            .field("http_threads", &self.http_threads)
+            .field("database_connections", &self.database_connections)
+            .field("lease_seconds", &self.lease_seconds)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! From settings to a running server, in the same steps for the program and for every test.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context as _;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
+use tracing_actix_web::TracingLogger;
+
+use crate::auth::password::Passwords;
+use crate::auth::throttle::Throttle;
+use crate::live::Live;
+use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
+use crate::state::{AppState, Keys};
+use crate::storage::Storage;
+use crate::telemetry::RequestSpan;
+use crate::{MIGRATOR, background, controllers, db, live, middleware};
+
+/// How often sessions past their end are deleted. They are refused the moment they end; this only keeps the table small.
+const SESSION_SWEEP: Duration = Duration::from_secs(3600);
+
+/// A bound server that has not begun to answer yet.
+pub struct Application {
+    server: Server,
+    address: SocketAddr,
+    state: web::Data<AppState>,
+}
+
+impl Application {
+    /// Connects, checks that the schema is the one this program was built for, binds, and starts the background work.
+    pub async fn build(settings: Settings) -> anyhow::Result<Application> {
+        let pool = connect(&settings.store, settings.database_connections).await?;
+        check_schema(&pool).await?;
+        let listener =
+            TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let address = listener.local_addr().context("cannot read the listening address")?;
+        let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let threads = settings.http_threads.unwrap_or_else(cores).max(1);
+        let stopping = CancellationToken::new();
+        let state = web::Data::new(AppState {
+            live: Live::new(),
+            storage: Storage::open(&settings.store.data_dir)?,
+            keys: Keys::open(&settings.store.data_dir)?,
+            passwords: Passwords::new(cores())?,
+            throttle: Throttle::default(),
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            settings: Arc::new(settings),
+            stopping: stopping.clone(),
+            pool,
+        });
+        tokio::spawn(sweep_sessions(state.clone()));
+        live::start(state.clone());
+        background::start(state.clone());
+
+        let data = state.clone();
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(data.clone())
+                .configure(controllers::configure)
+                .wrap(from_fn(middleware::csrf::guard))
+                .wrap(from_fn(middleware::errors::render))
+                .wrap(from_fn(middleware::headers::secure))
+                .wrap(TracingLogger::<RequestSpan>::new())
+        })
+        .workers(threads)
+        .shutdown_timeout(SHUTDOWN_GRACE.as_secs())
+        .shutdown_signal(stopping.cancelled_owned())
+        .listen(listener)
+        .context("cannot serve on the listening address")?
+        .run();
+        Ok(Application { server, address, state })
+    }
+
+    /// The address the server really listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The shared state, for tests and for the program's own start-up work.
+    pub fn state(&self) -> web::Data<AppState> {
+        self.state.clone()
+    }
+
+    /// Cancelling it begins a graceful stop: no new connections, streams end, requests in flight get
+    /// [`SHUTDOWN_GRACE`].
+    pub fn stopper(&self) -> CancellationToken {
+        self.state.stopping.clone()
+    }
+
+    /// Answers requests until stopped.
+    pub async fn run(self) -> std::io::Result<()> {
+        self.server.await
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Opens a connection pool whose statements cannot hang forever.
+pub async fn connect(store: &StoreSettings, connections: u32) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = store.database_url.parse().context("the database address cannot be understood")?;
+    let options = options
+        .application_name("assay-web")
+        .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "30s")]);
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await
+        .context("cannot reach the database")
+}
+
+/// Refuses a database that lacks a migration this program needs, or holds one under another checksum. A newer database
+/// is accepted: migrations only ever add, so that old and new programs can overlap.
+pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
+    let applied = db::applied_migrations(pool).await.context("cannot read the schema's version")?;
+    for migration in MIGRATOR.iter().filter(|migration| !migration.migration_type.is_down_migration()) {
+        match applied.get(&migration.version) {
+            None => anyhow::bail!("the database lacks migration {}: run `assay-web migrate`", migration.version),
+            Some(checksum) => anyhow::ensure!(
+                checksum.as_slice() == &*migration.checksum,
+                "migration {} was applied from another file",
+                migration.version
+            ),
+        }
+    }
+    Ok(())
+}
+
+async fn sweep_sessions(state: web::Data<AppState>) {
+    let mut ticks = tokio::time::interval(SESSION_SWEEP);
+    loop {
+        tokio::select! {
+            () = state.stopping.cancelled() => return,
+            _ = ticks.tick() => {
+                if let Err(error) = db::sessions::delete_ended(&state.pool).await {
+                    tracing::warn!(%error, "ended sessions were not deleted");
+                }
+            }
+        }
+    }
+}
