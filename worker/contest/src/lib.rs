@@ -11,11 +11,26 @@
 //! - [`wire`]: what web and worker say to each other, as JSON
 //! - [`problem`]: [`Text`] and [`Problem`], how anything is told to a person
 
+mod canonical;
+pub mod formula;
+pub mod measure;
+mod mistake;
+mod nearest;
+mod parse;
 pub mod problem;
+pub mod rank;
+pub mod ready_made;
 pub mod rules;
+#[cfg(test)]
+mod sample;
+mod schedule;
 pub mod wire;
 
+pub use formula::{Formula, FormulaError, ScoreError};
+pub use measure::Measures;
+pub use mistake::{ContestErrors, Mistake};
 pub use problem::{Problem, Text};
+pub use rank::{Entry, Row, Standing, board};
 pub use rules::{
     Base, CheckpointRules, Contest, Floor, Grading, Order, Phase, Profile, Quota, RecipeRule, SamplePrompt, Score,
 };
