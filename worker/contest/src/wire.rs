@@ -1,6 +1,7 @@
 //! What web and worker say to each other, as JSON. Unknown fields are ignored, so either side may be the older one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub fn is_safe_path(name: &str) -> bool {
 }
 
 /// A worker asks to be let in, with the one-time token an organizer made.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct Enrol {
     /// The one-time token.
     pub token: String,
@@ -44,7 +45,7 @@ pub struct Device {
 }
 
 /// The answer to [`Enrol`]: from now on the worker shows `key`.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct Enrolled {
     /// Id of the worker.
     pub worker_id: String,
@@ -53,7 +54,7 @@ pub struct Enrolled {
 }
 
 /// One attempt at grading one submission, handed to one worker.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Id of the attempt.
     pub attempt_id: String,
@@ -75,6 +76,37 @@ pub struct Claim {
     pub submission_files: Vec<RemoteFile>,
     /// What grading needs besides: [`CONTEST_FILE`], files under [`CONTEST_BASE`] and under [`CONTEST_TASKS`].
     pub contest_files: Vec<RemoteFile>,
+}
+
+// Tokens and keys stay out of logs: what is printed of these says who and what, never by which secret.
+
+impl fmt::Debug for Enrol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enrol")
+            .field("name", &self.name)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Enrolled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enrolled")
+            .field("worker_id", &self.worker_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim")
+            .field("attempt_id", &self.attempt_id)
+            .field("job_id", &self.job_id)
+            .field("submission_id", &self.submission_id)
+            .field("fence", &self.fence)
+            .field("contest_id", &self.contest_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A file to fetch.
@@ -347,6 +379,35 @@ mod tests {
                 lease_seconds: 60
             }
         );
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let enrolled = Enrolled {
+            worker_id: "w1".into(),
+            key: "hush".into(),
+        };
+        let enrol = Enrol {
+            token: "hush".into(),
+            name: "n".into(),
+            device: Device::default(),
+        };
+        let claim = Claim {
+            attempt_id: "a1".into(),
+            job_id: "j1".into(),
+            submission_id: "s1".into(),
+            fence: 1,
+            lease_seconds: 60,
+            token: "hush".into(),
+            contest_id: "c1".into(),
+            contest_digest: String::new(),
+            submission_files: vec![],
+            contest_files: vec![],
+        };
+        let printed = format!("{enrolled:?} {enrol:?} {claim:?}");
+        assert!(!printed.contains("hush") && printed.contains("a1"), "{printed}");
+        // On the wire they are there.
+        assert_eq!(serde_json::to_value(&claim).unwrap()["token"], "hush");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! From the text of `contest.toml` to a [`Contest`], or to everything that is wrong with it.
 
 mod check;
+mod fault;
+mod notes;
 mod read;
 
 use std::collections::BTreeMap;
@@ -8,8 +10,9 @@ use std::collections::BTreeMap;
 use chrono::SecondsFormat;
 use toml::de::DeTable;
 
-use check::Fault;
-use read::{Item, Notes, Section};
+use fault::Fault;
+use notes::{Item, Notes};
+use read::Section;
 
 use crate::formula::Formula;
 use crate::measure::Name;
