@@ -45,7 +45,7 @@ impl fmt::Display for Mistake {
 /// Everything that is wrong with a `contest.toml`, in the order of the file; never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ContestErrors {
-    /// At least one, at most [`MAX_MISTAKES`].
+    /// At least one, at most a hundred.
     pub mistakes: Vec<Mistake>,
 }
 

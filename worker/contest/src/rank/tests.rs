@@ -280,13 +280,15 @@ proptest! {
 
     /// A submission that is not its team's best can come or go without a trace.
     #[test]
-    fn what_is_not_the_best_leaves_no_trace(contest in rules(), entries in entries(), which in any::<prop::sample::Index>()) {
-        prop_assume!(!entries.is_empty());
+    fn what_is_not_the_best_leaves_no_trace(contest in rules(), entries in entries()) {
         let rows = board(&contest, &entries);
-        let gone = which.index(entries.len());
-        prop_assume!(!rows.iter().any(|row| row.submission == entries[gone].submission));
-        let mut rest = entries.clone();
-        rest.remove(gone);
-        prop_assert_eq!(bits(&board(&contest, &rest)), bits(&rows));
+        for gone in 0..entries.len() {
+            if rows.iter().any(|row| row.submission == entries[gone].submission) {
+                continue;
+            }
+            let mut rest = entries.clone();
+            rest.remove(gone);
+            prop_assert_eq!(bits(&board(&contest, &rest)), bits(&rows));
+        }
     }
 }
