@@ -16,10 +16,12 @@ pub mod model;
 pub mod number;
 mod problem;
 mod quant;
+mod recipe;
 pub mod safetensors;
 mod strict_json;
 mod tokenizer;
 mod verify;
+mod weigh;
 
 pub use base::BaseModel;
 pub use inspection::{Group, Hint, Inspection, Verdict, Weight};

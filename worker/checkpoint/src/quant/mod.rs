@@ -1,5 +1,11 @@
 //! How a checkpoint's matrices are stored: the compressed-tensors configuration and what it means for each module.
 
+pub(crate) mod args;
+pub(crate) mod config;
+pub(crate) mod formats;
+pub(crate) mod matching;
+pub(crate) mod presets;
+
 /// How many weights share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strategy {
@@ -39,4 +45,20 @@ pub(crate) enum Storage {
     Dense,
     /// `X.weight_packed` and its companions
     Packed(Packed),
+}
+
+impl Packed {
+    /// From a group's weights, which [`formats::unsupported_pack`] has accepted.
+    pub fn of(weights: &args::Args) -> Packed {
+        let strategy = match (weights.sharing, weights.group) {
+            (args::Sharing::Group, Some(size)) => Strategy::Group(size),
+            (args::Sharing::Tensor, _) => Strategy::Tensor,
+            _ => Strategy::Channel,
+        };
+        Packed {
+            bits: weights.bits,
+            strategy,
+            symmetric: weights.symmetric,
+        }
+    }
 }

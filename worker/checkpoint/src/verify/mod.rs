@@ -1,57 +1,258 @@
-//! The verdict.
+//! The verdict: everything that is checked, in the order in which it is told.
+
+mod against;
+mod data;
+mod files;
+mod format;
+mod recipe;
+mod shards;
+mod tensors;
 
 use std::collections::BTreeMap;
 
-use assay_contest::Problem;
+use assay_contest::{CheckpointRules, Problem};
+use serde_json::Value;
 
-use crate::config::ModelConfig;
-use crate::listing::Listing;
+use crate::base::BaseModel;
+use crate::config::{self, ModelConfig};
+use crate::inspection::{Inspection, Verdict};
+use crate::listing::{Content, ListedFile, Listing};
 use crate::model::Module;
+use crate::problem::{Problems, problem, quoted};
 use crate::quant::Storage;
-use crate::safetensors::{Header, parse_header};
+use crate::safetensors::{Dtype, Header};
+use crate::weigh::{Saving, hints, weigh};
 
-/// What the engine needs of a folder, or why it cannot have it.
+pub use data::verify_data;
+
+/// Looks at a folder's listing: names, lengths, headers, small texts. No tensor data, no clock, no network; a few milliseconds.
+///
+/// `base` and `rules` are the contest's; without them everything that depends on them is left out.
+pub fn verify(listing: &Listing, base: Option<&BaseModel>, rules: Option<&CheckpointRules>) -> Inspection {
+    let analysis = analyse(listing, base, rules);
+    let tensors = tensor_map(&analysis.headers);
+    let hints = match (&analysis.model, &analysis.storage) {
+        (Some(model), Some(storage)) => {
+            let base_ties = base
+                .and_then(|b| b.config.get("tie_word_embeddings"))
+                .and_then(Value::as_bool);
+            hints(&Saving {
+                model,
+                storage,
+                tensors: &tensors,
+                rules,
+                base_ties,
+            })
+        }
+        _ => Vec::new(),
+    };
+    let bytes = weigh(listing, &analysis.headers);
+    let verdict = if analysis.problems.is_empty() {
+        Verdict::Accepted
+    } else {
+        Verdict::Rejected
+    };
+    Inspection {
+        verdict,
+        format: analysis.format,
+        scheme: analysis.scheme,
+        problems: analysis.problems.finish(),
+        findings: analysis.findings.finish(),
+        bytes,
+        hints,
+    }
+}
+
+/// What the engine needs of a folder.
 pub(crate) type Loadable = (ModelConfig, BTreeMap<Module, Storage>, Vec<(String, Header)>);
 
+/// A folder the engine can load, or all reasons why not.
 pub(crate) fn loadable(listing: &Listing) -> Result<Loadable, Vec<Problem>> {
-    let config = ModelConfig::from_bytes(listing.text("config.json").unwrap_or_default())?;
-    let mut headers = Vec::new();
-    for file in &listing.files {
-        if let crate::listing::Content::Header(prefix) = &file.content {
-            headers.push((
-                file.name.clone(),
-                parse_header(prefix, file.bytes).map_err(|e| vec![e.problem(&file.name)])?,
+    let analysis = analyse(listing, None, None);
+    match (analysis.model, analysis.storage) {
+        (Some(model), Some(storage)) if analysis.problems.is_empty() => Ok((model, storage, analysis.headers)),
+        _ => Err(analysis.problems.finish()),
+    }
+}
+
+/// Everything known about a folder.
+struct Analysis {
+    problems: Problems,
+    findings: Problems,
+    format: String,
+    scheme: String,
+    model: Option<ModelConfig>,
+    headers: Vec<(String, Header)>,
+    storage: Option<BTreeMap<Module, Storage>>,
+}
+
+fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&CheckpointRules>) -> Analysis {
+    let (mut problems, mut findings) = (Problems::default(), Problems::default());
+    files::check(listing, rules, &mut problems, &mut findings);
+    let config = read_config(listing, &mut problems);
+    let model = config.as_ref().and_then(|c| match ModelConfig::parse(c) {
+        Ok(model) => Some(model),
+        Err(list) => {
+            problems.extend(list);
+            None
+        }
+    });
+    let read = shards::read(listing, &mut problems);
+    let tensors = tensor_map(&read.headers);
+    let nothing = Value::Null;
+    let config = config.as_ref();
+    let decision = format::decide(
+        config.unwrap_or(&nothing),
+        model.as_ref(),
+        listing,
+        &tensors,
+        &mut problems,
+        &mut findings,
+    );
+    if let (Some(model), Some(storage), true) = (&model, &decision.storage, read.complete) {
+        tensors::check(
+            model,
+            storage,
+            decision.quant.as_ref(),
+            &tensors,
+            &mut problems,
+            &mut findings,
+        );
+        against::elsewhere(storage, model, &mut findings);
+    }
+    if let Some(config) = config {
+        code_in_config(config, &mut findings);
+        let quantized = decision.format != "dense";
+        recipe::check(
+            listing,
+            model.as_ref(),
+            decision.quant.as_ref(),
+            quantized,
+            &mut problems,
+            &mut findings,
+        );
+        against::recipe_presence(listing, quantized, rules, &mut problems, &mut findings);
+        if let Some(rules) = rules {
+            against::formats(&decision.format, decision.storage.as_ref(), rules, &mut problems);
+        }
+        if let Some(base) = base {
+            against::base(
+                config,
+                model.as_ref(),
+                base,
+                rules,
+                listing,
+                &mut problems,
+                &mut findings,
+            );
+        }
+    }
+    note_metadata(&read.headers, &mut findings);
+    note_rounding(&tensors, &mut findings);
+    crate::tokenizer::check(listing, base, &mut problems, &mut findings);
+    drop(tensors);
+    Analysis {
+        problems,
+        findings,
+        format: decision.format,
+        scheme: decision.scheme,
+        model,
+        headers: read.headers,
+        storage: decision.storage,
+    }
+}
+
+fn tensor_map(headers: &[(String, Header)]) -> format::Tensors<'_> {
+    headers
+        .iter()
+        .flat_map(|(_, header)| &header.tensors)
+        .map(|(name, info)| (name.as_str(), info))
+        .collect()
+}
+
+fn read_config(listing: &Listing, problems: &mut Problems) -> Option<Value> {
+    match listing.file("config.json") {
+        Some(ListedFile {
+            content: Content::Text(bytes),
+            ..
+        }) => match config::read_json(bytes) {
+            Ok(config) => Some(config),
+            Err(p) => {
+                problems.push(p);
+                None
+            }
+        },
+        _ => {
+            problems.push(problem(
+                "config-missing",
+                "config.json",
+                (
+                    "there is no readable config.json",
+                    "읽을 수 있는 config.json이 없습니다",
+                ),
+                (
+                    "Upload the config.json that was saved with the model.",
+                    "모델과 함께 저장된 config.json을 올려 주세요.",
+                ),
+            ));
+            None
+        }
+    }
+}
+
+/// Names of code to be downloaded and run, as public EXAONE 3.x repositories have them. Never followed.
+fn code_in_config(config: &Value, findings: &mut Problems) {
+    for field in ["auto_map", "custom_pipelines"] {
+        if config.get(field).is_some_and(|v| !v.is_null()) {
+            findings.push(problem(
+                "auto-map-ignored",
+                format!("config.json: {field}"),
+                (
+                    format!("{field} names Python code; it is never executed, the built-in model is used"),
+                    format!("{field}에 Python 코드가 적혀 있습니다. 절대 실행하지 않으며 내장된 모델을 씁니다"),
+                ),
+                (
+                    format!("{field} can be removed."),
+                    format!("{field}은(는) 지워도 됩니다."),
+                ),
             ));
         }
     }
-    let storage = Module::all(&config).into_iter().map(|m| (m, Storage::Dense)).collect();
-    Ok((config, storage, headers))
 }
 
-/// Looks at a folder's listing: headers only, no tensor data.
-pub fn verify(
-    listing: &Listing,
-    _base: Option<&crate::BaseModel>,
-    _rules: Option<&assay_contest::CheckpointRules>,
-) -> crate::Inspection {
-    let problems = loadable(listing).err().unwrap_or_default();
-    let verdict = if problems.is_empty() {
-        crate::Verdict::Accepted
-    } else {
-        crate::Verdict::Rejected
-    };
-    crate::Inspection {
-        verdict,
-        format: String::new(),
-        scheme: String::new(),
-        problems,
-        findings: Vec::new(),
-        bytes: crate::Weight::default(),
-        hints: Vec::new(),
+/// `{"format": "pt"}` is what every tool writes; anything else is somebody's message.
+fn note_metadata(headers: &[(String, Header)], findings: &mut Problems) {
+    for (file, header) in headers {
+        for key in header.metadata.keys().filter(|k| *k != "format") {
+            let key = quoted(key);
+            findings.push(problem(
+                "metadata-extra",
+                format!("{file}: __metadata__"),
+                (
+                    format!("the metadata entry \"{key}\" is not read"),
+                    format!("메타데이터 \"{key}\"은(는) 읽지 않습니다"),
+                ),
+                ("It can be removed.", "지워도 됩니다."),
+            ));
+        }
     }
 }
 
-/// Reads the tensors too.
-pub fn verify_data(_dir: &std::path::Path, inspection: &crate::Inspection) -> crate::Inspection {
-    inspection.clone()
+fn note_rounding(tensors: &format::Tensors, findings: &mut Problems) {
+    let wide = |name: &str| name.ends_with(".weight");
+    for dtype in [Dtype::F16, Dtype::F32] {
+        if let Some((name, _)) = tensors.iter().find(|(name, info)| wide(name) && info.dtype == dtype) {
+            findings.push(problem(
+                "rounded-to-bfloat16",
+                *name,
+                (
+                    format!("{dtype} weights are rounded to bfloat16, as every bfloat16 runtime does"),
+                    format!(
+                        "{dtype} 가중치는 bfloat16으로 반올림해서 씁니다 (bfloat16으로 돌리는 런타임은 모두 같습니다)"
+                    ),
+                ),
+                ("Nothing has to be done.", "할 일은 없습니다."),
+            ));
+        }
+    }
 }

@@ -1,0 +1,499 @@
+//! Completeness: every tensor the model needs, with its exact shape and type, and not one more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::ModelConfig;
+use crate::model::{Module, Norm, layer_prefix};
+use crate::problem::{Problems, problem};
+use crate::quant::config::QuantConfig;
+use crate::quant::{Packed, Storage, Strategy};
+use crate::safetensors::{Dtype, TensorInfo};
+
+use super::format::Tensors;
+
+const FLOATS: &[Dtype] = &[Dtype::BF16, Dtype::F16, Dtype::F32];
+
+/// What a tensor must be.
+struct Expect {
+    shapes: Vec<Vec<u64>>,
+    dtypes: &'static [Dtype],
+    required: bool,
+}
+
+impl Expect {
+    fn one(shape: &[usize], dtypes: &'static [Dtype]) -> Expect {
+        Expect {
+            shapes: vec![shape.iter().map(|d| *d as u64).collect()],
+            dtypes,
+            required: true,
+        }
+    }
+}
+
+/// Checks; `storage` covers every module of the model.
+pub(super) fn check(
+    model: &ModelConfig,
+    storage: &BTreeMap<Module, Storage>,
+    quant: Option<&QuantConfig>,
+    tensors: &Tensors,
+    problems: &mut Problems,
+    findings: &mut Problems,
+) {
+    let absent_layers = layer_numbers(model, tensors, problems);
+    let mut expected: BTreeMap<String, Expect> = BTreeMap::new();
+    for (module, how) in storage {
+        let name = module.name(model.family);
+        if *module == Module::Head && !head_is_expected(model, *how, tensors, problems, findings) {
+            continue;
+        }
+        if *module == Module::Embedding && embedding_is_lost(model, &name, tensors, problems) {
+            continue;
+        }
+        if !told_apart(&name, *how, tensors, problems) {
+            // one clear sentence instead of three missing and one unexpected tensor
+            for suffix in [
+                "weight",
+                "weight_packed",
+                "weight_scale",
+                "weight_shape",
+                "weight_zero_point",
+            ] {
+                let any = Expect {
+                    shapes: Vec::new(),
+                    dtypes: &[],
+                    required: false,
+                };
+                expected.insert(format!("{name}.{suffix}"), any);
+            }
+            continue;
+        }
+        expect_module(&name, module.shape(model), *how, &mut expected, problems);
+    }
+    for norm in Norm::all(model) {
+        if let Some(name) = norm.tensor(model.family) {
+            expected.insert(name, Expect::one(&[norm.width(model)], FLOATS));
+        }
+    }
+    if quant.is_some_and(|q| q.kv_cache.is_some()) {
+        expect_kv_scales(model, &mut expected, tensors, findings);
+    }
+    for (name, expect) in &expected {
+        if of_layer(name, model).is_some_and(|layer| absent_layers.contains(&layer)) {
+            continue;
+        }
+        compare(name, expect, tensors.get(name.as_str()).copied(), problems);
+    }
+    for (name, info) in tensors {
+        let extra_layer = of_layer(name, model).is_some_and(|layer| layer >= model.layers as u64);
+        if !expected.contains_key(*name) && !extra_layer {
+            unexpected(name, info, model, problems, findings);
+        }
+    }
+}
+
+/// The number in `model.layers.7.…`, if the name has one.
+fn of_layer(name: &str, model: &ModelConfig) -> Option<u64> {
+    let rest = name.strip_prefix(layer_prefix(model.family))?;
+    let digits = rest.split('.').next()?;
+    let plain = digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
+    if plain { digits.parse().ok() } else { None }
+}
+
+/// Layers must be numbered 0 to n − 1. Returns the ones that are absent altogether, already reported.
+fn layer_numbers(model: &ModelConfig, tensors: &Tensors, problems: &mut Problems) -> BTreeSet<u64> {
+    let present: BTreeSet<u64> = tensors.keys().filter_map(|name| of_layer(name, model)).collect();
+    let wanted: BTreeSet<u64> = (0..model.layers as u64).collect();
+    let absent: BTreeSet<u64> = wanted.difference(&present).copied().collect();
+    let extra: Vec<u64> = present.difference(&wanted).copied().collect();
+    let list =
+        |numbers: &mut dyn Iterator<Item = &u64>| numbers.take(8).map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let (gone, more) = (list(&mut absent.iter()), list(&mut extra.iter()));
+    let n = model.layers;
+    let prefix = layer_prefix(model.family);
+    if !absent.is_empty() && present.len() == n {
+        problems.push(problem(
+            "layer-gap",
+            format!("{prefix}{gone}"),
+            (
+                format!("the layers are numbered with gaps: {gone} is missing, {more} is there"),
+                format!("층 번호가 이어지지 않습니다: {gone}이(가) 없고 {more}이(가) 있습니다"),
+            ),
+            (
+                format!("Renumber the layers 0 to {}.", n - 1),
+                format!("층 번호를 0부터 {}까지로 다시 매겨 주세요.", n - 1),
+            ),
+        ));
+    } else {
+        if !absent.is_empty() {
+            problems.push(problem(
+                "layer-missing",
+                format!("{prefix}{gone}"),
+                (
+                    format!("config.json has {n} layers; no tensor of layer {gone} is there"),
+                    format!("config.json에는 층이 {n}개인데 {gone}번 층의 텐서가 없습니다"),
+                ),
+                (
+                    "Set num_hidden_layers (and layer_types) to the layers that are there, or upload the missing ones.",
+                    "num_hidden_layers(와 layer_types)를 실제 층 수에 맞추거나 빠진 층을 올려 주세요.",
+                ),
+            ));
+        }
+        if !extra.is_empty() {
+            problems.push(problem(
+                "layer-extra",
+                format!("{prefix}{more}"),
+                (
+                    format!("config.json has {n} layers; there are tensors of layer {more}"),
+                    format!("config.json에는 층이 {n}개인데 {more}번 층의 텐서가 있습니다"),
+                ),
+                (
+                    "Remove those tensors, or correct num_hidden_layers.",
+                    "그 텐서를 지우거나 num_hidden_layers를 고쳐 주세요.",
+                ),
+            ));
+        }
+    }
+    absent
+}
+
+/// The head's tensors: needed when untied; a plain copy is allowed when tied.
+fn head_is_expected(
+    model: &ModelConfig,
+    how: Storage,
+    tensors: &Tensors,
+    problems: &mut Problems,
+    findings: &mut Problems,
+) -> bool {
+    let dense = tensors.contains_key("lm_head.weight");
+    let packed = tensors.contains_key("lm_head.weight_packed");
+    match (model.tie, dense, packed) {
+        (true, false, false) => {
+            if matches!(how, Storage::Packed(_)) {
+                problems.push(problem(
+                    "head-not-ignored",
+                    "config.json: quantization_config.ignore",
+                    (
+                        "the configuration quantizes lm_head, but the head is tied and nothing of it is stored",
+                        "설정은 lm_head를 양자화한다고 하는데, 헤드는 임베딩에 묶여 있고 저장된 것이 없습니다",
+                    ),
+                    ("Add \"lm_head\" to ignore.", "ignore에 \"lm_head\"를 넣어 주세요."),
+                ));
+            }
+            false
+        }
+        (true, _, true) => {
+            problems.push(problem(
+                "head-ambiguous",
+                "lm_head.weight_packed",
+                (
+                    "tie_word_embeddings is true, yet a quantized lm_head of its own is stored; loaders would ignore it",
+                    "tie_word_embeddings가 true인데 별도로 양자화된 lm_head가 있습니다. 로더는 이것을 무시합니다",
+                ),
+                ("Set tie_word_embeddings to false, or remove lm_head's tensors.", "tie_word_embeddings를 false로 하거나 lm_head의 텐서를 지워 주세요."),
+            ));
+            true
+        }
+        (true, true, false) => {
+            findings.push(problem(
+                "tied-copy",
+                "lm_head.weight",
+                (
+                    "the head is tied to the embedding, and a copy of it is stored as well; the copy is not used",
+                    "헤드가 임베딩에 묶여 있는데 사본도 저장되어 있습니다. 사본은 쓰이지 않습니다",
+                ),
+                (
+                    "Remove lm_head.weight: nothing changes but the size.",
+                    "lm_head.weight를 지우면 크기만 줄고 결과는 같습니다.",
+                ),
+            ));
+            true
+        }
+        (false, false, false) => {
+            problems.push(problem(
+                "head-missing",
+                "lm_head.weight",
+                (
+                    "tie_word_embeddings is false (or missing), and there is no lm_head.weight: loaders would invent a random head",
+                    "tie_word_embeddings가 false이거나 없는데 lm_head.weight가 없습니다. 로더는 헤드를 임의로 채웁니다",
+                ),
+                ("Write \"tie_word_embeddings\": true if the head is the embedding.", "헤드가 임베딩과 같다면 \"tie_word_embeddings\": true로 적어 주세요."),
+            ));
+            false
+        }
+        (false, ..) => true,
+    }
+}
+
+fn embedding_is_lost(model: &ModelConfig, name: &str, tensors: &Tensors, problems: &mut Problems) -> bool {
+    let stored = tensors
+        .keys()
+        .any(|t| t.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
+    if stored || !model.tie || !tensors.contains_key("lm_head.weight") {
+        return false;
+    }
+    problems.push(problem(
+        "embedding-missing",
+        format!("{name}.weight"),
+        (
+            format!("only lm_head.weight is stored; with tied weights loaders look for {name}.weight and leave it uninitialised"),
+            format!("lm_head.weight만 있습니다. 묶인 모델에서 로더는 {name}.weight를 찾고, 없으면 초기화하지 않은 채로 둡니다"),
+        ),
+        (format!("Store the matrix as {name}.weight."), format!("그 행렬을 {name}.weight로 저장하세요.")),
+    ));
+    true
+}
+
+/// Stored the way the configuration says? If not, one problem.
+fn told_apart(name: &str, how: Storage, tensors: &Tensors, problems: &mut Problems) -> bool {
+    let dense = tensors.contains_key(format!("{name}.weight").as_str());
+    let packed = tensors.contains_key(format!("{name}.weight_packed").as_str());
+    match (how, dense, packed) {
+        (Storage::Dense, false, true) => {
+            problems.push(problem(
+                "module-packed",
+                format!("{name}.weight_packed"),
+                (
+                    format!("{name} is stored quantized, but by targets and ignore it is not"),
+                    format!("{name}은(는) 양자화되어 저장되었는데 targets와 ignore로는 양자화 대상이 아닙니다"),
+                ),
+                (
+                    "Make quantization_config say what was quantized.",
+                    "quantization_config를 실제로 양자화한 것과 맞춰 주세요.",
+                ),
+            ));
+            false
+        }
+        (Storage::Packed(_), true, false) => {
+            problems.push(problem(
+                "module-not-packed",
+                format!("{name}.weight"),
+                (
+                    format!("{name} is stored dense, but by targets and ignore it is quantized"),
+                    format!("{name}은(는) dense로 저장되었는데 targets와 ignore로는 양자화 대상입니다"),
+                ),
+                (
+                    format!("Add \"{name}\" to ignore, or quantize it."),
+                    format!("ignore에 \"{name}\"을 넣거나 양자화하세요."),
+                ),
+            ));
+            false
+        }
+        _ => true,
+    }
+}
+
+fn expect_module(
+    name: &str,
+    (out, cols): (usize, usize),
+    how: Storage,
+    expected: &mut BTreeMap<String, Expect>,
+    problems: &mut Problems,
+) {
+    let Storage::Packed(packed) = how else {
+        expected.insert(format!("{name}.weight"), Expect::one(&[out, cols], FLOATS));
+        return;
+    };
+    if let Strategy::Group(size) = packed.strategy
+        && !(cols as u64).is_multiple_of(size)
+        && size < cols as u64
+    {
+        problems.push(problem(
+            "group-size",
+            name,
+            (
+                format!("{cols} columns cannot be divided into groups of {size}"),
+                format!("열 {cols}개는 {size}개씩 나누어지지 않습니다"),
+            ),
+            (
+                format!("Choose a group size that divides {cols}."),
+                format!("{cols}의 약수인 group_size를 쓰세요."),
+            ),
+        ));
+    }
+    let bits = usize::from(packed.bits);
+    let groups = packed.groups(cols as u64) as usize;
+    let mut put = |suffix: &str, expect: Expect| expected.insert(format!("{name}.{suffix}"), expect);
+    put(
+        "weight_packed",
+        Expect::one(&[out, (cols * bits).div_ceil(32)], &[Dtype::I32]),
+    );
+    put("weight_shape", Expect::one(&[2], &[Dtype::I64, Dtype::I32]));
+    put(
+        "weight_scale",
+        Expect {
+            shapes: scale_shapes(packed, out, groups),
+            dtypes: FLOATS,
+            required: true,
+        },
+    );
+    if !packed.symmetric {
+        let per_tensor = packed.strategy == Strategy::Tensor;
+        put(
+            "weight_zero_point",
+            if per_tensor {
+                Expect {
+                    shapes: vec![vec![1], vec![]],
+                    dtypes: &[Dtype::I8],
+                    required: true,
+                }
+            } else {
+                Expect::one(&[(out * bits).div_ceil(32), groups], &[Dtype::I32])
+            },
+        );
+    }
+}
+
+fn scale_shapes(packed: Packed, out: usize, groups: usize) -> Vec<Vec<u64>> {
+    match packed.strategy {
+        Strategy::Tensor => vec![vec![1], vec![]],
+        _ => vec![vec![out as u64, groups as u64]],
+    }
+}
+
+/// Scales of the KV cache: allowed where the configuration declares it, never needed.
+fn expect_kv_scales(
+    model: &ModelConfig,
+    expected: &mut BTreeMap<String, Expect>,
+    tensors: &Tensors,
+    findings: &mut Problems,
+) {
+    let attention = match model.family {
+        crate::config::Family::Exaone4 => "self_attn",
+        crate::config::Family::Exaone => "attn.attention",
+    };
+    let mut stored = 0;
+    for layer in 0..model.layers {
+        for (which, heads) in [("q", model.heads), ("k", model.kv_heads), ("v", model.kv_heads)] {
+            for kind in ["scale", "zero_point"] {
+                let name = format!("{}{layer}.{attention}.{which}_{kind}", layer_prefix(model.family));
+                stored += usize::from(tensors.contains_key(name.as_str()));
+                let dtypes: &[Dtype] = if kind == "scale" {
+                    FLOATS
+                } else {
+                    &[Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::I8, Dtype::F8_E4M3]
+                };
+                expected.insert(
+                    name,
+                    Expect {
+                        shapes: vec![vec![1], vec![], vec![heads as u64, 1, 1]],
+                        dtypes,
+                        required: false,
+                    },
+                );
+            }
+        }
+    }
+    let without = if stored == 0 {
+        (" and stores no scales", " scale도 저장되어 있지 않습니다")
+    } else {
+        ("", "")
+    };
+    findings.push(problem(
+        "kv-cache-scheme-not-applied",
+        "config.json: quantization_config.kv_cache_scheme",
+        (
+            format!(
+                "the submission asks for a quantized KV cache{}; it is graded with a bfloat16 cache",
+                without.0
+            ),
+            format!(
+                "KV 캐시 양자화가 선언되어 있지만 bfloat16 캐시로 채점합니다.{}",
+                without.1
+            ),
+        ),
+        ("Nothing has to be done.", "할 일은 없습니다."),
+    ));
+}
+
+fn compare(name: &str, expect: &Expect, info: Option<&TensorInfo>, problems: &mut Problems) {
+    let resave = (
+        "Save the model again with the tool that compressed it, and upload config.json and safetensors of the same save.",
+        "압축한 도구로 모델을 다시 저장하고, 같은 저장의 config.json과 safetensors를 올려 주세요.",
+    );
+    let Some(info) = info else {
+        if expect.required {
+            problems.push(problem(
+                "tensor-missing",
+                name,
+                (format!("{name} is missing"), format!("{name}이(가) 없습니다")),
+                resave,
+            ));
+        }
+        return;
+    };
+    if !expect.shapes.is_empty() && !expect.shapes.contains(&info.shape) {
+        let (have, need) = (&info.shape, &expect.shapes[0]);
+        problems.push(problem(
+            "tensor-shape",
+            name,
+            (
+                format!("{name} has shape {have:?}; by config.json it is {need:?}"),
+                format!("{name}의 모양이 {have:?}입니다. config.json으로는 {need:?}여야 합니다"),
+            ),
+            resave,
+        ));
+    }
+    if !expect.dtypes.is_empty() && !expect.dtypes.contains(&info.dtype) {
+        let have = info.dtype;
+        let need = expect.dtypes.iter().map(|d| d.name()).collect::<Vec<_>>().join(" | ");
+        problems.push(problem(
+            "tensor-dtype",
+            name,
+            (
+                format!("{name} is {have}; {need} belongs there"),
+                format!("{name}의 자료형이 {have}입니다. {need}여야 합니다"),
+            ),
+            resave,
+        ));
+    }
+}
+
+fn unexpected(name: &str, info: &TensorInfo, model: &ModelConfig, problems: &mut Problems, findings: &mut Problems) {
+    let elements = info.shape.iter().product::<u64>();
+    if name.ends_with("rotary_emb.inv_freq") && elements <= model.head_dim as u64 {
+        findings.push(problem(
+            "tensor-unused",
+            name,
+            (
+                format!("{name} is not used: frequencies come from config.json"),
+                format!("{name}은(는) 쓰이지 않습니다. 주파수는 config.json에서 계산합니다"),
+            ),
+            ("It can be removed.", "지워도 됩니다."),
+        ));
+        return;
+    }
+    if name.ends_with(".weight_g_idx") {
+        problems.push(problem(
+            "format-not-supported-yet",
+            "pack-quantized",
+            (
+                format!("{name}: activation ordering with its own groups (actorder: group) is not supported yet"),
+                format!("{name}: 그룹을 따로 두는 actorder(group)는 아직 지원하지 않습니다"),
+            ),
+            (
+                "Quantize with actorder: static (or null).",
+                "actorder: static(또는 null)으로 양자화하세요.",
+            ),
+        ));
+        return;
+    }
+    let bytes = info.bytes();
+    problems.push(problem(
+        "tensor-unexpected",
+        name,
+        (
+            format!(
+                "{name} ({} {:?}, {bytes} bytes) belongs to no part of this model",
+                info.dtype, info.shape
+            ),
+            format!(
+                "{name}({} {:?}, {bytes}바이트)은(는) 이 모델의 어느 부분도 아닙니다",
+                info.dtype, info.shape
+            ),
+        ),
+        (
+            "Remove the tensor, or correct quantization_config and config.json if it should be there.",
+            "텐서를 지우거나, 필요한 것이라면 quantization_config와 config.json을 고쳐 주세요.",
+        ),
+    ));
+}

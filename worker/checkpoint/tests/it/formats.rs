@@ -1,0 +1,124 @@
+//! Formats that are recognised by name and not run yet, from the headers that real tools wrote.
+
+use assay_checkpoint::{Content, Inspection, ListedFile, Listing, verify};
+
+use crate::support::*;
+
+fn look(name: &str) -> Inspection {
+    let dir = fixtures().join("headers").join(name);
+    let text = |file: &str| {
+        let bytes = std::fs::read(dir.join(file)).ok()?;
+        Some(ListedFile {
+            name: file.into(),
+            bytes: bytes.len() as u64,
+            content: Content::Text(bytes),
+        })
+    };
+    let header = std::fs::read(dir.join(format!("{name}.header"))).unwrap();
+    let bytes = std::fs::read_to_string(dir.join(format!("{name}.bytes")))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let weights = ListedFile {
+        name: "model.safetensors".into(),
+        bytes,
+        content: Content::Header(header),
+    };
+    let files = [text("config.json"), Some(weights), text("recipe.yaml")]
+        .into_iter()
+        .flatten()
+        .collect();
+    verify(&Listing { files }, Some(&base()), None)
+}
+
+#[test]
+fn each_is_named_and_answered_in_one_problem() {
+    for (name, format, scheme) in [
+        ("w8a8", "int-quantized", "W8A8 channel sym"),
+        ("w4a8", "int-quantized", "W4A8 g128 sym"),
+        ("fp8-dynamic", "float-quantized", "W8A8 fp channel sym"),
+        ("fp8-static", "float-quantized", "W8A8 fp tensor sym static"),
+        ("fp8-block", "float-quantized", "W8A8 fp block sym"),
+        ("nvfp4a16", "nvfp4-pack-quantized", "W4A16 fp g16 sym"),
+        ("mxfp4a16", "mxfp4-pack-quantized", "W4A16 fp g32 sym"),
+        ("w3a16", "pack-quantized", "W3A16 g128 sym"),
+        ("w2a16-g32", "pack-quantized", "W2A16 g32 sym"),
+        ("ar-gptq", "gptq", "W4A16 g128 sym"),
+    ] {
+        let found = look(name);
+        assert_eq!(
+            codes(&found.problems),
+            ["format-not-supported-yet"],
+            "{name}: {:?}",
+            found.problems
+        );
+        assert_eq!(found.problems[0].place, format, "{name}");
+        assert_eq!(
+            (found.format.as_str(), found.scheme.as_str()),
+            (format, scheme),
+            "{name}"
+        );
+        let sum: u64 = found.bytes.groups.iter().map(|g| g.bytes).sum();
+        assert_eq!(sum, found.bytes.total, "{name}");
+        assert_eq!(found.bytes.group("other"), 0, "{name}");
+    }
+}
+
+#[test]
+fn eight_bit_attention_with_four_bit_mlp_is_one_format_and_runs() {
+    let found = look("mixed");
+    assert_eq!(codes(&found.problems), Vec::<&str>::new(), "{:?}", found.problems);
+    assert_eq!(
+        (found.format.as_str(), found.scheme.as_str()),
+        ("pack-quantized", "W8A16 channel sym + W4A16 g128 sym")
+    );
+    // layer 0's down_proj is ignored, gate and up are not: nothing to complain about
+    assert_eq!(codes(&found.findings), ["tokenizer-absent"]);
+}
+
+#[test]
+fn other_tools_are_known_by_their_quant_method() {
+    for (method, format) in [
+        ("awq", "awq"),
+        ("bitsandbytes", "bitsandbytes"),
+        ("fp8", "fp8"),
+        ("fbgemm_fp8", "fbgemm_fp8"),
+        ("mxfp4", "mxfp4"),
+        ("torchao", "torchao"),
+        ("hqq", "hqq"),
+        ("auto-round", "auto-round"),
+        ("intel/auto-round", "auto-round"),
+        ("modelopt", "modelopt"),
+        ("quark", "quark"),
+        ("aqlm", "aqlm"),
+    ] {
+        let mut small = Small::dense();
+        small.config["quantization_config"] = serde_json::json!({"quant_method": method});
+        let found = small.inspect();
+        assert_eq!(codes(&found.problems), ["format-not-supported-yet"], "{method}");
+        assert_eq!(
+            (found.format.as_str(), found.problems[0].place.as_str()),
+            (format, format)
+        );
+    }
+}
+
+#[test]
+fn every_format_a_contest_may_name_is_recognised() {
+    for format in assay_contest::rules::FORMATS {
+        let as_method = Small::dense()
+            .set("quantization_config", serde_json::json!({"quant_method": format}))
+            .inspect();
+        let as_format = Small::packed()
+            .quant(|q| q["format"] = serde_json::json!(format))
+            .inspect();
+        let known = |found: &Inspection| !codes(&found.problems).contains(&"format-unknown");
+        let dense = *format == "mixed-precision"; // says nothing of its own: each group's format counts
+        assert!(known(&as_method) || known(&as_format) || dense, "{format}");
+    }
+    let nonsense = Small::packed()
+        .quant(|q| q["format"] = serde_json::json!("zip"))
+        .inspect();
+    assert_eq!(codes(&nonsense.problems), ["format-unknown"]);
+}
