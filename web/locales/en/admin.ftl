@@ -1,0 +1,27 @@
+# The organizer's desk.
+admin-oldest = Longest wait
+admin-queue = Queue
+admin-queue-empty = Nothing waits and nothing is being graded.
+admin-workers = Workers
+admin-workers-empty = No worker is enrolled: submissions will wait. Make an enrolment token below and type its command on the machine that shall grade.
+admin-recent = Finished
+admin-recent-empty = Nothing has been graded yet.
+admin-attempts = Attempts
+admin-waiting = Waiting
+admin-took = Took
+admin-actions = Actions
+admin-rerun = Grade again
+admin-enrol = Enrol a worker
+admin-enrol-lead = A token lets one machine enrol once. The worker then keeps a key of its own; it never sees the database.
+admin-enrol-button = Make a token
+admin-enrol-once = Type this on the worker machine. The token is shown only now and works once.
+admin-enrol-expires = Valid until
+worker = Worker
+worker-job = Grades
+worker-seen = Last heard
+worker-never = never
+worker-idle = Idle
+worker-busy = Grading
+worker-draining = Draining
+worker-silent = Silent
+worker-revoked = Revoked

@@ -1,0 +1,115 @@
+# Submissions: the list, the stages, the report.
+submission = Submission
+submission-state = State
+submission-received = received
+submissions-new = New submission
+submissions-empty-title = Nothing submitted yet
+submissions-empty-lead = Choose your checkpoint folder: you see its exact weight and whether it is valid before anything is uploaded.
+quota-used = { $used } of { $limit } scores used today.
+quota-resets = Counted anew at
+quota-rule = Only a published score counts; rejected, failed and cancelled submissions are free.
+state-draft = Draft
+state-received = Received
+state-queued = Queued
+state-running = Grading
+state-graded = Graded
+state-rejected = Rejected
+state-failed = Failed
+state-cancelled = Cancelled
+stages-label = Stages
+stage-received = Received
+stage-queued = Queued
+stage-fetch = Fetching files
+stage-verify = Verifying
+stage-weigh = Weighing
+stage-load = Loading
+stage-evaluate = Evaluating
+stage-samples = Samples
+stage-report = Report
+stage-attempt = attempt { $n } of { $limit }
+stage-worker = Worker: { $name }
+step-waiting = waiting
+step-running = in progress
+step-done = done
+step-stopped = stopped here
+step-skipped = skipped
+now-draft = Waiting for the rest of its files.
+now-queued = { $n ->
+    [one] One submission is before this one.
+   *[other] { $n } submissions are before this one.
+    }
+now-queued-next = Next in line.
+now-queued-plain = Waiting for a free worker.
+now-fetch = The worker fetches the files
+now-verify = Tensors, scales and configuration are checked
+now-weigh = Bytes are counted
+now-load = The model is loaded
+now-evaluate = The model answers
+now-samples = The sample prompts are answered
+now-report = The report is written
+end-graded = Graded. The score is on the board if it meets the floor.
+end-rejected = The checkpoint breaks a rule of the contest. It used no quota.
+end-failed = Grading did not finish. It used no quota.
+end-cancelled = Withdrawn. It used no quota.
+live-open = Live
+live-lost = Connection lost, trying again
+live-over = Complete
+live-refresh = Refresh to see how far it is
+report-waiting = The report appears here when grading is done.
+report-score = Score
+report-rank = Rank { $rank }
+report-formula = How it comes about
+report-verdict = Verdict
+verdict-accepted = Accepted
+verdict-rejected = Rejected
+report-findings =
+    { $n ->
+        [one] One finding that breaks no rule
+       *[other] { $n } findings that break no rule
+    }
+report-hints = Ways to be smaller
+report-weight = Weight
+report-accuracy = Accuracy
+report-accuracy-note = The bar is the 95 % interval, the upright line the base model; ● counts for score or floor.
+report-times = Time and memory
+report-samples = Sample generations
+report-provenance = How it was graded
+weight-bar = Weight by tensor group; the table below has the figures
+weight-of-base = { $share } of the base model
+weight-scale-base = base { $size }
+weight-group = Tensor group
+weight-share = Share
+weight-total = All weight files
+group-embedding = Embedding
+group-head = Output head
+group-attention = Attention
+group-mlp = MLP
+group-norms = Norms
+group-scales = Scales
+group-zero-points = Zero points
+group-shapes = Shapes
+group-indices = Indices
+group-header = Headers
+group-other = Other
+task = Task
+metric = Metric · filter
+value = Value
+stderr = Std. error
+base-model = Base
+difference = Difference
+counts = counts for the score
+sample-prompt = Prompt
+sample-text = Answer
+fact-engine = Engine
+fact-device = Device
+fact-profile = Profile
+fact-rules = Rules (digest)
+fact-outputs = Raw outputs
+files-title = Files
+files-count =
+    { $n ->
+        [one] { $n } file
+       *[other] { $n } files
+    }
+files-name = Name
+files-bytes = Bytes

@@ -1,0 +1,27 @@
+# 계정과 팀.
+signup-title = 계정 만들기
+signup-lead = 팀에 참여하고 제출하려면 계정이 필요합니다. 리더보드는 누구나 볼 수 있습니다.
+signup-button = 계정 만들기
+signup-have-account = 이미 계정이 있나요?
+login-title = 로그인
+login-no-account = 아직 계정이 없나요?
+field-name = 이름
+field-email = 이메일
+field-password = 비밀번호
+field-password-hint = 10자 이상이어야 합니다. 기호보다 서로 관련 없는 단어 몇 개가 외우기 쉽습니다.
+team-size = 팀원 { $n }명
+team-members = 팀원
+team-member = 팀원
+team-captain = 팀장
+team-role = 역할
+team-joined = 참여한 때
+team-invite = 초대하기
+team-invite-lead = 이 코드를 아는 사람은 누구나 팀에 참여할 수 있습니다. 초대할 사람에게만 보내세요.
+team-none-title = 아직 소속된 팀이 없습니다
+team-none-lead = 혼자 참가하더라도 제출은 팀 단위로 합니다. 팀을 새로 만들거나, 팀원에게 받은 코드로 참여하세요.
+team-create = 팀 만들기
+team-name = 팀 이름
+team-name-hint = 리더보드에 표시됩니다.
+team-join = 팀에 참여하기
+team-code = 초대 코드
+team-code-hint = 팀원의 팀 페이지에 있습니다.

@@ -1,0 +1,27 @@
+# 운영자의 책상.
+admin-oldest = 가장 긴 대기
+admin-queue = 대기열
+admin-queue-empty = 대기하거나 채점 중인 제출이 없습니다.
+admin-workers = 작업자
+admin-workers-empty = 등록된 작업자가 없어 제출이 계속 기다리게 됩니다. 아래에서 등록 토큰을 만들고, 채점할 컴퓨터에서 그 명령을 실행하세요.
+admin-recent = 끝난 작업
+admin-recent-empty = 아직 채점한 것이 없습니다.
+admin-attempts = 시도
+admin-waiting = 대기 시간
+admin-took = 걸린 시간
+admin-actions = 동작
+admin-rerun = 다시 채점
+admin-enrol = 작업자 등록
+admin-enrol-lead = 토큰 하나로 컴퓨터 한 대를 한 번 등록할 수 있습니다. 작업자는 자기 키만 보관하며 데이터베이스에는 접근하지 않습니다.
+admin-enrol-button = 토큰 만들기
+admin-enrol-once = 작업자 컴퓨터에서 실행하세요. 토큰은 지금 한 번만 보이고 한 번만 쓸 수 있습니다.
+admin-enrol-expires = 유효 기한:
+worker = 작업자
+worker-job = 채점 대상
+worker-seen = 마지막 연락
+worker-never = 없음
+worker-idle = 쉬는 중
+worker-busy = 채점 중
+worker-draining = 정리 중
+worker-silent = 연락 없음
+worker-revoked = 해지됨

@@ -1,6 +1,7 @@
 //! The organizer's desk: queue, workers, re-runs.
 
-use super::filters;
+use super::filters::{self, Real};
+use super::format;
 use super::page::{Page, When};
 use super::problem::ProblemView;
 use super::stages::SubmissionState;
@@ -59,6 +60,27 @@ pub struct JobRow {
     pub can_rerun: bool,
 }
 
+impl AdminPage {
+    fn duration(&self, seconds: impl Real) -> String {
+        format::seconds(seconds.real())
+    }
+}
+
+impl JobRow {
+    /// The title, or the beginning of the submission's id.
+    fn heading(&self) -> &str {
+        if self.title.is_empty() {
+            self.submission.get(..8).unwrap_or(&self.submission)
+        } else {
+            &self.title
+        }
+    }
+
+    fn stage_key(&self) -> String {
+        format!("stage-{}", self.stage)
+    }
+}
+
 /// One worker.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerRow {
@@ -104,6 +126,29 @@ impl WorkerStatus {
             WorkerStatus::Silent => "silent",
             WorkerStatus::Revoked => "revoked",
         }
+    }
+
+    /// The message key of its name.
+    fn key(&self) -> String {
+        format!("worker-{}", self.code())
+    }
+
+    /// The tone of its stamp.
+    fn tone(&self) -> &'static str {
+        match self {
+            WorkerStatus::Idle => "good",
+            WorkerStatus::Busy => "live",
+            WorkerStatus::Draining => "warn",
+            WorkerStatus::Silent => "bad",
+            WorkerStatus::Revoked => "plain",
+        }
+    }
+}
+
+impl WorkerRow {
+    /// The end of the id: the part of a UUIDv7 that differs between workers enrolled together.
+    fn short_id(&self) -> &str {
+        self.id.get(self.id.len().saturating_sub(8)..).unwrap_or(&self.id)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The leaderboard: every number that makes the score, beside it.
 
-use super::filters;
+use super::filters::{self, Count, Real};
+use super::format;
 use super::measures::{Cell, MeasureColumn};
 use super::page::{Page, When};
 use askama::Template;
@@ -19,6 +20,8 @@ pub struct BoardPage {
     pub rows: Vec<BoardRow>,
     /// The score formula as the contest states it.
     pub formula: String,
+    /// Decimals the contest shows scores with: ranks come from the score as shown.
+    pub decimals: u32,
     /// Whether a higher score is better.
     pub descending: bool,
     /// The floors a submission must reach to be ranked.
@@ -82,6 +85,23 @@ pub struct FloorView {
     pub at_least: f64,
 }
 
+impl BoardRow {
+    /// The row's CSS classes.
+    fn class(&self) -> String {
+        let mut class = match self.standing {
+            BoardStanding::Base => "base",
+            BoardStanding::Ranked(1) => "ranked first",
+            BoardStanding::Ranked(_) => "ranked",
+            _ => "unranked",
+        }
+        .to_owned();
+        if self.mine {
+            class.push_str(" mine");
+        }
+        class
+    }
+}
+
 impl BoardPage {
     /// How many rows have a rank.
     pub fn ranked(&self) -> usize {
@@ -99,5 +119,32 @@ impl BoardPage {
             Some(viewer) if viewer.team.is_none() => ("no-team", Some("/team")),
             Some(_) => ("ready", Some("/submissions/new")),
         }
+    }
+
+    fn empty_key(&self, step: &str) -> String {
+        format!("board-empty-{step}")
+    }
+
+    fn empty_button_key(&self, step: &str) -> String {
+        format!("board-empty-{step}-button")
+    }
+
+    /// The short name of a measure, for a line with little room.
+    fn short(&self, measure: &str) -> String {
+        MeasureColumn::from_key(self.page.locale, measure).label
+    }
+
+    fn score(&self, score: impl Real) -> String {
+        format::score(score.real(), self.decimals)
+    }
+
+    fn exact(&self, bytes: impl Count) -> String {
+        format::grouped(bytes.count())
+    }
+
+    /// A weight as a share of the base's.
+    fn of_base(&self, bytes: impl Count) -> Option<String> {
+        let base = self.base.as_ref()?.bytes?;
+        Some(format::percent(bytes.count(), base))
     }
 }

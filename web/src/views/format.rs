@@ -45,6 +45,15 @@ pub fn measure(value: f64) -> String {
     }
 }
 
+/// A score with the contest's number of decimals.
+pub fn score(value: f64, decimals: u32) -> String {
+    if value.is_finite() {
+        minus(format!("{value:.*}", decimals.min(12) as usize))
+    } else {
+        "–".to_owned()
+    }
+}
+
 /// Seconds: `0.42 s`, `12.3 s`, `4 min 05 s`, `1 h 02 min`.
 pub fn seconds(value: f64) -> String {
     if !value.is_finite() || value < 0.0 {
@@ -52,6 +61,8 @@ pub fn seconds(value: f64) -> String {
     }
     let whole = value.round() as u64;
     match value {
+        // A stage that took no time that can be shown still took some.
+        v if v < 0.005 => "< 0.01 s".to_owned(),
         v if v < 1.0 => format!("{v:.2} s"),
         v if v < 60.0 => format!("{v:.1} s"),
         v if v < 3600.0 => format!("{} min {:02} s", whole / 60, whole % 60),
@@ -112,6 +123,7 @@ mod tests {
 
     #[test]
     fn seconds_grow_into_minutes_and_hours() {
+        assert_eq!(seconds(0.0004), "< 0.01 s");
         assert_eq!(seconds(0.416), "0.42 s");
         assert_eq!(seconds(12.34), "12.3 s");
         assert_eq!(seconds(245.2), "4 min 05 s");

@@ -12,6 +12,7 @@ mod measures;
 mod page;
 mod problem;
 mod report;
+mod report_json;
 mod stages;
 mod submission;
 mod submissions;
@@ -50,3 +51,6 @@ pub fn html(status: StatusCode, page: &impl Template) -> HttpResponse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

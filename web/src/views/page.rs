@@ -111,6 +111,17 @@ impl When {
             zone: local.format("%Z").to_string(),
         }
     }
+
+    /// The day: `2026-11-21`.
+    pub fn date(&self) -> &str {
+        self.local.split_once(' ').map_or(self.local.as_str(), |(date, _)| date)
+    }
+
+    /// The time of day with its zone: `19:41 KST`.
+    pub fn clock(&self) -> String {
+        let clock = self.local.split_once(' ').map_or("", |(_, clock)| clock);
+        format!("{clock} {}", self.zone)
+    }
 }
 
 impl Page {
@@ -124,13 +135,13 @@ impl Page {
     }
 
     /// The message `key`.
-    pub fn t(&self, key: &str) -> String {
-        self.locale.t(key)
+    pub fn t(&self, key: impl AsRef<str>) -> String {
+        self.locale.t(key.as_ref())
     }
 
     /// The message `key` with one argument.
-    pub fn t1(&self, key: &str, name: &str, value: impl Arg) -> String {
-        i18n::t(self.locale, key, &[(name, &value)])
+    pub fn t1(&self, key: impl AsRef<str>, name: &str, value: impl Arg) -> String {
+        i18n::t(self.locale, key.as_ref(), &[(name, &value)])
     }
 
     /// The message `key` with two arguments.
@@ -141,6 +152,12 @@ impl Page {
     /// The address of a file under `static/`, good for ever: it changes whenever any file there does.
     pub fn asset(&self, path: &str) -> String {
         assets::url(path)
+    }
+
+    /// The languages this page is not in.
+    pub fn other_locales(&self) -> impl Iterator<Item = Locale> {
+        let present = self.locale;
+        Locale::ALL.into_iter().filter(move |locale| *locale != present)
     }
 
     /// Whether the viewer is logged in.

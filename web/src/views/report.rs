@@ -1,6 +1,7 @@
 //! The report of a submission: verdict, weight, measures, times, samples. Everything that made the score.
 
-use super::filters;
+use super::filters::{self, Count};
+use super::format;
 use super::measures::Cell;
 use super::problem::ProblemView;
 use super::weight::WeightView;
@@ -49,6 +50,9 @@ pub struct ReportFragment {
     pub outputs: Vec<(String, String)>,
 }
 
+/// A fragment is written by its own template, which escapes; a page takes it as it is.
+impl askama::filters::HtmlSafe for ReportFragment {}
+
 /// One hint.
 #[derive(Clone, Debug, Default)]
 pub struct HintView {
@@ -63,6 +67,8 @@ pub struct HintView {
 /// The score and how it came about.
 #[derive(Clone, Debug, Default)]
 pub struct ScoreView {
+    /// Decimals the contest shows scores with.
+    pub decimals: u32,
     /// The score; `None` when it could not be computed.
     pub value: Option<f64>,
     /// The rank of the team's best submission, where this is it.
@@ -112,10 +118,130 @@ pub struct SampleView {
     pub text: String,
 }
 
+/// The small plot beside a measure: one standard error either side would be too narrow to judge by, so the bar is the 95 %
+/// interval. Positions in a drawing 144 wide that stands for the report's own range, [`ReportFragment::range`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plot {
+    /// The value.
+    pub value: String,
+    /// The ends of the interval.
+    pub interval: Option<(String, String)>,
+    /// The base model's value.
+    pub base: Option<String>,
+}
+
+impl ScoreView {
+    fn shown(&self, value: &f64) -> String {
+        format::score(*value, self.decimals)
+    }
+}
+
+impl TaskMeasure {
+    /// The filter, unless it is the harness's word for "no filter".
+    fn filter(&self) -> Option<&str> {
+        Some(self.filter.as_str()).filter(|filter| !filter.is_empty() && *filter != "none")
+    }
+
+    /// This submission minus the base, with its sign.
+    fn difference(&self) -> Option<String> {
+        let difference = self.cell.value? - self.base?;
+        let text = format::measure(difference);
+        let positive = difference > 0.0 && text.chars().any(|c| ('1'..='9').contains(&c));
+        Some(if positive { format!("+{text}") } else { text })
+    }
+
+    /// The ends of the 95 % interval, inside 0 to 1.
+    fn interval(&self) -> Option<(f64, f64)> {
+        let value = self.unit_value()?;
+        let stderr = self.cell.stderr.filter(|stderr| stderr.is_finite() && *stderr > 0.0)?;
+        Some(((value - 1.96 * stderr).max(0.0), (value + 1.96 * stderr).min(1.0)))
+    }
+
+    /// The value, for measures between 0 and 1; others have no place on the plot's axis.
+    fn unit_value(&self) -> Option<f64> {
+        self.cell.value.filter(|value| (0.0..=1.0).contains(value))
+    }
+
+    fn unit_base(&self) -> Option<f64> {
+        self.base.filter(|base| (0.0..=1.0).contains(base))
+    }
+
+    /// The plot on an axis from `range.0` to `range.1`.
+    fn plot(&self, range: &(f64, f64)) -> Option<Plot> {
+        // A margin on both sides, so that a dot on the end of the axis is whole.
+        let at = |value: f64| format!("{:.2}", 6.0 + (value - range.0) / (range.1 - range.0) * 132.0);
+        Some(Plot {
+            value: at(self.unit_value()?),
+            interval: self.interval().map(|(from, to)| (at(from), at(to))),
+            base: self.unit_base().map(at),
+        })
+    }
+}
+
 impl ReportFragment {
+    /// The axis of the plots: tenths around everything drawn, so that small differences are seen and no axis starts at a
+    /// number made up for one row.
+    fn range(&self) -> (f64, f64) {
+        let rows = || self.tasks.iter().flat_map(|task| &task.rows);
+        let ends = rows()
+            .filter_map(TaskMeasure::interval)
+            .flat_map(|(from, to)| [from, to]);
+        let all = ends
+            .chain(rows().filter_map(TaskMeasure::unit_value))
+            .chain(rows().filter_map(TaskMeasure::unit_base));
+        let (low, high) = all.fold((1.0, 0.0), |(low, high): (f64, f64), value| {
+            (low.min(value), high.max(value))
+        });
+        let (low, high) = ((low * 10.0).floor() / 10.0, (high * 10.0).ceil() / 10.0);
+        if low < high { (low, high) } else { (0.0, 1.0) }
+    }
+
+    fn exact(&self, bytes: impl Count) -> String {
+        format::grouped(bytes.count())
+    }
+
+    fn size(&self, bytes: impl Count) -> String {
+        format::size(bytes.count())
+    }
+
+    /// The name of a tensor group; a group without a name of ours keeps its own.
+    fn group(&self, name: &str) -> String {
+        self.known("group", name)
+    }
+
+    /// The name of a stage's time.
+    fn stage(&self, name: &str) -> String {
+        self.known("stage", name)
+    }
+
+    /// The name of a measure that is not an accuracy.
+    fn measure_label(&self, key: &str) -> String {
+        self.known("measure", key)
+    }
+
+    /// A measure in its own unit.
+    fn measure_value(&self, key: &str, value: &f64) -> String {
+        match key {
+            "peak_memory" | "bytes" if *value >= 0.0 => format::size(*value as u64),
+            "load_seconds" | "wall_seconds" => format::seconds(*value),
+            "time_per_token" => format!("{:.2} ms", value * 1e3),
+            "tokens_per_second" => format!("{value:.1} /s"),
+            _ => format::measure(*value),
+        }
+    }
+
+    fn known(&self, family: &str, name: &str) -> String {
+        let key = format!("{family}-{}", name.replace('_', "-"));
+        if i18n::has(self.locale, &key) {
+            self.locale.t(&key)
+        } else {
+            name.to_owned()
+        }
+    }
+
     /// The message `key`.
-    pub fn t(&self, key: &str) -> String {
-        self.locale.t(key)
+    pub fn t(&self, key: impl AsRef<str>) -> String {
+        self.locale.t(key.as_ref())
     }
 
     /// The message `key` with one argument.

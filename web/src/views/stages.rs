@@ -1,6 +1,7 @@
 //! The named stages of a submission, as they happen.
 
 use super::filters;
+use super::format;
 use super::page::When;
 use super::problem::ProblemView;
 use crate::i18n::{self, Arg, Locale};
@@ -49,6 +50,31 @@ impl SubmissionState {
             SubmissionState::Rejected => "rejected",
             SubmissionState::Failed => "failed",
             SubmissionState::Cancelled => "cancelled",
+        }
+    }
+
+    /// The message key of its name.
+    pub fn key(&self) -> &'static str {
+        match self {
+            SubmissionState::Draft => "state-draft",
+            SubmissionState::Received => "state-received",
+            SubmissionState::Queued => "state-queued",
+            SubmissionState::Running => "state-running",
+            SubmissionState::Graded => "state-graded",
+            SubmissionState::Rejected => "state-rejected",
+            SubmissionState::Failed => "state-failed",
+            SubmissionState::Cancelled => "state-cancelled",
+        }
+    }
+
+    /// The tone of its stamp.
+    pub fn tone(&self) -> &'static str {
+        match self {
+            SubmissionState::Draft | SubmissionState::Cancelled => "plain",
+            SubmissionState::Received | SubmissionState::Queued => "warn",
+            SubmissionState::Running => "live",
+            SubmissionState::Graded => "good",
+            SubmissionState::Rejected | SubmissionState::Failed => "bad",
         }
     }
 
@@ -119,6 +145,16 @@ pub struct Step {
     pub seconds: Option<f64>,
 }
 
+/// A fragment is written by its own template, which escapes; a page takes it as it is.
+impl askama::filters::HtmlSafe for StagesFragment {}
+
+impl Step {
+    /// The message key of its name.
+    fn key(&self) -> String {
+        format!("stage-{}", self.name)
+    }
+}
+
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepStatus {
@@ -144,6 +180,11 @@ impl StepStatus {
             StepStatus::Stopped => "stopped",
             StepStatus::Skipped => "skipped",
         }
+    }
+
+    /// The message key of its name.
+    fn key(&self) -> String {
+        format!("step-{}", self.code())
     }
 }
 
@@ -190,8 +231,8 @@ impl StagesFragment {
     }
 
     /// The message `key`.
-    pub fn t(&self, key: &str) -> String {
-        self.locale.t(key)
+    pub fn t(&self, key: impl AsRef<str>) -> String {
+        self.locale.t(key.as_ref())
     }
 
     /// The message `key` with one argument.
@@ -202,6 +243,62 @@ impl StagesFragment {
     /// The message `key` with two arguments.
     pub fn t2(&self, key: &str, name1: &str, value1: impl Arg, name2: &str, value2: impl Arg) -> String {
         i18n::t(self.locale, key, &[(name1, &value1), (name2, &value2)])
+    }
+
+    /// The step that is happening now or at which the way ended; the last one when it ended well.
+    fn here(&self) -> &'static str {
+        self.steps
+            .iter()
+            .find(|step| matches!(step.status, StepStatus::Running | StepStatus::Stopped))
+            .map_or(
+                if self.facts.state.finished() {
+                    "report"
+                } else {
+                    "received"
+                },
+                |step| step.name,
+            )
+    }
+
+    fn here_key(&self) -> String {
+        format!("stage-{}", self.here())
+    }
+
+    /// The message key of how it ended.
+    fn end_key(&self) -> String {
+        format!("end-{}", self.facts.state.code())
+    }
+
+    /// One sentence about what happens now, with figures where there are any.
+    fn now(&self) -> String {
+        let facts = &self.facts;
+        match (facts.state, facts.queue_ahead) {
+            (SubmissionState::Draft, _) => self.t("now-draft"),
+            (SubmissionState::Queued | SubmissionState::Received, Some(0)) => self.t("now-queued-next"),
+            (SubmissionState::Queued | SubmissionState::Received, Some(ahead)) => self.t1("now-queued", "n", ahead),
+            (SubmissionState::Queued | SubmissionState::Received, None) => self.t("now-queued-plain"),
+            _ => {
+                let mut sentence = self.t(format!("now-{}", self.here()));
+                if let Some(task) = &facts.task {
+                    sentence = format!("{sentence} {task}");
+                }
+                if facts.total > 0 {
+                    let show = |n: u64| {
+                        if facts.stage == "fetch" {
+                            format::size(n)
+                        } else {
+                            format::grouped(n)
+                        }
+                    };
+                    sentence = format!(
+                        "{sentence} · {} / {}",
+                        show(facts.done.min(facts.total)),
+                        show(facts.total)
+                    );
+                }
+                sentence
+            }
+        }
     }
 
     /// How far the running stage is, in whole percent; `None` when its length is not known.

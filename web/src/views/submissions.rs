@@ -1,6 +1,7 @@
 //! A team's submissions, and the page that uploads a new one.
 
-use super::filters;
+use super::filters::{self, Count, Real};
+use super::format;
 use super::page::{Page, When};
 use super::stages::SubmissionState;
 use crate::i18n;
@@ -12,6 +13,8 @@ use askama::Template;
 pub struct SubmissionsPage {
     /// What every page carries.
     pub page: Page,
+    /// Decimals the contest shows scores with.
+    pub decimals: u32,
     /// Newest first.
     pub rows: Vec<SubmissionRow>,
     /// How much of today's quota is left.
@@ -37,6 +40,27 @@ pub struct SubmissionRow {
     pub bytes: Option<u64>,
     /// The published score.
     pub score: Option<f64>,
+}
+
+impl SubmissionsPage {
+    fn score(&self, score: impl Real) -> String {
+        format::score(score.real(), self.decimals)
+    }
+
+    fn exact(&self, bytes: impl Count) -> String {
+        format::grouped(bytes.count())
+    }
+}
+
+impl SubmissionRow {
+    /// The title, or the beginning of the id.
+    fn heading(&self) -> &str {
+        if self.title.is_empty() {
+            self.id.get(..8).unwrap_or(&self.id)
+        } else {
+            &self.title
+        }
+    }
 }
 
 /// How much of today's quota is left.

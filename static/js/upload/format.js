@@ -1,0 +1,37 @@
+// Numbers as the server writes them (views/format.rs).
+
+/** `1390692528` → `1,390,692,528`. */
+export function grouped(n) {
+  return String(Math.trunc(n)).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+}
+
+/** A size in the unit that suits it: `512 B`, `38.31 kB`, `971.18 MB`, `2.56 GB`. */
+export function size(bytes) {
+  if (bytes < 1e3) return `${bytes} B`;
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(2)} kB`;
+  if (bytes < 1e9) return `${(bytes / 1e6).toFixed(2)} MB`;
+  return `${(bytes / 1e9).toFixed(2)} GB`;
+}
+
+/** A share with one decimal: `43.2 %`. */
+export function percent(part, whole) {
+  return whole > 0 ? `${((part / whole) * 100).toFixed(1)} %` : '–';
+}
+
+/** Seconds, rounded so that the last figure does not dance: `8 s`, `2 min 10 s`, `1 h 05 min`. */
+export function duration(seconds) {
+  if (!Number.isFinite(seconds) || seconds < 0) return '–';
+  const two = (n) => String(n).padStart(2, '0');
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  if (seconds < 3600) {
+    const tens = Math.ceil(seconds / 10) * 10;
+    return `${Math.floor(tens / 60)} min ${two(tens % 60)} s`;
+  }
+  const minutes = Math.ceil(seconds / 60);
+  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+}
+
+/** Fills `{holes}` of a sentence. */
+export function fillIn(sentence, values = {}) {
+  return sentence.replace(/\{(\w+)\}/g, (hole, name) => (name in values ? String(values[name]) : hole));
+}

@@ -1,0 +1,449 @@
+//! Every page renders in both languages, says what it should, and is well-formed enough to be trusted with data of others.
+
+use super::samples::{
+    admin, at, board, facts, member, organizer, page, problem, rejected, report, running, submission,
+};
+use crate::i18n::Locale;
+use crate::views::*;
+use askama::Template;
+
+/// All pages of one language, by name.
+fn all(locale: Locale) -> Vec<(&'static str, String)> {
+    let quota = || QuotaView {
+        used: 1,
+        per_day: 3,
+        resets: Some(at(299)),
+    };
+    let visitor = |path: &str| page(locale, path, None);
+    let empty = |page: Page| BoardPage {
+        rows: Vec::new(),
+        updated: None,
+        ..board(page)
+    };
+    let error = |field: &str, message: &str| FieldError {
+        field: field.into(),
+        message: message.into(),
+    };
+    let graded = StagesFragment::new(
+        locale,
+        StageFacts {
+            stage: "report".into(),
+            finished: Some(at(5)),
+            ..facts(SubmissionState::Graded)
+        },
+    );
+    let stopped = StagesFragment::new(
+        locale,
+        StageFacts {
+            stage: "verify".into(),
+            finished: Some(at(4)),
+            problem: Some(problem(locale)),
+            ..facts(SubmissionState::Rejected)
+        },
+    );
+    let queued = StagesFragment::new(
+        locale,
+        StageFacts {
+            queue_ahead: Some(6),
+            attempt: 0,
+            worker: None,
+            timings: vec![],
+            ..facts(SubmissionState::Queued)
+        },
+    );
+    let limits = UploadLimits {
+        max_bytes: 8_589_934_592,
+        max_files: 32,
+        formats: vec!["dense".into(), "pack-quantized".into()],
+        base_bytes: Some(5_122_464),
+    };
+    let new = |page: Page, gate: SubmitGate| {
+        NewSubmissionPage {
+            page,
+            gate,
+            limits: Some(limits.clone()),
+            quota: Some(quota()),
+        }
+        .render()
+    };
+    let row = |title: &str, state: SubmissionState, score: Option<f64>| SubmissionRow {
+        id: "0198c3a4-7d52-7c1e-9a60-3f1b2c4d5e6f".into(),
+        title: title.into(),
+        state,
+        received: (state != SubmissionState::Draft).then(|| at(30)),
+        created: Some(at(29)),
+        scheme: if state == SubmissionState::Draft {
+            String::new()
+        } else {
+            "W4A16 g128 sym".into()
+        },
+        bytes: Some(1_546_352),
+        score,
+    };
+    let submissions = SubmissionsPage {
+        page: member(locale, "/submissions"),
+        decimals: 4,
+        rows: vec![
+            row("", SubmissionState::Draft, None),
+            row("W4A16 GPTQ, tied", SubmissionState::Running, None),
+            row("W4A16 g128, asymmetric", SubmissionState::Queued, None),
+            row("W8A16 per channel", SubmissionState::Graded, Some(3.3126)),
+            row("drop1", SubmissionState::Rejected, None),
+        ],
+        quota: Some(quota()),
+    };
+    let team = TeamInfo {
+        name: "Cupel".into(),
+        invite_code: "hallmark-fineness-7q2k".into(),
+        members: vec![
+            MemberRow {
+                name: locale.pick("Minseo Kim", "김민서").into(),
+                captain: true,
+                you: true,
+                joined: Some(at(0)),
+            },
+            MemberRow {
+                name: "Ada Assayer".into(),
+                joined: Some(at(9)),
+                ..MemberRow::default()
+            },
+        ],
+    };
+    let team_page = |page: Page, team: Option<TeamInfo>, errors: Vec<FieldError>| {
+        TeamPage {
+            page,
+            team,
+            name: String::new(),
+            code: "hallmark".into(),
+            errors,
+        }
+        .render()
+    };
+    let enrolment = EnrolmentView {
+        token: "asy_enrol_8sKx".into(),
+        command: "assay-worker run --server https://assay.example --data /var/lib/assay --enrol asy_enrol_8sKxT2mQ"
+            .into(),
+        expires: Some(at(120)),
+    };
+    [
+        ("board", board(member(locale, "/")).render()),
+        ("board-empty", empty(member(locale, "/")).render()),
+        ("board-visitor", empty(visitor("/")).render()),
+        (
+            "board-no-contest",
+            BoardPage {
+                base: None,
+                ..empty(Page::new(locale, "/"))
+            }
+            .render(),
+        ),
+        (
+            "signup",
+            SignupPage {
+                page: visitor("/signup"),
+                name: "Minseo".into(),
+                email: "minseo@example".into(),
+                next: String::new(),
+                errors: vec![error(
+                    "password",
+                    locale.pick("At least 10 characters.", "10자 이상이어야 합니다."),
+                )],
+            }
+            .render(),
+        ),
+        (
+            "login",
+            LoginPage {
+                page: visitor("/login"),
+                email: String::new(),
+                next: "/team".into(),
+                errors: vec![error(
+                    "",
+                    locale.pick(
+                        "Email or password is not right.",
+                        "이메일 또는 비밀번호가 맞지 않습니다.",
+                    ),
+                )],
+            }
+            .render(),
+        ),
+        ("team", team_page(member(locale, "/team"), Some(team), vec![])),
+        ("team-none", {
+            let message = locale.pick("No team has this code.", "이 코드를 쓰는 팀이 없습니다.");
+            team_page(
+                page(locale, "/team", Some(("Minseo", false, None))),
+                None,
+                vec![error("code", message)],
+            )
+        }),
+        ("submissions", submissions.render()),
+        (
+            "submissions-empty",
+            SubmissionsPage {
+                rows: vec![],
+                ..submissions
+            }
+            .render(),
+        ),
+        ("new", new(member(locale, "/submissions/new"), SubmitGate::Open)),
+        (
+            "new-no-team",
+            new(
+                page(locale, "/submissions/new", Some(("Minseo", false, None))),
+                SubmitGate::NoTeam,
+            ),
+        ),
+        (
+            "new-closed",
+            new(member(locale, "/submissions/new"), SubmitGate::Closed),
+        ),
+        (
+            "submission-queued",
+            submission(member(locale, "/submissions/0198"), queued, None).render(),
+        ),
+        (
+            "submission-running",
+            submission(member(locale, "/submissions/0198"), running(locale), None).render(),
+        ),
+        (
+            "submission-graded",
+            submission(organizer(locale, "/submissions/0198"), graded, Some(report(locale))).render(),
+        ),
+        (
+            "submission-rejected",
+            submission(member(locale, "/submissions/0198"), stopped, Some(rejected(locale))).render(),
+        ),
+        ("admin", admin(organizer(locale, "/admin")).render()),
+        (
+            "admin-empty",
+            AdminPage {
+                queue: vec![],
+                recent: vec![],
+                workers: vec![],
+                enrolment: Some(enrolment),
+                ..admin(organizer(locale, "/admin"))
+            }
+            .render(),
+        ),
+        (
+            "error",
+            ErrorPage {
+                page: visitor("/nothing"),
+                status: 404,
+                code: "not-found".into(),
+                message: locale
+                    .pick("There is nothing at this address.", "이 주소에는 아무것도 없습니다.")
+                    .into(),
+                request_id: "0198c3a4".into(),
+            }
+            .render(),
+        ),
+    ]
+    .into_iter()
+    .map(|(name, html)| (name, html.expect(name)))
+    .collect()
+}
+
+#[test]
+fn every_page_renders_in_both_languages() {
+    for locale in Locale::ALL {
+        for (name, html) in all(locale) {
+            assert!(html.contains(&format!("<html lang=\"{}\"", locale.code())), "{name}");
+            assert_eq!(
+                html.matches("<h1>").count(),
+                1,
+                "{name} needs one heading of the first order"
+            );
+            balanced(name, &html);
+            if let Some(folder) = std::env::var_os("ASSAY_PREVIEW") {
+                let path = std::path::Path::new(&folder).join(format!("{name}.{}.html", locale.code()));
+                std::fs::write(path, html).expect("preview");
+            }
+        }
+    }
+}
+
+/// Every element that is opened is closed, in order: a missing end tag shifts everything after it.
+fn balanced(name: &str, html: &str) {
+    const VOID: [&str; 6] = ["meta", "link", "input", "br", "img", "hr"];
+    let mut open: Vec<&str> = Vec::new();
+    for tag in html.split('<').skip(1) {
+        let tag = tag.split('>').next().unwrap_or_default();
+        let word = tag
+            .trim_start_matches('/')
+            .split([' ', '\n', '/'])
+            .next()
+            .unwrap_or_default();
+        if tag.starts_with('!') || VOID.contains(&word) || tag.ends_with('/') {
+            continue;
+        } else if tag.starts_with('/') {
+            assert_eq!(
+                open.pop(),
+                Some(word),
+                "{name}: <{tag}> closes something else, after {open:?}"
+            );
+        } else {
+            open.push(word);
+        }
+    }
+    assert!(open.is_empty(), "{name}: never closed: {open:?}");
+}
+
+#[test]
+fn what_others_typed_is_escaped_everywhere() {
+    let evil = "<script>alert(1)</script>\"'&";
+    let mut page = board(page(Locale::En, "/?x=\"><script>", Some((evil, true, Some(evil)))));
+    page.rows[0].team = evil.into();
+    page.rows[0].title = evil.into();
+    page.formula = evil.into();
+    let mut report = report(Locale::En);
+    report.samples[0].text = evil.into();
+    report.scheme = evil.into();
+    report.problems = vec![ProblemView {
+        code: evil.into(),
+        place: evil.into(),
+        message: evil.into(),
+        fix: evil.into(),
+    }];
+    let stages = running(Locale::En);
+    let page_html = page.render().expect("board");
+    let mut submission = submission(page.page, stages, Some(report));
+    submission.title = evil.into();
+    for html in [page_html, submission.render().expect("submission")] {
+        assert!(!html.contains("alert(1)</script>"));
+        assert!(html.contains("&#60;script&#62;alert(1)&#60;/script&#62;"));
+    }
+}
+
+#[test]
+fn nothing_inline_needs_a_content_security_exception() {
+    for (name, html) in all(Locale::En) {
+        for forbidden in [
+            " style=\"",
+            "<style",
+            " onclick",
+            " onload",
+            " onchange",
+            "javascript:",
+            "http://",
+            "https://cdn",
+        ] {
+            assert!(!html.contains(forbidden), "{name} has {forbidden}");
+        }
+        for script in html.split("<script").skip(1) {
+            assert!(script.contains(" src=\"/static/"), "{name} has a script of its own");
+            assert!(
+                script
+                    .split("</script>")
+                    .next()
+                    .is_some_and(|script| script.ends_with('>')),
+                "{name}: script with a body"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_address_under_static_is_served() {
+    let mut seen = 0;
+    for (name, html) in all(Locale::En) {
+        for address in html.split("/static/").skip(1) {
+            let address = address.split(['"', '\'']).next().unwrap_or_default();
+            let (_, path) = address.split_once('/').expect("digest, then path");
+            assert!(crate::controllers::assets::exists(path), "{name} asks for {path}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 50);
+}
+
+#[test]
+fn only_graded_teams_above_the_floor_have_a_rank() {
+    let html = board(member(Locale::En, "/")).render().expect("board");
+    let row = |team: &str| {
+        html.split("<tr class=")
+            .find(|row| row.contains(&format!("data-team=\"{team}\"")))
+            .expect("row")
+    };
+    assert!(row("Touchstone").contains("class=\"rank-mark\">1<"));
+    assert!(row("Cupel").contains("3.3126"));
+    assert!(row("Cupel").contains("title=\"1,546,352 bytes\""));
+    assert!(row("Cupel").starts_with("\"ranked mine\""));
+    for team in ["Slag", "Retort", "EXAONE-4.0-mini"] {
+        assert!(
+            !row(team).contains("<td class=\"rank\"><span>"),
+            "{team} must not show a rank"
+        );
+    }
+    assert!(row("Slag").contains("0.7100 &lt; 0.7500"));
+    assert!(
+        html.find("EXAONE-4.0-mini").expect("base") < html.find("Touchstone").expect("first"),
+        "the base is pinned on top"
+    );
+}
+
+#[test]
+fn an_empty_board_says_what_to_do_next() {
+    let step = |page: Page| {
+        BoardPage {
+            rows: vec![],
+            ..board(page)
+        }
+        .next_step()
+    };
+    assert_eq!(step(Page::new(Locale::En, "/")).0, "no-contest");
+    assert_eq!(step(page(Locale::En, "/", None)), ("visitor", Some("/signup")));
+    assert_eq!(
+        step(page(Locale::En, "/", Some(("A", false, None)))),
+        ("no-team", Some("/team"))
+    );
+    assert_eq!(step(member(Locale::En, "/")), ("ready", Some("/submissions/new")));
+}
+
+#[test]
+fn the_bar_is_as_long_as_the_base_and_its_table_sums_up() {
+    let weight = report(Locale::En).weight.expect("weighed");
+    let pieces = weight.pieces();
+    let total: u64 = pieces.iter().map(|piece| piece.group.bytes).sum();
+    assert_eq!(total, weight.total);
+    let end: f64 = pieces
+        .last()
+        .map(|p| p.x.parse::<f64>().expect("x") + p.width.parse::<f64>().expect("w"))
+        .expect("pieces");
+    let expected = 1000.0 * 1_859_072.0 / 5_122_464.0;
+    assert!((end - expected).abs() < 0.01, "{end} instead of {expected}");
+    assert_eq!(weight.of_base().as_deref(), Some("36.3 %"));
+}
+
+#[test]
+fn the_upload_panel_gets_its_sentences_with_their_holes() {
+    let page = NewSubmissionPage {
+        page: member(Locale::Ko, "/submissions/new"),
+        gate: SubmitGate::Open,
+        limits: None,
+        quota: None,
+    };
+    let strings: serde_json::Value = serde_json::from_str(&page.strings()).expect("JSON");
+    assert_eq!(strings["up-bytes"], "{bytes}바이트");
+    assert!(strings.as_object().is_some_and(|table| table.len() > 40));
+}
+
+#[test]
+fn an_event_is_a_full_snapshot() {
+    let data = snapshot(&running(Locale::En), None).expect("snapshot");
+    let data: serde_json::Value = serde_json::from_str(&data).expect("JSON");
+    assert_eq!(
+        (&data["state"], &data["done"], &data["report"]),
+        (&"running".into(), &false.into(), &serde_json::Value::Null)
+    );
+    assert!(
+        data["stages"]
+            .as_str()
+            .is_some_and(|html| html.contains("data-stage=\"evaluate\" data-state=\"running\""))
+    );
+    let done = StagesFragment::new(Locale::En, facts(SubmissionState::Graded));
+    let data = snapshot(&done, Some(&report(Locale::En))).expect("snapshot");
+    let data: serde_json::Value = serde_json::from_str(&data).expect("JSON");
+    assert_eq!(data["done"], true);
+    assert!(data["report"].as_str().is_some_and(|html| html.contains("data-report")));
+}
