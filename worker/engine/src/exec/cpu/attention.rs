@@ -98,80 +98,115 @@ struct Attend<'a> {
 impl Kernel for Attend<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let size = PAGE_TOKENS * self.head_dim;
-        let page_of = |cache: &'_ [u16], position: usize| -> usize {
-            let page = self.pages[position / PAGE_TOKENS] as usize * size;
-            debug_assert!(page + size <= cache.len());
-            page
-        };
-        for (q, out) in self.q.chunks_exact(self.head_dim).zip(self.out.chunks_exact_mut(self.head_dim)) {
-            // merged so far: maximum, Σp, Σp·v (in `out`)
-            let (mut max, mut sum) = (f32::NEG_INFINITY, 0f32);
-            let mut chunk_first = self.first / KV_CHUNK * KV_CHUNK;
-            let mut begun = false;
-            while chunk_first <= self.position {
-                let seen = self.first.max(chunk_first)..(self.position + 1).min(chunk_first + KV_CHUNK);
-                let mut p = [0f32; KV_CHUNK];
-                let mut at = seen.start / PAGE_TOKENS * PAGE_TOKENS;
-                while at < seen.end {
-                    let keys = &self.keys[page_of(self.keys, at)..][..size];
-                    page_scores(q, keys, &mut p[at - chunk_first..][..PAGE_TOKENS]);
-                    at += PAGE_TOKENS;
-                }
-                let chunk_max = softmax_terms(&mut p, seen.start - chunk_first, seen.end - chunk_first);
-                let chunk_sum = lane_sum(&p);
-                let mut o = [0f32; MAX_HEAD_DIM];
-                let o = &mut o[..self.head_dim];
-                let mut at = seen.start;
-                while at < seen.end {
-                    let end = (at / PAGE_TOKENS + 1) * PAGE_TOKENS;
-                    let end = end.min(seen.end);
-                    let first = page_of(self.values, at) + at % PAGE_TOKENS * self.head_dim;
-                    let values = &self.values[first..][..(end - at) * self.head_dim];
-                    add_values(&p[at - chunk_first..end - chunk_first], values, o);
-                    at = end;
-                }
-                if begun {
-                    let merged = if chunk_max > max { chunk_max } else { max };
-                    let (old, new) = (exp(max - merged), exp(chunk_max - merged));
-                    sum = sum * old + chunk_sum * new;
-                    for (out, o) in out.iter_mut().zip(o.iter()) {
-                        *out = *out * old + *o * new;
-                    }
-                    max = merged;
-                } else {
-                    (max, sum, begun) = (chunk_max, chunk_sum, true);
-                    out.copy_from_slice(o);
-                }
-                chunk_first += KV_CHUNK;
-            }
-            for out in out {
-                *out /= sum;
-            }
+        // two heads at a time share every widened key and value
+        let (q, q_last) = chunk_pairs(self.q, self.head_dim);
+        let (out, out_last) = self.out.split_at_mut(q.len());
+        for (q, out) in q.chunks_exact(2 * self.head_dim).zip(out.chunks_exact_mut(2 * self.head_dim)) {
+            let (q0, q1) = q.split_at(self.head_dim);
+            let (out0, out1) = out.split_at_mut(self.head_dim);
+            heads([q0, q1], [out0, out1], self.keys, self.values, self.pages, self.first, self.position);
+        }
+        if !q_last.is_empty() {
+            heads([q_last], [out_last], self.keys, self.values, self.pages, self.first, self.position);
         }
     }
 }
 
-// q·k for the 64 keys of a page, (head_dim, PAGE_TOKENS). Slots that hold no key yet give numbers nobody looks at.
 #[inline(always)]
-fn page_scores(q: &[f32], keys: &[u16], scores: &mut [f32]) {
-    let mut sums = [0f32; PAGE_TOKENS];
-    let (keys, _) = keys.as_chunks::<PAGE_TOKENS>();
-    for (&q, k) in q.iter().zip(keys) {
-        for j in 0..PAGE_TOKENS {
-            sums[j] += q * from_bf16(k[j]);
+fn chunk_pairs(q: &[f32], head_dim: usize) -> (&[f32], &[f32]) {
+    q.split_at(q.len() / (2 * head_dim) * 2 * head_dim)
+}
+
+// Attention of H query heads of one row.
+#[inline(always)]
+fn heads<const H: usize>(
+    q: [&[f32]; H],
+    mut out: [&mut [f32]; H],
+    keys: &[u16],
+    values: &[u16],
+    pages: &[Page],
+    first: usize,
+    position: usize,
+) {
+    let head_dim = q[0].len();
+    let size = PAGE_TOKENS * head_dim;
+    // merged so far: maximum, Σp, and Σp·v in `out`
+    let (mut max, mut sum) = ([f32::NEG_INFINITY; H], [0f32; H]);
+    let mut p = [[0f32; KV_CHUNK]; H];
+    let mut o = [[0f32; MAX_HEAD_DIM]; H];
+    let first_chunk = first / KV_CHUNK;
+    for chunk in first_chunk..=position / KV_CHUNK {
+        let start = chunk * KV_CHUNK;
+        let (from, end) = (first.max(start) - start, (position + 1).min(start + KV_CHUNK) - start);
+        let page = |at: usize| pages[(start + at) / PAGE_TOKENS] as usize * size;
+        for at in (from / PAGE_TOKENS * PAGE_TOKENS..end).step_by(PAGE_TOKENS) {
+            let keys = &keys[page(at)..][..size];
+            page_scores(q, keys, &mut p, at);
+        }
+        let (mut chunk_max, mut chunk_sum) = ([0f32; H], [0f32; H]);
+        for h in 0..H {
+            chunk_max[h] = softmax_terms(&mut p[h], from, end);
+            chunk_sum[h] = lane_sum(&p[h]);
+            o[h][..head_dim].fill(0.0);
+        }
+        let mut at = from;
+        while at < end {
+            let stop = ((at / PAGE_TOKENS + 1) * PAGE_TOKENS).min(end);
+            let values = &values[page(at) + at % PAGE_TOKENS * head_dim..][..(stop - at) * head_dim];
+            add_values(&p, at, values, &mut o, head_dim);
+            at = stop;
+        }
+        for h in 0..H {
+            if chunk == first_chunk {
+                (max[h], sum[h]) = (chunk_max[h], chunk_sum[h]);
+                out[h].copy_from_slice(&o[h][..head_dim]);
+                continue;
+            }
+            let merged = if chunk_max[h] > max[h] { chunk_max[h] } else { max[h] };
+            let (old, new) = (exp(max[h] - merged), exp(chunk_max[h] - merged));
+            sum[h] = sum[h] * old + chunk_sum[h] * new;
+            for (out, o) in out[h].iter_mut().zip(&o[h]) {
+                *out = *out * old + o * new;
+            }
+            max[h] = merged;
         }
     }
-    scores.copy_from_slice(&sums);
+    for (out, sum) in out.iter_mut().zip(sum) {
+        out.iter_mut().for_each(|o| *o /= sum);
+    }
+}
+
+// q·k for the 64 keys of a page, (head_dim, PAGE_TOKENS), in order of the head's dimensions. Slots that hold no key yet give
+// numbers nobody looks at.
+#[inline(always)]
+fn page_scores<const H: usize>(q: [&[f32]; H], keys: &[u16], scores: &mut [[f32; KV_CHUNK]; H], at: usize) {
+    let (keys, _) = keys.as_chunks::<PAGE_TOKENS>();
+    for block in (0..PAGE_TOKENS).step_by(2 * LANES) {
+        let mut sums = [[[0f32; LANES]; 2]; H];
+        for (d, k) in keys.iter().enumerate() {
+            let k = widen::<2>(&k[block..block + 2 * LANES]);
+            for h in 0..H {
+                let q = q[h][d];
+                for b in 0..2 {
+                    for j in 0..LANES {
+                        sums[h][b][j] += q * k[b][j];
+                    }
+                }
+            }
+        }
+        for h in 0..H {
+            scores[h][at + block..][..2 * LANES].copy_from_slice(sums[h].as_flattened());
+        }
+    }
 }
 
 // Scores to e^(s − max); exactly zero outside `first..end`. Returns the maximum.
 #[inline(always)]
 fn softmax_terms(p: &mut [f32; KV_CHUNK], first: usize, end: usize) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
     p[..first].fill(f32::NEG_INFINITY);
     p[end..].fill(f32::NEG_INFINITY);
     let (chunks, _) = p.as_chunks_mut::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
     for chunk in chunks.iter() {
         for j in 0..LANES {
             // a NaN must win, or it would vanish
@@ -192,25 +227,71 @@ fn softmax_terms(p: &mut [f32; KV_CHUNK], first: usize, end: usize) -> f32 {
     max
 }
 
-// o += Σ_j p_j·v_j in order of j, over (keys, head_dim).
+// o += Σ_j p_j·v_j in order of j, for the keys from `at` on; values are (keys, head_dim).
 #[inline(always)]
-fn add_values(p: &[f32], values: &[u16], o: &mut [f32]) {
-    let head_dim = o.len();
-    let (blocks, rest) = o.as_chunks_mut::<LANES>();
-    for (b, block) in blocks.iter_mut().enumerate() {
-        let mut sums = *block;
-        for (&p, v) in p.iter().zip(values.chunks_exact(head_dim)) {
-            let v = &v[b * LANES..(b + 1) * LANES];
-            for j in 0..LANES {
-                sums[j] += p * from_bf16(v[j]);
+fn add_values<const H: usize>(
+    p: &[[f32; KV_CHUNK]; H],
+    at: usize,
+    values: &[u16],
+    o: &mut [[f32; MAX_HEAD_DIM]; H],
+    head_dim: usize,
+) {
+    let mut d = 0;
+    while d + 2 * LANES <= head_dim {
+        add_block::<H, 2>(p, at, values, o, head_dim, d);
+        d += 2 * LANES;
+    }
+    while d + LANES <= head_dim {
+        add_block::<H, 1>(p, at, values, o, head_dim, d);
+        d += LANES;
+    }
+    for h in 0..H {
+        for (&p, v) in p[h][at..].iter().zip(values.chunks_exact(head_dim)) {
+            for i in d..head_dim {
+                o[h][i] += p * from_bf16(v[i]);
             }
         }
-        *block = sums;
     }
-    let done = head_dim - rest.len();
-    for (&p, v) in p.iter().zip(values.chunks_exact(head_dim)) {
-        for (o, &v) in rest.iter_mut().zip(&v[done..]) {
-            *o += p * from_bf16(v);
+}
+
+#[inline(always)]
+fn add_block<const H: usize, const B: usize>(
+    p: &[[f32; KV_CHUNK]; H],
+    at: usize,
+    values: &[u16],
+    o: &mut [[f32; MAX_HEAD_DIM]; H],
+    head_dim: usize,
+    d: usize,
+) {
+    let mut sums = [[[0f32; LANES]; B]; H];
+    for h in 0..H {
+        sums[h].as_flattened_mut().copy_from_slice(&o[h][d..d + B * LANES]);
+    }
+    for (i, v) in values.chunks_exact(head_dim).enumerate() {
+        let v = widen::<B>(&v[d..d + B * LANES]);
+        for h in 0..H {
+            let p = p[h][at + i];
+            for b in 0..B {
+                for j in 0..LANES {
+                    sums[h][b][j] += p * v[b][j];
+                }
+            }
         }
     }
+    for h in 0..H {
+        o[h][d..d + B * LANES].copy_from_slice(sums[h].as_flattened());
+    }
+}
+
+// Loops and no closures: what is not inlined is not compiled for the instruction set.
+#[inline(always)]
+fn widen<const B: usize>(bits: &[u16]) -> [[f32; LANES]; B] {
+    let mut wide = [[0f32; LANES]; B];
+    let (bits, _) = bits.as_chunks::<LANES>();
+    for b in 0..B {
+        for j in 0..LANES {
+            wide[b][j] = from_bf16(bits[b][j]);
+        }
+    }
+    wide
 }

@@ -13,9 +13,6 @@ use crate::numerics::{from_bf16, k_slices, through_bf16};
 /// Outputs in a panel: one AVX-512 register, two of AVX2.
 pub const PANEL: usize = 16;
 
-/// Rows that share a pass over a panel. Eight accumulators hide the latency of an addition.
-const BLOCK: usize = 8;
-
 /// Multiplications worth a trip to another thread.
 const TASK: usize = 1 << 17;
 
@@ -72,41 +69,59 @@ impl Panels {
 
 /// Rounds inputs to bf16 and lays them out for [`multiply`]. `x` and `packed` are (rows, cols).
 pub fn pack_inputs(pool: &Pool, isa: Isa, x: &[f32], cols: usize, packed: &mut [f32]) {
-    pool.chunks(packed, BLOCK * cols, |block, out| {
-        let x = &x[block * BLOCK * cols..][..out.len()];
-        isa.run(Pack { x, cols, out });
+    let len = isa.block_rows() * cols;
+    pool.chunks(packed, len, |task, out| {
+        let x = &x[task * len..][..out.len()];
+        isa.run(Pack { x, cols, block: isa.block_rows(), out });
     });
 }
 
 struct Pack<'a> {
     x: &'a [f32],
     cols: usize,
+    block: usize,
     out: &'a mut [f32],
 }
 
 impl Kernel for Pack<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let rows = self.x.len() / self.cols;
         let mut first = 0;
-        for size in sizes(rows) {
+        for size in sizes(self.x.len() / self.cols, self.block) {
             let span = first * self.cols..(first + size) * self.cols;
             let (x, out) = (&self.x[span.clone()], &mut self.out[span]);
-            for (i, row) in x.chunks_exact(self.cols).enumerate() {
-                for (o, &x) in out.iter_mut().skip(i).step_by(size).zip(row) {
-                    *o = through_bf16(x);
-                }
+            match size {
+                8 => interleave::<8>(x, out),
+                6 => interleave::<6>(x, out),
+                4 => interleave::<4>(x, out),
+                2 => interleave::<2>(x, out),
+                _ => interleave::<1>(x, out),
             }
             first += size;
         }
     }
 }
 
-// The blocks that `rows` rows are cut into. A row's sum does not depend on its block's size.
+// (ROWS, cols) to (cols, ROWS), rounded.
 #[inline(always)]
-fn sizes(rows: usize) -> impl Iterator<Item = usize> {
-    let whole = std::iter::repeat_n(BLOCK, rows / BLOCK);
-    whole.chain([4, 2, 1].into_iter().filter(move |size| rows % BLOCK & size != 0))
+fn interleave<const ROWS: usize>(x: &[f32], out: &mut [f32]) {
+    let (out, _) = out.as_chunks_mut::<ROWS>();
+    let mut rows = [x; ROWS];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &x[i * out.len()..][..out.len()];
+    }
+    for (k, out) in out.iter_mut().enumerate() {
+        for i in 0..ROWS {
+            out[i] = through_bf16(rows[i][k]);
+        }
+    }
+}
+
+// The blocks that `rows` rows are cut into: whole ones, then 4, 2 and 1 as needed. A row's sum does not depend on its block's size.
+#[inline(always)]
+fn sizes(rows: usize, block: usize) -> impl Iterator<Item = usize> {
+    let rest = rows % block;
+    std::iter::repeat_n(block, rows / block).chain([4, 2, 1].into_iter().filter(move |size| rest & size != 0))
 }
 
 /// `out` (panels, rows, PANEL) = packed inputs (rows, cols) times the panels' weights.
@@ -116,7 +131,7 @@ pub fn multiply(pool: &Pool, isa: Isa, packed: &[f32], rows: usize, weights: &Pa
     let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
     pool.chunks(out, panels * rows * PANEL, |task, out| {
         let weights = &weights.weights[task * panels * cols * PANEL..][..out.len() / rows * cols];
-        isa.run(Multiply { packed, rows, cols, weights, out });
+        isa.run(Multiply { packed, rows, cols, block: isa.block_rows(), weights, out });
     });
 }
 
@@ -124,6 +139,7 @@ struct Multiply<'a> {
     packed: &'a [f32],
     rows: usize,
     cols: usize,
+    block: usize,
     weights: &'a [u16],
     out: &'a mut [f32],
 }
@@ -138,11 +154,12 @@ impl Kernel for Multiply<'_> {
             for slice in k_slices(self.cols) {
                 let (weights, _) = panel[slice.start * PANEL..slice.end * PANEL].as_chunks::<PANEL>();
                 let mut first = 0;
-                for size in sizes(self.rows) {
+                for size in sizes(self.rows, self.block) {
                     let inputs = &self.packed[first * self.cols..][slice.start * size..slice.end * size];
                     let out = &mut out[first * PANEL..(first + size) * PANEL];
                     match size {
                         8 => block::<A, 8>(inputs, weights, out),
+                        6 => block::<A, 6>(inputs, weights, out),
                         4 => block::<A, 4>(inputs, weights, out),
                         2 => block::<A, 2>(inputs, weights, out),
                         _ => block::<A, 1>(inputs, weights, out),

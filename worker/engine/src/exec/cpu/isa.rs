@@ -80,6 +80,18 @@ impl Isa {
         }
     }
 
+    /// Rows that share a pass over a panel of weights: as many as the registers hold accumulators for, so that their additions
+    /// hide each other's latency. One of 8, 6, 4.
+    pub fn block_rows(self) -> usize {
+        match self.0 {
+            Level::Portable => 4,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => 6,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => 8,
+        }
+    }
+
     /// Runs a kernel compiled for this instruction set.
     #[inline(always)]
     pub fn run<K: Kernel>(self, kernel: K) {
