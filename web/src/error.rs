@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use assay_contest::{Problem, Text};
 use serde_json::json;
@@ -44,7 +44,14 @@ impl ApiError {
     /// An error with any status.
     pub fn new(status: StatusCode, code: &'static str, en: &str, ko: &str) -> ApiError {
         let public = Text::new(en, ko);
-        ApiError { status, code, public, problems: Vec::new(), retry_after: None, source: None }
+        ApiError {
+            status,
+            code,
+            public,
+            problems: Vec::new(),
+            retry_after: None,
+            source: None,
+        }
     }
 
     /// 404. Also the answer for another team's objects, so that ids cannot be probed.
@@ -94,7 +101,10 @@ impl ApiError {
 
     /// 429 with the time to wait.
     pub fn too_many(code: &'static str, wait: Duration, en: &str, ko: &str) -> ApiError {
-        ApiError { retry_after: Some(wait), ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, en, ko) }
+        ApiError {
+            retry_after: Some(wait),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, en, ko)
+        }
     }
 
     /// 500 whose cause goes to the log and nowhere else.
@@ -105,7 +115,10 @@ impl ApiError {
             "Something failed on our side. Nothing of yours is lost; please try again, and tell the organizers the request id if it stays.",
             "서버에서 문제가 발생했습니다. 데이터는 그대로 보존되어 있습니다. 다시 시도해 보고, 계속되면 요청 번호를 운영진에게 알려 주세요.",
         );
-        ApiError { source: Some(source.into()), ..error }
+        ApiError {
+            source: Some(source.into()),
+            ..error
+        }
     }
 
     /// 503: the database or a disk is not there; the client should come back.
@@ -116,7 +129,11 @@ impl ApiError {
             "The service is busy or restarting. Please try again in a few seconds.",
             "서비스가 혼잡하거나 다시 시작되는 중입니다. 몇 초 뒤에 다시 시도해 주세요.",
         );
-        ApiError { source: Some(source.into()), retry_after: Some(Duration::from_secs(5)), ..error }
+        ApiError {
+            source: Some(source.into()),
+            retry_after: Some(Duration::from_secs(5)),
+            ..error
+        }
     }
 
     /// Adds the single faults.
@@ -159,7 +176,10 @@ impl ApiError {
                 "The request could not be understood. Reload the page and try again.",
                 "요청을 이해할 수 없습니다. 페이지를 새로고침한 뒤 다시 시도해 주세요.",
             ),
-            _ => ApiError { status, ..ApiError::internal(anyhow::anyhow!("status {status} without an explanation")) },
+            _ => ApiError {
+                status,
+                ..ApiError::internal(anyhow::anyhow!("status {status} without an explanation"))
+            },
         }
     }
 }
@@ -180,12 +200,18 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let public = PublicError { code: self.code, public: self.public.clone(), problems: self.problems.clone() };
+        let public = PublicError {
+            code: self.code,
+            public: self.public.clone(),
+            problems: self.problems.clone(),
+        };
         let mut response = problem_response(self.status, &public, &self.public.en, "");
         if let Some(wait) = self.retry_after {
             // Rounded up: a client that comes back exactly then must not be refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(public);
         response
@@ -207,7 +233,9 @@ pub(crate) fn problem_response(status: StatusCode, error: &PublicError, title: &
     if !request_id.is_empty() {
         body["request_id"] = json!(request_id);
     }
-    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
+    HttpResponse::build(status)
+        .content_type("application/problem+json")
+        .body(body.to_string())
 }
 
 impl From<sqlx::Error> for ApiError {

@@ -76,19 +76,29 @@ impl Settings {
     /// Name of the session cookie. The `__Host-` prefix makes a browser refuse it without `Secure`, from another path,
     /// or from a sibling domain; over plain http it could not be set at all.
     pub fn session_cookie(&self) -> &'static str {
-        if self.insecure_cookies { "session" } else { "__Host-session" }
+        if self.insecure_cookies {
+            "session"
+        } else {
+            "__Host-session"
+        }
     }
 
     /// Name of the cookie that ties forms to a visitor who is not logged in.
     pub fn visitor_cookie(&self) -> &'static str {
-        if self.insecure_cookies { "visitor" } else { "__Host-visitor" }
+        if self.insecure_cookies {
+            "visitor"
+        } else {
+            "__Host-visitor"
+        }
     }
 }
 
 /// The database address may carry a password, so it is never printed.
 impl fmt::Debug for StoreSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreSettings").field("data_dir", &self.data_dir).finish_non_exhaustive()
+        f.debug_struct("StoreSettings")
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
     }
 }
 

@@ -40,7 +40,10 @@ impl Application {
         let listener =
             TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
         let address = listener.local_addr().context("cannot read the listening address")?;
-        let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let public_url = settings
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}"));
         let threads = settings.http_threads.unwrap_or_else(cores).max(1);
         let stopping = CancellationToken::new();
         let state = web::Data::new(AppState {
@@ -105,10 +108,14 @@ fn cores() -> usize {
 
 /// Opens a connection pool whose statements cannot hang forever.
 pub async fn connect(store: &StoreSettings, connections: u32) -> anyhow::Result<PgPool> {
-    let options: PgConnectOptions = store.database_url.parse().context("the database address cannot be understood")?;
-    let options = options
-        .application_name("assay-web")
-        .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "30s")]);
+    let options: PgConnectOptions = store
+        .database_url
+        .parse()
+        .context("the database address cannot be understood")?;
+    let options = options.application_name("assay-web").options([
+        ("statement_timeout", "30s"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -120,10 +127,18 @@ pub async fn connect(store: &StoreSettings, connections: u32) -> anyhow::Result<
 /// Refuses a database that lacks a migration this program needs, or holds one under another checksum. A newer database
 /// is accepted: migrations only ever add, so that old and new programs can overlap.
 pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
-    let applied = db::applied_migrations(pool).await.context("cannot read the schema's version")?;
-    for migration in MIGRATOR.iter().filter(|migration| !migration.migration_type.is_down_migration()) {
+    let applied = db::applied_migrations(pool)
+        .await
+        .context("cannot read the schema's version")?;
+    for migration in MIGRATOR
+        .iter()
+        .filter(|migration| !migration.migration_type.is_down_migration())
+    {
         match applied.get(&migration.version) {
-            None => anyhow::bail!("the database lacks migration {}: run `assay-web migrate`", migration.version),
+            None => anyhow::bail!(
+                "the database lacks migration {}: run `assay-web migrate`",
+                migration.version
+            ),
             Some(checksum) => anyhow::ensure!(
                 checksum.as_slice() == &*migration.checksum,
                 "migration {} was applied from another file",

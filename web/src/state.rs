@@ -61,10 +61,20 @@ impl Keys {
             Err(error) => return Err(error).with_context(context),
         };
         let mode = fs::metadata(&path).with_context(context)?.permissions().mode();
-        anyhow::ensure!(mode & 0o077 == 0, "{} may be read by others: chmod 600 it", path.display());
+        anyhow::ensure!(
+            mode & 0o077 == 0,
+            "{} may be read by others: chmod 600 it",
+            path.display()
+        );
         let secret = hex::decode(text.trim()).with_context(context)?;
-        anyhow::ensure!(secret.len() == SECRET_BYTES, "{} must hold 64 hexadecimal digits", path.display());
-        Ok(Keys { master: hmac::Key::new(hmac::HMAC_SHA256, &secret) })
+        anyhow::ensure!(
+            secret.len() == SECRET_BYTES,
+            "{} must hold 64 hexadecimal digits",
+            path.display()
+        );
+        Ok(Keys {
+            master: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+        })
     }
 
     /// The key for one use, named by `label` (for example `"visitor csrf"` or `"job token"`).
@@ -80,7 +90,12 @@ impl Keys {
 fn create_secret(path: &Path) -> io::Result<String> {
     let text = hex::encode(crate::auth::token::random_bytes::<SECRET_BYTES>());
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     let linked = fs::hard_link(&temporary, path);

@@ -39,7 +39,10 @@ impl Passwords {
     /// At most `at_once` hashes at a time.
     pub fn new(at_once: usize) -> anyhow::Result<Passwords> {
         let nobody = hash(&super::token::random_bytes::<32>())?;
-        Ok(Passwords { gate: Arc::new(Semaphore::new(at_once.max(1))), nobody: nobody.into() })
+        Ok(Passwords {
+            gate: Arc::new(Semaphore::new(at_once.max(1))),
+            nobody: nobody.into(),
+        })
     }
 
     /// The PHC string to store.
@@ -58,13 +61,20 @@ impl Passwords {
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
-        let permit = self.gate.clone().acquire_owned().await.context("the hashing gate is closed")?;
+        let permit = self
+            .gate
+            .clone()
+            .acquire_owned()
+            .await
+            .context("the hashing gate is closed")?;
         // The permit travels with the work: if the client hangs up, the hash still runs to its end and still counts.
         let run = move || {
             let _permit = permit;
             work()
         };
-        tokio::task::spawn_blocking(run).await.context("hashing a password was cut short")
+        tokio::task::spawn_blocking(run)
+            .await
+            .context("hashing a password was cut short")
     }
 }
 
@@ -74,7 +84,9 @@ fn argon2() -> anyhow::Result<Argon2<'static>> {
 }
 
 fn hash(password: &[u8]) -> anyhow::Result<String> {
-    let hash = argon2()?.hash_password(password).map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
+    let hash = argon2()?
+        .hash_password(password)
+        .map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
     Ok(hash.to_string())
 }
 
@@ -102,15 +114,35 @@ mod tests {
         let passwords = Passwords::new(1).unwrap();
         let stored = passwords.hash(&typed("correct horse")).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert_ne!(stored, passwords.hash(&typed("correct horse")).await.unwrap(), "each hash has its own salt");
-        assert_eq!(passwords.verify(&typed("correct horse"), Some(stored.clone())).await.unwrap(), Verdict::Right);
-        assert_eq!(passwords.verify(&typed("correct Horse"), Some(stored)).await.unwrap(), Verdict::Wrong);
-        assert_eq!(passwords.verify(&typed("correct horse"), None).await.unwrap(), Verdict::Wrong);
+        assert_ne!(
+            stored,
+            passwords.hash(&typed("correct horse")).await.unwrap(),
+            "each hash has its own salt"
+        );
+        assert_eq!(
+            passwords
+                .verify(&typed("correct horse"), Some(stored.clone()))
+                .await
+                .unwrap(),
+            Verdict::Right
+        );
+        assert_eq!(
+            passwords.verify(&typed("correct Horse"), Some(stored)).await.unwrap(),
+            Verdict::Wrong
+        );
+        assert_eq!(
+            passwords.verify(&typed("correct horse"), None).await.unwrap(),
+            Verdict::Wrong
+        );
     }
 
     #[test]
     fn weaker_hashes_are_recognised() {
-        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8192, 1, 1, None).unwrap());
+        let weak = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(8192, 1, 1, None).unwrap(),
+        );
         let stored = weak.hash_password(b"correct horse").unwrap().to_string();
         assert_eq!(verify(&typed("correct horse"), &stored).unwrap(), Verdict::RightButOld);
     }

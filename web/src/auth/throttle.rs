@@ -97,7 +97,9 @@ impl Throttle {
             }
         }
         for subject in subjects {
-            let failures = entries.entry(subject.clone()).or_insert(Failures { count: 0, last: now });
+            let failures = entries
+                .entry(subject.clone())
+                .or_insert(Failures { count: 0, last: now });
             if now.saturating_duration_since(failures.last) >= MEMORY {
                 failures.count = 0;
             }
@@ -156,7 +158,10 @@ mod tests {
             waits.push(throttle.wait_at(&subjects, now).as_secs());
         }
         assert_eq!(waits, [1, 2, 4]);
-        assert_eq!(throttle.wait_at(&subjects, now + Duration::from_secs(5)), Duration::ZERO);
+        assert_eq!(
+            throttle.wait_at(&subjects, now + Duration::from_secs(5)),
+            Duration::ZERO
+        );
         for _ in 0..100 {
             throttle.failed_at(&subjects, now);
         }

@@ -92,7 +92,9 @@ impl Viewer {
 
     /// A viewer without a login, made from the request's headers alone: for pages shown while the database is away.
     pub fn nobody(request: &HttpRequest, state: &AppState) -> Viewer {
-        let visitor = request.cookie(state.settings.visitor_cookie()).map(|cookie| cookie.value().to_owned());
+        let visitor = request
+            .cookie(state.settings.visitor_cookie())
+            .map(|cookie| cookie.value().to_owned());
         let known = visitor.and_then(|value| SecretToken::parse(&value));
         let fresh = known.is_none();
         let visitor = known.unwrap_or_else(SecretToken::random);
@@ -108,9 +110,13 @@ impl Viewer {
 
     async fn look_up(request: &HttpRequest, state: &AppState) -> Result<Viewer, ApiError> {
         let nobody = Viewer::nobody(request, state);
-        let Some(token) = &nobody.session else { return Ok(nobody) };
+        let Some(token) = &nobody.session else {
+            return Ok(nobody);
+        };
         let digest = token.digest();
-        let Some(found) = sessions::find(&state.pool, &digest).await? else { return Ok(nobody) };
+        let Some(found) = sessions::find(&state.pool, &digest).await? else {
+            return Ok(nobody);
+        };
         if found.stale {
             sessions::touch(&state.pool, &digest).await?;
         }
@@ -142,7 +148,11 @@ impl Viewer {
     /// The visitor cookie to set: only when a form token was given to someone who has neither a session nor that cookie.
     pub(crate) fn visitor_cookie(&self, state: &AppState) -> Option<Cookie<'static>> {
         let value = self.fresh_visitor.clone().filter(|_| self.token_given.get())?;
-        Some(session::hardened(&state.settings, state.settings.visitor_cookie(), value))
+        Some(session::hardened(
+            &state.settings,
+            state.settings.visitor_cookie(),
+            value,
+        ))
     }
 
     /// The person, or 401.
@@ -161,9 +171,14 @@ fn session_token(request: &HttpRequest, state: &AppState) -> Option<SecretToken>
 }
 
 fn locale(request: &HttpRequest, account: Option<Locale>) -> Locale {
-    let chosen = request.cookie(LOCALE_COOKIE).and_then(|cookie| Locale::parse(cookie.value()));
+    let chosen = request
+        .cookie(LOCALE_COOKIE)
+        .and_then(|cookie| Locale::parse(cookie.value()));
     let asked = || {
-        let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let header = request
+            .headers()
+            .get(ACCEPT_LANGUAGE)
+            .and_then(|value| value.to_str().ok());
         Locale::from_accept_language(header.unwrap_or_default())
     };
     chosen.or(account).unwrap_or_else(asked)
@@ -205,7 +220,11 @@ impl FromRequest for RequireOrganizer {
         let request = request.clone();
         Box::pin(async move {
             let user = Viewer::of(&request).await?.require_user()?;
-            if user.role.organizes() { Ok(RequireOrganizer(user)) } else { Err(ApiError::forbidden()) }
+            if user.role.organizes() {
+                Ok(RequireOrganizer(user))
+            } else {
+                Err(ApiError::forbidden())
+            }
         })
     }
 }

@@ -29,7 +29,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let email = Email::parse(&arguments.email).map_err(|fault| refuse("--email", &fault))?;
     let name = UserName::parse(&arguments.name).map_err(|fault| refuse("--name", &fault))?;
     let typed = read_password()?;
-    let password = Password::parse_new(&typed, email.as_str(), name.as_str()).map_err(|fault| refuse("password", &fault))?;
+    let password =
+        Password::parse_new(&typed, email.as_str(), name.as_str()).map_err(|fault| refuse("password", &fault))?;
 
     let pool = super::open(&arguments.store).await?;
     let passwords = Passwords::new(1)?;
@@ -48,7 +49,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     let object = format!("user:{user}");
-    let entry = Entry { actor: None, action: "organizer.created", object: &object, detail: json!({}), request_id: "" };
+    let entry = Entry {
+        actor: None,
+        action: "organizer.created",
+        object: &object,
+        detail: json!({}),
+        request_id: "",
+    };
     audit::record(&mut *transaction, entry).await?;
     transaction.commit().await?;
     println!("{} is an organizer", email.as_str());
@@ -64,6 +71,8 @@ fn read_password() -> anyhow::Result<String> {
         return Ok(password);
     }
     let mut line = String::new();
-    io::stdin().read_line(&mut line).context("cannot read the password from standard input")?;
+    io::stdin()
+        .read_line(&mut line)
+        .context("cannot read the password from standard input")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }

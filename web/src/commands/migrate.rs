@@ -9,7 +9,10 @@ use crate::{MIGRATOR, startup, telemetry};
 pub async fn run(store: StoreSettings) -> anyhow::Result<()> {
     telemetry::init(false);
     let pool = startup::connect(&store, 1).await?;
-    MIGRATOR.run(&pool).await.context("the schema could not be brought up to date")?;
+    MIGRATOR
+        .run(&pool)
+        .await
+        .context("the schema could not be brought up to date")?;
     println!("the schema is up to date");
     Ok(())
 }

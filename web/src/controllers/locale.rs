@@ -1,9 +1,9 @@
 //! Choosing the language: a cookie, and for people with an account their account's language.
 
+use actix_web::HttpResponse;
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::HttpResponse;
 use serde::Deserialize;
 
 use super::visit::{after, see_other};

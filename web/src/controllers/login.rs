@@ -22,7 +22,11 @@ use crate::views::{self, LoginPage};
 
 /// `GET` and `POST /login`.
 pub fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/login").route(web::get().to(show)).route(web::post().to(log_in)));
+    cfg.service(
+        web::resource("/login")
+            .route(web::get().to(show))
+            .route(web::post().to(log_in)),
+    );
 }
 
 #[derive(Deserialize)]
@@ -44,7 +48,12 @@ async fn show(visit: Visit, query: web::Query<Next>) -> HttpResponse {
     if visit.viewer.user.is_some() {
         return see_other(after(next, "/"));
     }
-    let page = LoginPage { page: visit.page, email: String::new(), next: next.to_owned(), errors: Vec::new() };
+    let page = LoginPage {
+        page: visit.page,
+        email: String::new(),
+        next: next.to_owned(),
+        errors: Vec::new(),
+    };
     views::html(StatusCode::OK, &page)
 }
 
@@ -59,18 +68,30 @@ async fn log_in(
             let token = session::start(&state.pool, user, visit.viewer.session_token()).await?;
             let id = request_id(&request);
             let object = format!("user:{user}");
-            let entry =
-                Entry { actor: Some(user), action: "login.succeeded", object: &object, detail: json!({}), request_id: &id };
+            let entry = Entry {
+                actor: Some(user),
+                action: "login.succeeded",
+                object: &object,
+                detail: json!({}),
+                request_id: &id,
+            };
             audit::record(&state.pool, entry).await?;
             let mut response = see_other(after(&form.next, "/"));
-            response.add_cookie(&session::cookie(&state.settings, &token)).map_err(ApiError::internal)?;
+            response
+                .add_cookie(&session::cookie(&state.settings, &token))
+                .map_err(ApiError::internal)?;
             Ok(response)
         }
         Err(refused) => {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             let errors = vec![field_error(visit.locale(), "", &refused)];
             let next = after(&form.next, "").to_owned();
-            let page = LoginPage { page: visit.page, email: form.email.clone(), next, errors };
+            let page = LoginPage {
+                page: visit.page,
+                email: form.email.clone(),
+                next,
+                errors,
+            };
             Ok(views::html(status, &page))
         }
     }
@@ -92,7 +113,10 @@ async fn authenticate(
             "login-throttled",
             wait,
             &format!("Too many failed attempts. Try again in {} seconds.", wait.as_secs() + 1),
-            &format!("로그인에 여러 번 실패했습니다. {}초 뒤에 다시 시도하세요.", wait.as_secs() + 1),
+            &format!(
+                "로그인에 여러 번 실패했습니다. {}초 뒤에 다시 시도하세요.",
+                wait.as_secs() + 1
+            ),
         ));
     }
     // Counted before the slow comparison, so that a burst of parallel guesses cannot slip under the limit.
@@ -104,7 +128,11 @@ async fn authenticate(
     let (id, stored) = found.map(|found| (found.id, found.password_hash)).unzip();
     let verdict = match Password::for_login(&form.password) {
         Some(password) => {
-            let verdict = state.passwords.verify(&password, stored.clone()).await.map_err(ApiError::internal)?;
+            let verdict = state
+                .passwords
+                .verify(&password, stored.clone())
+                .await
+                .map_err(ApiError::internal)?;
             if let (Verdict::RightButOld, Some(id), Some(old)) = (verdict, id, &stored) {
                 let new = state.passwords.hash(&password).await.map_err(ApiError::internal)?;
                 users::replace_hash(&state.pool, id, old, &new).await?;

@@ -1,7 +1,7 @@
 //! Logging out: the session ends on the server, not only in the browser.
 
-use actix_web::web::{self, ServiceConfig};
 use actix_web::HttpResponse;
+use actix_web::web::{self, ServiceConfig};
 
 use super::visit::see_other;
 use crate::auth::{Viewer, session};
@@ -19,6 +19,8 @@ async fn log_out(state: web::Data<AppState>, viewer: Viewer) -> Result<HttpRespo
         sessions::delete(&state.pool, &token.digest()).await?;
     }
     let mut response = see_other("/");
-    response.add_cookie(&session::removal(&state.settings)).map_err(ApiError::internal)?;
+    response
+        .add_cookie(&session::removal(&state.settings))
+        .map_err(ApiError::internal)?;
     Ok(response)
 }

@@ -10,6 +10,7 @@ pub mod login;
 pub mod logout;
 pub mod precheck;
 pub mod signup;
+mod submission_pages;
 pub mod submissions;
 pub mod teams;
 pub mod uploads;

@@ -23,7 +23,11 @@ use crate::views::{self, FieldError, SignupPage};
 
 /// `GET` and `POST /signup`.
 pub fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/signup").route(web::get().to(show)).route(web::post().to(sign_up)));
+    cfg.service(
+        web::resource("/signup")
+            .route(web::get().to(show))
+            .route(web::post().to(sign_up)),
+    );
 }
 
 #[derive(Deserialize)]
@@ -57,9 +61,15 @@ impl SignupForm {
         match (name, email, password) {
             (Ok(name), Ok(email), Ok(password)) => Ok(NewAccount { name, email, password }),
             (name, email, password) => {
-                let faults = [("name", name.err()), ("email", email.err()), ("password", password.err())];
+                let faults = [
+                    ("name", name.err()),
+                    ("email", email.err()),
+                    ("password", password.err()),
+                ];
                 let faults = faults.into_iter().filter_map(|(field, fault)| Some((field, fault?)));
-                Err(faults.map(|(field, fault)| field_error(locale, field, &fault)).collect())
+                Err(faults
+                    .map(|(field, fault)| field_error(locale, field, &fault))
+                    .collect())
             }
         }
     }
@@ -71,7 +81,13 @@ async fn show(visit: Visit, query: web::Query<Next>) -> HttpResponse {
         return see_other(after(next, "/team"));
     }
     let (name, email) = (String::new(), String::new());
-    let page = SignupPage { page: visit.page, name, email, next: next.to_owned(), errors: Vec::new() };
+    let page = SignupPage {
+        page: visit.page,
+        name,
+        email,
+        next: next.to_owned(),
+        errors: Vec::new(),
+    };
     views::html(StatusCode::OK, &page)
 }
 
@@ -89,13 +105,20 @@ async fn sign_up(
         Ok(user) => {
             let token = session::start(&state.pool, user, visit.viewer.session_token()).await?;
             let mut response = see_other(after(&form.next, "/team"));
-            response.add_cookie(&session::cookie(&state.settings, &token)).map_err(ApiError::internal)?;
+            response
+                .add_cookie(&session::cookie(&state.settings, &token))
+                .map_err(ApiError::internal)?;
             Ok(response)
         }
         Err(errors) => {
             let next = after(&form.next, "").to_owned();
-            let page =
-                SignupPage { page: visit.page, name: form.name.clone(), email: form.email.clone(), next, errors };
+            let page = SignupPage {
+                page: visit.page,
+                name: form.name.clone(),
+                email: form.email.clone(),
+                next,
+                errors,
+            };
             Ok(views::html(StatusCode::UNPROCESSABLE_ENTITY, &page))
         }
     }
@@ -113,15 +136,32 @@ async fn create(
         return Err(ApiError::too_many(
             "signup-throttled",
             wait,
-            &format!("Too many attempts from your network. Try again in {} seconds.", wait.as_secs() + 1),
-            &format!("같은 네트워크에서 너무 많이 시도했습니다. {}초 뒤에 다시 시도하세요.", wait.as_secs() + 1),
+            &format!(
+                "Too many attempts from your network. Try again in {} seconds.",
+                wait.as_secs() + 1
+            ),
+            &format!(
+                "같은 네트워크에서 너무 많이 시도했습니다. {}초 뒤에 다시 시도하세요.",
+                wait.as_secs() + 1
+            ),
         ));
     }
-    let hash = state.passwords.hash(&account.password).await.map_err(ApiError::internal)?;
+    let hash = state
+        .passwords
+        .hash(&account.password)
+        .await
+        .map_err(ApiError::internal)?;
     let mut transaction = state.pool.begin().await?;
     let locale = visit.locale();
-    let inserted =
-        users::insert(&mut *transaction, &account.email, &account.name, &hash, "participant", locale.code()).await;
+    let inserted = users::insert(
+        &mut *transaction,
+        &account.email,
+        &account.name,
+        &hash,
+        "participant",
+        locale.code(),
+    )
+    .await;
     let user = match inserted {
         Ok(user) => user,
         Err(error) if violates(&error, users::EMAIL_KEY) => {
@@ -136,7 +176,13 @@ async fn create(
         Err(error) => return Err(error.into()),
     };
     let (id, object) = (request_id(request), format!("user:{user}"));
-    let entry = Entry { actor: Some(user), action: "signup", object: &object, detail: json!({}), request_id: &id };
+    let entry = Entry {
+        actor: Some(user),
+        action: "signup",
+        object: &object,
+        detail: json!({}),
+        request_id: &id,
+    };
     audit::record(&mut *transaction, entry).await?;
     transaction.commit().await?;
     Ok(Ok(user))

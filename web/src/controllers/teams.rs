@@ -21,8 +21,16 @@ use crate::views::{self, MemberRow, TeamInfo, TeamPage, When};
 
 /// `GET` and `POST /team`, `POST /team/join`.
 pub fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/team").route(web::get().to(show)).route(web::post().to(create)))
-        .service(web::resource("/team/join").route(web::get().to(show_join)).route(web::post().to(join)));
+    cfg.service(
+        web::resource("/team")
+            .route(web::get().to(show))
+            .route(web::post().to(create)),
+    )
+    .service(
+        web::resource("/team/join")
+            .route(web::get().to(show_join))
+            .route(web::post().to(join)),
+    );
 }
 
 #[derive(Deserialize)]
@@ -55,7 +63,10 @@ async fn show(
     query: web::Query<Done>,
 ) -> Result<HttpResponse, ApiError> {
     let notice = match query.done.as_deref() {
-        Some("created") => Some(("The team is made. Share its invitation code.", "팀을 만들었습니다. 초대 코드를 팀원에게 알려 주세요.")),
+        Some("created") => Some((
+            "The team is made. Share its invitation code.",
+            "팀을 만들었습니다. 초대 코드를 팀원에게 알려 주세요.",
+        )),
         Some("joined") => Some(("You have joined the team.", "팀에 들어왔습니다.")),
         _ => None,
     };
@@ -95,8 +106,18 @@ async fn draw(
         }
     };
     let locale = visit.locale();
-    let errors = typed.fault.iter().map(|(field, fault)| field_error(locale, field, fault)).collect();
-    let page = TeamPage { page: visit.page, team, name: typed.name, code: typed.code, errors };
+    let errors = typed
+        .fault
+        .iter()
+        .map(|(field, fault)| field_error(locale, field, fault))
+        .collect();
+    let page = TeamPage {
+        page: visit.page,
+        team,
+        name: typed.name,
+        code: typed.code,
+        errors,
+    };
     Ok(views::html(status, &page))
 }
 
@@ -115,7 +136,11 @@ async fn create(
     match made {
         Ok(_) => Ok(see_other("/team?done=created")),
         Err(fault) => {
-            let typed = Typed { name: form.into_inner().name, fault: Some(("name", fault)), ..Typed::default() };
+            let typed = Typed {
+                name: form.into_inner().name,
+                fault: Some(("name", fault)),
+                ..Typed::default()
+            };
             draw(StatusCode::UNPROCESSABLE_ENTITY, &state, visit, &user, typed).await
         }
     }
@@ -143,7 +168,13 @@ async fn make(
     };
     let (id, object) = (request_id(request), format!("team:{team}"));
     let detail = json!({ "name": name.as_str() });
-    let entry = Entry { actor: Some(user.id), action: "team.created", object: &object, detail, request_id: &id };
+    let entry = Entry {
+        actor: Some(user.id),
+        action: "team.created",
+        object: &object,
+        detail,
+        request_id: &id,
+    };
     audit::record(&mut *transaction, entry).await?;
     transaction.commit().await?;
     Ok(Ok(team))
@@ -166,7 +197,10 @@ async fn join(
             "join-throttled",
             wait,
             &format!("Too many wrong codes. Try again in {} seconds.", wait.as_secs() + 1),
-            &format!("초대 코드를 여러 번 잘못 입력했습니다. {}초 뒤에 다시 시도하세요.", wait.as_secs() + 1),
+            &format!(
+                "초대 코드를 여러 번 잘못 입력했습니다. {}초 뒤에 다시 시도하세요.",
+                wait.as_secs() + 1
+            ),
         ));
     }
     let team = match InviteCode::parse(&form.code) {
@@ -175,7 +209,11 @@ async fn join(
     };
     let Some(team) = team else {
         state.throttle.failed(&subjects);
-        let typed = Typed { code: form.into_inner().code, fault: Some(("code", unknown_code())), ..Typed::default() };
+        let typed = Typed {
+            code: form.into_inner().code,
+            fault: Some(("code", unknown_code())),
+            ..Typed::default()
+        };
         return draw(StatusCode::UNPROCESSABLE_ENTITY, &state, visit, &user, typed).await;
     };
     let mut transaction = state.pool.begin().await?;
@@ -185,7 +223,13 @@ async fn join(
         Err(error) => return Err(error.into()),
     }
     let (id, object) = (request_id(&request), format!("team:{}", team.id));
-    let entry = Entry { actor: Some(user.id), action: "team.joined", object: &object, detail: json!({}), request_id: &id };
+    let entry = Entry {
+        actor: Some(user.id),
+        action: "team.joined",
+        object: &object,
+        detail: json!({}),
+        request_id: &id,
+    };
     audit::record(&mut *transaction, entry).await?;
     transaction.commit().await?;
     Ok(see_other("/team?done=joined"))

@@ -43,10 +43,17 @@ impl Visit {
                 organizer: user.role.organizes(),
                 team: team.as_ref().map(|team| team.name.clone()),
             }),
-            contest: contest.as_ref().map(|contest| contest_info(&contest.rules, viewer.locale, Utc::now())),
+            contest: contest
+                .as_ref()
+                .map(|contest| contest_info(&contest.rules, viewer.locale, Utc::now())),
             ..bare_page(request, &viewer)
         };
-        Ok(Visit { viewer, contest, team, page })
+        Ok(Visit {
+            viewer,
+            contest,
+            team,
+            page,
+        })
     }
 
     /// The person, or 401.
@@ -56,7 +63,7 @@ impl Visit {
 
     /// The contest's time zone; UTC before there is a contest.
     pub fn zone(&self) -> Tz {
-        self.contest.as_ref().map_or(Tz::UTC, |contest| zone(&contest.rules))
+        self.contest.as_ref().map_or(Tz::UTC, |contest| contest.rules.zone())
     }
 
     /// The language of the page.
@@ -90,33 +97,30 @@ pub async fn page_or_bare(request: &HttpRequest, state: &AppState) -> Page {
 fn bare_page(request: &HttpRequest, viewer: &Viewer) -> Page {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let theme = request.cookie(Theme::COOKIE).map(|cookie| Theme::parse(cookie.value()));
-    Page { csrf: viewer.csrf_token(), theme: theme.unwrap_or_default(), ..Page::new(viewer.locale, path) }
-}
-
-fn zone(rules: &Contest) -> Tz {
-    // Checked when the contest was imported.
-    rules.timezone.parse().unwrap_or(Tz::UTC)
+    Page {
+        csrf: viewer.csrf_token(),
+        theme: theme.unwrap_or_default(),
+        ..Page::new(viewer.locale, path)
+    }
 }
 
 fn contest_info(rules: &Contest, locale: Locale, now: DateTime<Utc>) -> ContestInfo {
-    let moment = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc());
-    let open = rules.phases.iter().find_map(|phase| {
-        let (opens, closes) = (moment(&phase.opens)?, moment(&phase.closes)?);
-        (opens <= now && now < closes).then_some((phase, closes))
-    });
+    let open = rules.phase_at(now).and_then(|phase| Some((phase, phase.closes_at()?)));
     ContestInfo {
         title: locale.pick(&rules.title.en, &rules.title.ko).to_owned(),
         timezone: rules.timezone.clone(),
         phase: open.map(|(phase, closes)| PhaseInfo {
             title: locale.pick(&phase.title.en, &phase.title.ko).to_owned(),
-            closes: When::new(closes, zone(rules)),
+            closes: When::new(closes, rules.zone()),
         }),
     }
 }
 
 /// 303 to a path of ours.
 pub fn see_other(path: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, path))
+        .finish()
 }
 
 /// Where to go after a form: `next` if it is a path of this site, else `otherwise`. `//host` and `/\host` would leave it.
@@ -156,14 +160,25 @@ mod tests {
         for good in ["/", "/team", "/submissions/1?x=%20#y"] {
             assert_eq!(after(good, "/else"), good);
         }
-        for bad in ["", "team", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x", "/a b"] {
+        for bad in [
+            "",
+            "team",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nSet-Cookie: x",
+            "/a b",
+        ] {
             assert_eq!(after(bad, "/else"), "/else", "{bad:?}");
         }
     }
 
     #[test]
     fn values_are_encoded() {
-        assert_eq!(with_query("/login", &[("next", "/team?a=b&c=가")]), "/login?next=/team%3Fa%3Db%26c%3D%EA%B0%80");
+        assert_eq!(
+            with_query("/login", &[("next", "/team?a=b&c=가")]),
+            "/login?next=/team%3Fa%3Db%26c%3D%EA%B0%80"
+        );
         assert_eq!(with_query("/x", &[]), "/x");
     }
 }

@@ -19,7 +19,12 @@ pub struct Session {
 }
 
 /// Stores a new session.
-pub async fn insert(executor: impl PgExecutor<'_>, digest: &[u8], user: UserId, csrf_secret: &[u8]) -> sqlx::Result<()> {
+pub async fn insert(
+    executor: impl PgExecutor<'_>,
+    digest: &[u8],
+    user: UserId,
+    csrf_secret: &[u8],
+) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO sessions (token_sha256, user_id, csrf_secret, expires_at)
          VALUES ($1, $2, $3, now() + make_interval(hours => $4))",
@@ -47,7 +52,12 @@ pub async fn find(executor: impl PgExecutor<'_>, digest: &[u8]) -> sqlx::Result<
     .fetch_optional(executor)
     .await?;
     Ok(row.map(|row| Session {
-        user: User { id: row.id, name: row.name, email: row.email, role: Role::from_column(&row.role) },
+        user: User {
+            id: row.id,
+            name: row.name,
+            email: row.email,
+            role: Role::from_column(&row.role),
+        },
         locale: row.locale,
         csrf_secret: row.csrf_secret,
         stale: row.stale,
@@ -56,17 +66,26 @@ pub async fn find(executor: impl PgExecutor<'_>, digest: &[u8]) -> sqlx::Result<
 
 /// Records that the session was used now.
 pub async fn touch(executor: impl PgExecutor<'_>, digest: &[u8]) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE sessions SET seen_at = now() WHERE token_sha256 = $1", digest).execute(executor).await.map(drop)
+    sqlx::query!("UPDATE sessions SET seen_at = now() WHERE token_sha256 = $1", digest)
+        .execute(executor)
+        .await
+        .map(drop)
 }
 
 /// Ends one session. Ending none is fine.
 pub async fn delete(executor: impl PgExecutor<'_>, digest: &[u8]) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM sessions WHERE token_sha256 = $1", digest).execute(executor).await.map(drop)
+    sqlx::query!("DELETE FROM sessions WHERE token_sha256 = $1", digest)
+        .execute(executor)
+        .await
+        .map(drop)
 }
 
 /// Ends every session of a person: after their password changed.
 pub async fn delete_of_user(executor: impl PgExecutor<'_>, user: UserId) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user.0).execute(executor).await.map(drop)
+    sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user.0)
+        .execute(executor)
+        .await
+        .map(drop)
 }
 
 /// Deletes sessions that have ended.

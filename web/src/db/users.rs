@@ -53,26 +53,40 @@ pub async fn credentials(executor: impl PgExecutor<'_>, email: &Email) -> sqlx::
 
 /// Stores a stronger hash of the same password, unless it was changed meanwhile.
 pub async fn replace_hash(executor: impl PgExecutor<'_>, id: UserId, old: &str, new: &str) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", id.0, old, new)
-        .execute(executor)
-        .await
-        .map(drop)
+    sqlx::query!(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+        id.0,
+        old,
+        new
+    )
+    .execute(executor)
+    .await
+    .map(drop)
 }
 
 /// Remembers the language a person chose.
 pub async fn set_locale(executor: impl PgExecutor<'_>, id: UserId, locale: &str) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE users SET locale = $2 WHERE id = $1", id.0, locale).execute(executor).await.map(drop)
-}
-
-/// Makes an existing account an organizer. An admin stays one.
-pub async fn make_organizer(executor: impl PgExecutor<'_>, id: UserId) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE users SET role = 'organizer' WHERE id = $1 AND role = 'participant'", id.0)
+    sqlx::query!("UPDATE users SET locale = $2 WHERE id = $1", id.0, locale)
         .execute(executor)
         .await
         .map(drop)
 }
 
+/// Makes an existing account an organizer. An admin stays one.
+pub async fn make_organizer(executor: impl PgExecutor<'_>, id: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET role = 'organizer' WHERE id = $1 AND role = 'participant'",
+        id.0
+    )
+    .execute(executor)
+    .await
+    .map(drop)
+}
+
 /// Replaces a password, whatever it was.
 pub async fn set_password_hash(executor: impl PgExecutor<'_>, id: UserId, hash: &str) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1", id.0, hash).execute(executor).await.map(drop)
+    sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1", id.0, hash)
+        .execute(executor)
+        .await
+        .map(drop)
 }

@@ -85,12 +85,18 @@ fn own_origin(request: &HttpRequest) -> bool {
     if let Some(site) = header(request, "sec-fetch-site") {
         return matches!(site, "same-origin" | "none");
     }
-    let Some(origin) = request.headers().get(ORIGIN) else { return true };
+    let Some(origin) = request.headers().get(ORIGIN) else {
+        return true;
+    };
     let Ok(origin) = origin.to_str() else { return false };
-    let public = request.app_data::<web::Data<AppState>>().map(|state| state.public_url.as_str());
+    let public = request
+        .app_data::<web::Data<AppState>>()
+        .map(|state| state.public_url.as_str());
     // The Host header is the browser's own word for where it sends the request; another site cannot choose it.
     let host = header(request, HOST.as_str()).unwrap_or_default();
-    let origin_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let origin_host = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
     Some(origin) == public || origin_host.is_some_and(|origin| !host.is_empty() && origin == host)
 }
 
@@ -118,6 +124,8 @@ async fn form_token(request: &mut ServiceRequest) -> Result<Option<String>, ApiE
     let body: Bytes = body.freeze();
     let fields = web::Query::<TokenField>::from_query(std::str::from_utf8(&body).unwrap_or_default());
     let again = futures_util::stream::once(std::future::ready(Ok(body)));
-    request.set_payload(Payload::Stream { payload: Box::pin(again) });
+    request.set_payload(Payload::Stream {
+        payload: Box::pin(again),
+    });
     Ok(fields.ok().and_then(|fields| fields.into_inner().csrf))
 }

@@ -28,9 +28,15 @@ pub async fn render<B: MessageBody + 'static>(
     let unexplained = || {
         let empty = matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0));
         let bare = ApiError::of_status(status);
-        empty.then_some(PublicError { code: bare.code, public: bare.public, problems: Vec::new() })
+        empty.then_some(PublicError {
+            code: bare.code,
+            public: bare.public,
+            problems: Vec::new(),
+        })
     };
-    let Some(error) = explained.or_else(unexplained) else { return Ok(response) };
+    let Some(error) = explained.or_else(unexplained) else {
+        return Ok(response);
+    };
     let request = response.request().clone();
     Ok(if wants_json(&request) {
         as_problem(response, &request, &error).await
@@ -49,7 +55,8 @@ fn dress(response: ServiceResponse<BoxBody>, from: actix_web::HttpResponse) -> S
             head.headers.insert(name.clone(), value.clone());
         }
         if !head.headers.contains_key(header::CACHE_CONTROL) {
-            head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            head.headers
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         from.into_body()
     })
@@ -62,7 +69,9 @@ async fn as_problem(
 ) -> ServiceResponse<BoxBody> {
     // Worker and upload clients have no session worth a query; the language is in the headers.
     let known = request.extensions().get::<Viewer>().map(|viewer| viewer.locale);
-    let locale = known.or_else(|| state(request).map(|state| Viewer::nobody(request, &state).locale)).unwrap_or_default();
+    let locale = known
+        .or_else(|| state(request).map(|state| Viewer::nobody(request, &state).locale))
+        .unwrap_or_default();
     let title = locale.pick(&error.public.en, &error.public.ko);
     let status = response.status();
     dress(response, problem_response(status, error, title, &request_id(request)))
@@ -85,7 +94,13 @@ async fn as_page(
     let status = response.status();
     let message = page.locale.pick(&error.public.en, &error.public.ko).to_owned();
     let id = request_id(request);
-    let page = ErrorPage { page, status: status.as_u16(), code: error.code.to_owned(), message, request_id: id };
+    let page = ErrorPage {
+        page,
+        status: status.as_u16(),
+        code: error.code.to_owned(),
+        message,
+        request_id: id,
+    };
     dress(response, views::html(status, &page))
 }
 

@@ -22,7 +22,10 @@ const FIXED: [(&str, &str); 7] = [
     ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    (
+        "permissions-policy",
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
     ("x-frame-options", "DENY"),
 ];
 
@@ -30,10 +33,7 @@ const FIXED: [(&str, &str); 7] = [
 const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000; includeSubDomains";
 
 /// Adds the security headers a handler did not set itself, the request id, and the visitor cookie where one is due.
-pub async fn secure<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+pub async fn secure<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     let mut response = next.call(request).await?;
     let id = request_id(response.request());
     let state = response.request().app_data::<web::Data<AppState>>().cloned();
@@ -53,7 +53,10 @@ pub async fn secure<B: MessageBody>(
     }
     let Some(state) = state else { return Ok(response) };
     if state.public_url.starts_with("https://") {
-        add("strict-transport-security", HeaderValue::from_static(STRICT_TRANSPORT_SECURITY));
+        add(
+            "strict-transport-security",
+            HeaderValue::from_static(STRICT_TRANSPORT_SECURITY),
+        );
     }
     let cookie = viewer.and_then(|viewer| viewer.visitor_cookie(&state));
     if let Some(value) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie.to_string()).ok()) {
