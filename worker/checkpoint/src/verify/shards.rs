@@ -15,6 +15,8 @@ const INDEX_LIMITS: Limits = Limits {
     depth: 6,
     values: 100_000,
 };
+/// Longest safetensors file, bytes: 16 TiB. A length is only a claim before the upload; sums of such claims must not overflow.
+const MAX_FILE_BYTES: u64 = 1 << 44;
 const SINGLE: &str = "model.safetensors";
 
 /// Headers that could be read, by file, and whether all could.
@@ -29,6 +31,23 @@ pub(super) fn read(listing: &Listing, problems: &mut Problems) -> Read {
         complete: true,
     };
     for file in listing.files.iter().filter(|f| f.name.ends_with(".safetensors")) {
+        if file.bytes > MAX_FILE_BYTES {
+            let (shown, bytes) = (quoted(&file.name), file.bytes);
+            problems.push(problem(
+                "file-too-long",
+                &shown,
+                (
+                    format!("{shown} is said to have {bytes} bytes, the limit is {MAX_FILE_BYTES}"),
+                    format!("{shown}이(가) {bytes}바이트라고 합니다. 한도는 {MAX_FILE_BYTES}바이트입니다"),
+                ),
+                (
+                    "Upload the file that save_pretrained wrote.",
+                    "save_pretrained가 쓴 파일을 올려 주세요.",
+                ),
+            ));
+            read.complete = false;
+            continue;
+        }
         match &file.content {
             Content::Header(prefix) => match parse_header(prefix, file.bytes) {
                 Ok(header) => read.headers.push((file.name.clone(), header)),

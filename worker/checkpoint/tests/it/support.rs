@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use assay_checkpoint::safetensors::{Dtype, NewTensor, write};
-use assay_checkpoint::{BaseModel, Content, Inspection, ListedFile, Listing, verify};
+use assay_checkpoint::{BaseModel, Content, Inspection, ListedFile, Listing, Verdict, verify};
 use assay_contest::{CheckpointRules, Problem, RecipeRule};
 use serde_json::{Value, json};
 
@@ -279,10 +279,30 @@ pub fn listing_of(config: &[u8], weights: &[u8], files: &[(String, Vec<u8>)]) ->
 }
 
 pub fn weights_of(name: &str, bytes: &[u8]) -> ListedFile {
-    let prefix = bytes.len().min(1 << 20);
+    let prefix = bytes.len().min(9 << 20);
     ListedFile {
         name: name.into(),
         bytes: bytes.len() as u64,
         content: Content::Header(bytes[..prefix].to_vec()),
+    }
+}
+
+/// What is wrong with it, the codes expected, the submission.
+pub type Case = (&'static str, &'static [&'static str], Small);
+
+/// Judges each by itself.
+pub fn judge(cases: Vec<Case>) {
+    for (what, expected, small) in cases {
+        let found = small.inspect();
+        assert_eq!(codes(&found.problems), expected, "{what}: {:#?}", found.problems);
+        assert_eq!(
+            found.verdict,
+            if expected.is_empty() {
+                Verdict::Accepted
+            } else {
+                Verdict::Rejected
+            },
+            "{what}"
+        );
     }
 }

@@ -1,0 +1,72 @@
+"""The digests of tests/it/load.rs: sha256 over every matrix, dequantized to bfloat16, of the checkpoint folders given.
+
+Written from the format's description in plain Python, independently of the crate. Order: layers 0.., q k v o gate up down in
+each, then the embedding, then the head if it is its own. A row is its bfloat16 bit patterns, little-endian.
+"""
+import glob, hashlib, json, struct, sys
+
+def tensors(folder):
+    out = {}
+    for path in glob.glob(folder + "/*.safetensors"):
+        data = open(path, "rb").read()
+        n = int.from_bytes(data[:8], "little")
+        for name, t in json.loads(data[8:8 + n]).items():
+            if name != "__metadata__":
+                a, b = t["data_offsets"]
+                out[name] = (t["dtype"], t["shape"], data[8 + n + a:8 + n + b])
+    return out
+
+def to_bf16(x):
+    bits = struct.unpack("<I", struct.pack("<f", x))[0]
+    low, high = bits & 0xFFFF, bits >> 16
+    return high + (1 if low > 0x8000 or (low == 0x8000 and high & 1) else 0)
+
+def floats(dtype, data):
+    if dtype == "BF16":
+        return [struct.unpack("<f", bytes(2) + data[i:i + 2])[0] for i in range(0, len(data), 2)]
+    return [v for (v,) in struct.iter_unpack({"F16": "<e", "F32": "<f"}[dtype], data)]
+
+def field(data, word, i, bits):
+    return int.from_bytes(data[4 * word:4 * word + 4], "little") >> (bits * i) & ((1 << bits) - 1)
+
+def matrix(t, name):
+    if name + ".weight" in t:
+        dtype, _, data = t[name + ".weight"]
+        if dtype == "BF16":
+            return data
+        return b"".join(struct.pack("<H", to_bf16(x)) for x in floats(dtype, data))
+    out, cols = struct.unpack("<2q", t[name + ".weight_shape"][2])
+    packed = t[name + ".weight_packed"]
+    words = packed[1][1]
+    bits = 32 * words // cols
+    per = 32 // bits
+    dtype, shape, data = t[name + ".weight_scale"]
+    scale, groups = floats(dtype, data), shape[1]
+    half = 1 << (bits - 1)
+    zero = t.get(name + ".weight_zero_point")
+    rows = []
+    for r in range(out):
+        for c in range(cols):
+            k = c // (cols // groups)
+            q = field(packed[2], r * words + c // per, c % per, bits) - half
+            z = 0
+            if zero:
+                z = field(zero[2], r // per * groups + k, r % per, bits) - half
+            rows.append(struct.pack("<H", to_bf16((q - z) * scale[r * groups + k])))
+    return b"".join(rows)
+
+for folder in sys.argv[1:]:
+    config, t = json.load(open(folder + "/config.json")), tensors(folder)
+    old = config["model_type"] == "exaone"
+    names = []
+    for i in range(config.get("num_hidden_layers") or config["num_layers"]):
+        a, m = ("attn.attention", "mlp.c_fc_0 mlp.c_fc_1 mlp.c_proj") if old else ("self_attn", "mlp.gate_proj mlp.up_proj mlp.down_proj")
+        parts = [f"{a}.{x}" for x in ("q_proj", "k_proj", "v_proj", "out_proj" if old else "o_proj")] + m.split()
+        names += [f"{'transformer.h' if old else 'model.layers'}.{i}.{p}" for p in parts]
+    names.append("transformer.wte" if old else "model.embed_tokens")
+    if not config["tie_word_embeddings"]:
+        names.append("lm_head")
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(matrix(t, name))
+    print(f'        ("{folder.rstrip("/").rsplit("/", 1)[1]}", "{digest.hexdigest()[:16]}"),')
