@@ -37,7 +37,8 @@ class LiveSubmission extends HTMLElement {
 
   #show({ stages, report, done }) {
     morphChildren(this.#part('stages'), parse(stages));
-    if (report) morphChildren(this.#part('report'), parse(report));
+    // Finished without a report: it failed, and what is said beside is all there is to say.
+    if (report || done) morphChildren(this.#part('report'), parse(report ?? ''));
     const step = this.#now();
     // Read aloud once a step, not once a heartbeat.
     if (step !== this.#step) {

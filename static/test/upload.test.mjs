@@ -25,6 +25,7 @@ test('time left is calm and never nonsense', () => {
   assert.equal(duration(125), '2 min 10 s');
   assert.equal(duration(119), '2 min 00 s');
   assert.equal(duration(3900), '1 h 05 min');
+  assert.equal(duration(125, 'ko'), '2분 10초');
   assert.equal(duration(Infinity), '–');
   assert.equal(duration(NaN), '–');
 });

@@ -18,17 +18,20 @@ export function percent(part, whole) {
   return whole > 0 ? `${((part / whole) * 100).toFixed(1)} %` : '–';
 }
 
-/** Seconds, rounded so that the last figure does not dance: `8 s`, `2 min 10 s`, `1 h 05 min`. */
-export function duration(seconds) {
+/** Seconds, rounded so that the last figure does not dance: `8 s`, `2 min 10 s`, `1 h 05 min`; `2분 10초` in Korean. */
+export function duration(seconds, lang = 'en') {
   if (!Number.isFinite(seconds) || seconds < 0) return '–';
+  const korean = lang === 'ko';
   const two = (n) => String(n).padStart(2, '0');
-  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  if (seconds < 60) return `${Math.ceil(seconds)}${korean ? '초' : ' s'}`;
   if (seconds < 3600) {
     const tens = Math.ceil(seconds / 10) * 10;
-    return `${Math.floor(tens / 60)} min ${two(tens % 60)} s`;
+    const [m, s] = [Math.floor(tens / 60), tens % 60];
+    return korean ? `${m}분 ${s}초` : `${m} min ${two(s)} s`;
   }
   const minutes = Math.ceil(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  const [h, m] = [Math.floor(minutes / 60), minutes % 60];
+  return korean ? `${h}시간 ${m}분` : `${h} h ${two(m)} min`;
 }
 
 /** Fills `{holes}` of a sentence. */

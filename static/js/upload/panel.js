@@ -99,7 +99,7 @@ class UploadPanel extends HTMLElement {
     head.append(el('span', { class: 'grow' }), el('button', { type: 'button', class: 'small', 'data-action': 'restart', onclick: () => this.#showChoice() }, t('up-other-folder')));
     if (skipped.length) {
       const names = skipped.slice(0, SHOWN_SKIPPED).join(', ') + (skipped.length > SHOWN_SKIPPED ? ', …' : '');
-      view.append(el('p', { class: 'panel-part muted' }, t('up-skipped', { name: names }), ' ', t('up-skipped-note')));
+      view.append(el('p', { class: 'panel-part muted' }, t('up-skipped', { name: names })));
     }
     const send = inspection.verdict === 'accepted' ? this.#sendForm(files) : null;
     if (send) head.parentNode.insertBefore(send, head.nextSibling.nextSibling);
@@ -112,7 +112,7 @@ class UploadPanel extends HTMLElement {
   #sendForm(files) {
     const t = this.#t;
     const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
-    const title = el('input', { type: 'text', id: 'title', maxlength: '120', 'aria-describedby': 'title-hint' });
+    const title = el('input', { type: 'text', id: 'title', maxlength: '80', 'aria-describedby': 'title-hint' });
     return el('form', { class: 'send panel-part', onsubmit: (event) => { event.preventDefault(); this.#start(files, title.value.trim()); } },
       el('div', { class: 'field' }, el('label', { for: 'title' }, t('up-title-label')), title),
       el('button', { class: 'primary', 'data-action': 'upload' }, t('up-start')),

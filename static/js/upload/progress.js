@@ -61,7 +61,7 @@ export class TransferView {
     parts.bar.value = phase === 'done' ? 1 : figures.total ? figures.done / figures.total : 0;
     setText(parts.sent, `${size(figures.done)} / ${size(figures.total)}`);
     setText(parts.speed, figures.speed ? `${size(Math.round(figures.speed))}/s` : '–');
-    setText(parts.left, figures.left === null ? '–' : duration(figures.left));
+    setText(parts.left, figures.left === null ? '–' : duration(figures.left, this.#lang));
     setText(parts.count, `${figures.files.filter((file) => file.done >= file.bytes).length} / ${figures.files.length}`);
     figures.files.forEach((file, i) => { this.#rows[i].bar.value = file.bytes ? file.done : phase === 'hashing' ? 0 : 1; });
     this.#say(message, phase);

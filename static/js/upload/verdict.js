@@ -15,7 +15,7 @@ export function verdictView(inspection, { t, lang, baseBytes }) {
       scheme, format),
     el('p', { class: 'muted' }, t(accepted ? 'up-accepted-note' : 'up-rejected-note')));
   if (inspection.problems?.length) view.append(part(problemList(inspection.problems, lang, t('up-problems'))));
-  if (inspection.bytes?.total > 0) view.append(part(weight(inspection.bytes, t, baseBytes), hints(inspection.hints ?? [], t, lang)));
+  if (inspection.bytes?.total > 0) view.append(part(weight(inspection.bytes, t, baseBytes, hints(inspection.hints ?? [], t, lang))));
   if (inspection.findings?.length) {
     view.append(part(el('h3', {}, t('up-findings')), problemList(inspection.findings, lang, t('up-findings'), 'finding')));
   }
@@ -32,7 +32,7 @@ export function problemList(problems, lang, label, kind = '') {
       el('p', { class: 'where' }, el('code', {}, problem.code), problem.where ? el('code', {}, problem.where) : null))));
 }
 
-function weight(bytes, t, baseBytes) {
+function weight(bytes, t, baseBytes, hints) {
   const whole = Math.max(bytes.total, baseBytes ?? 0);
   const name = (group) => t(`up-group-${group.name.replaceAll('_', '-')}`) ?? group.name;
   const groups = bytes.groups.filter((group) => group.bytes > 0);
@@ -50,6 +50,7 @@ function weight(bytes, t, baseBytes) {
       baseBytes ? el('span', { class: 'muted' }, t('up-of-base', { percent: percent(bytes.total, baseBytes) })) : null),
     svg('svg', { class: 'touchstone', viewBox: '0 0 1000 36', preserveAspectRatio: 'none', role: 'img', 'aria-label': t('up-weight') }, ...pieces),
     el('p', { class: 'scale' }, el('span', {}, '0'), el('span', {}, baseBytes ? t('up-scale-base', { size: size(baseBytes) }) : size(bytes.total))),
+    hints,
     el('table', { class: 'groups' },
       el('thead', {}, el('tr', {},
         el('th', { scope: 'col' }, t('up-group')), el('th', { scope: 'col', class: 'num' }, t('up-group-bytes')), el('th', { scope: 'col', class: 'num' }, t('up-group-share')))),

@@ -1,7 +1,6 @@
 //! The organizer's desk: queue, workers, re-runs.
 
-use super::filters::{self, Real};
-use super::format;
+use super::filters;
 use super::page::{Page, When};
 use super::problem::ProblemView;
 use super::stages::SubmissionState;
@@ -58,12 +57,6 @@ pub struct JobRow {
     pub problem: Option<ProblemView>,
     /// Whether a re-run may be asked for now.
     pub can_rerun: bool,
-}
-
-impl AdminPage {
-    fn duration(&self, seconds: impl Real) -> String {
-        format::seconds(seconds.real())
-    }
 }
 
 impl JobRow {

@@ -74,9 +74,3 @@ pub fn size<T: Count>(bytes: T, _: &dyn Values) -> Result<String> {
 pub fn measure<T: Real>(value: T, _: &dyn Values) -> Result<String> {
     Ok(format::measure(value.real()))
 }
-
-/// A duration in seconds.
-#[filter_fn]
-pub fn seconds<T: Real>(value: T, _: &dyn Values) -> Result<String> {
-    Ok(format::seconds(value.real()))
-}

@@ -1,5 +1,7 @@
 //! Numbers as people read them. Figures keep a fixed number of decimals so that they line up in a column.
 
+use crate::i18n::Locale;
+
 /// Groups an integer's digits by thousands: `1390692528` → `1,390,692,528`.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -54,19 +56,24 @@ pub fn score(value: f64, decimals: u32) -> String {
     }
 }
 
-/// Seconds: `0.42 s`, `12.3 s`, `4 min 05 s`, `1 h 02 min`.
-pub fn seconds(value: f64) -> String {
+/// A duration in seconds: `0.42 s`, `12.3 s`, `4 min 05 s`, `1 h 02 min`; `4분 5초` in Korean.
+pub fn seconds(locale: Locale, value: f64) -> String {
     if !value.is_finite() || value < 0.0 {
         return "–".to_owned();
     }
     let whole = value.round() as u64;
+    let (minutes, hours) = (whole / 60, whole / 3600);
+    let korean = locale == Locale::Ko;
+    let second = if korean { "초" } else { " s" };
     match value {
         // A stage that took no time that can be shown still took some.
-        v if v < 0.005 => "< 0.01 s".to_owned(),
-        v if v < 1.0 => format!("{v:.2} s"),
-        v if v < 60.0 => format!("{v:.1} s"),
-        v if v < 3600.0 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        v if v < 0.005 => format!("< 0.01{second}"),
+        v if v < 1.0 => format!("{v:.2}{second}"),
+        v if v < 59.95 => format!("{v:.1}{second}"),
+        _ if hours == 0 && korean => format!("{minutes}분 {}초", whole % 60),
+        _ if hours == 0 => format!("{minutes} min {:02} s", whole % 60),
+        _ if korean => format!("{hours}시간 {}분", minutes % 60),
+        _ => format!("{hours} h {:02} min", minutes % 60),
     }
 }
 
@@ -123,11 +130,17 @@ mod tests {
 
     #[test]
     fn seconds_grow_into_minutes_and_hours() {
-        assert_eq!(seconds(0.0004), "< 0.01 s");
-        assert_eq!(seconds(0.416), "0.42 s");
-        assert_eq!(seconds(12.34), "12.3 s");
-        assert_eq!(seconds(245.2), "4 min 05 s");
-        assert_eq!(seconds(3725.0), "1 h 02 min");
-        assert_eq!(seconds(f64::NAN), "–");
+        let en = |value| seconds(Locale::En, value);
+        assert_eq!(en(0.0004), "< 0.01 s");
+        assert_eq!(en(0.416), "0.42 s");
+        assert_eq!(en(12.34), "12.3 s");
+        assert_eq!(en(59.97), "1 min 00 s");
+        assert_eq!(en(245.2), "4 min 05 s");
+        assert_eq!(en(3599.7), "1 h 00 min");
+        assert_eq!(en(3725.0), "1 h 02 min");
+        assert_eq!(en(f64::NAN), "–");
+        assert_eq!(seconds(Locale::Ko, 12.34), "12.3초");
+        assert_eq!(seconds(Locale::Ko, 245.2), "4분 5초");
+        assert_eq!(seconds(Locale::Ko, 3725.0), "1시간 2분");
     }
 }

@@ -1,5 +1,7 @@
 //! What every page carries: language, theme, who looks at it, the contest, and moments in the contest's time zone.
 
+use super::filters::Real;
+use super::format;
 use crate::controllers::assets;
 use crate::i18n::{self, Arg, Locale};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -152,6 +154,11 @@ impl Page {
     /// The address of a file under `static/`, good for ever: it changes whenever any file there does.
     pub fn asset(&self, path: &str) -> String {
         assets::url(path)
+    }
+
+    /// A duration in the page's language.
+    pub fn duration(&self, seconds: impl Real) -> String {
+        format::seconds(self.locale, seconds.real())
     }
 
     /// The languages this page is not in.

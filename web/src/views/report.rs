@@ -1,6 +1,6 @@
 //! The report of a submission: verdict, weight, measures, times, samples. Everything that made the score.
 
-use super::filters::{self, Count};
+use super::filters::{self, Count, Real};
 use super::format;
 use super::measures::Cell;
 use super::problem::ProblemView;
@@ -196,6 +196,10 @@ impl ReportFragment {
         if low < high { (low, high) } else { (0.0, 1.0) }
     }
 
+    fn duration(&self, seconds: impl Real) -> String {
+        format::seconds(self.locale, seconds.real())
+    }
+
     fn exact(&self, bytes: impl Count) -> String {
         format::grouped(bytes.count())
     }
@@ -223,7 +227,7 @@ impl ReportFragment {
     fn measure_value(&self, key: &str, value: &f64) -> String {
         match key {
             "peak_memory" | "bytes" if *value >= 0.0 => format::size(*value as u64),
-            "load_seconds" | "wall_seconds" => format::seconds(*value),
+            "load_seconds" | "wall_seconds" => self.duration(value),
             "time_per_token" => format!("{:.2} ms", value * 1e3),
             "tokens_per_second" => format!("{value:.1} /s"),
             _ => format::measure(*value),

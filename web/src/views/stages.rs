@@ -1,7 +1,8 @@
 //! The named stages of a submission, as they happen.
 
-use super::filters;
+use super::filters::{self, Real};
 use super::format;
+use super::measures::MeasureColumn;
 use super::page::When;
 use super::problem::ProblemView;
 use crate::i18n::{self, Arg, Locale};
@@ -221,10 +222,14 @@ impl StagesFragment {
         let steps = STEPS
             .into_iter()
             .enumerate()
-            .map(|(at, name)| Step {
-                name,
-                status: status(at),
-                seconds: seconds(name),
+            .map(|(at, name)| {
+                let status = status(at);
+                // Times of an earlier attempt say nothing about a step that has not happened in this one.
+                Step {
+                    name,
+                    status,
+                    seconds: seconds(name).filter(|_| status == StepStatus::Done),
+                }
             })
             .collect();
         StagesFragment { locale, facts, steps }
@@ -243,6 +248,16 @@ impl StagesFragment {
     /// The message `key` with two arguments.
     pub fn t2(&self, key: &str, name1: &str, value1: impl Arg, name2: &str, value2: impl Arg) -> String {
         i18n::t(self.locale, key, &[(name1, &value1), (name2, &value2)])
+    }
+
+    /// The short name of a measure; the card has little room.
+    fn short(&self, key: &str) -> String {
+        let column = MeasureColumn::from_key(self.locale, key);
+        format!("{} {}", column.label, column.detail).trim_end().to_owned()
+    }
+
+    fn duration(&self, seconds: impl Real) -> String {
+        format::seconds(self.locale, seconds.real())
     }
 
     /// The step that is happening now or at which the way ended; the last one when it ended well.
