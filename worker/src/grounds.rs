@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS};
-use assay_contest::{Contest, Profile};
+use assay_contest::{Contest, ContestErrors, Problem, Profile, Text};
 
 use crate::files;
 
@@ -15,11 +15,50 @@ pub enum GroundsError {
     #[error("{path}: {error}")]
     Read { path: PathBuf, error: std::io::Error },
     #[error("{path} is not a valid contest:\n{errors}")]
-    Contest { path: PathBuf, errors: String },
+    Contest { path: PathBuf, errors: ContestErrors },
     #[error("the contest's rules have digest {found}, the job was made for {expected}")]
     Digest { expected: String, found: String },
     #[error("{path} is not the file the contest pins: its sha256 is {found}, the contest says {expected}")]
     Pin { path: PathBuf, expected: String, found: String },
+}
+
+impl GroundsError {
+    /// The same for a person; at least one.
+    pub fn problems(&self) -> Vec<Problem> {
+        let problem = |code: &str, path: &Path, message: Text, fix: Text| {
+            vec![Problem::new(code, path.display().to_string(), message, fix)]
+        };
+        match self {
+            GroundsError::Read { path, error } => problem(
+                "cannot-read",
+                path,
+                Text::new(format!("The file cannot be read: {error}."), format!("파일을 읽을 수 없습니다: {error}.")),
+                Text::new("Check the path and its permissions.", "경로와 권한을 확인하십시오."),
+            ),
+            GroundsError::Contest { errors, .. } => errors.problems(),
+            GroundsError::Digest { expected, found } => problem(
+                "contest-changed",
+                Path::new(CONTEST_FILE),
+                Text::new(
+                    format!("The rules that arrived have digest {found}; the job was made for {expected}."),
+                    format!("도착한 규칙의 다이제스트는 {found}인데 작업은 {expected}에 대한 것입니다."),
+                ),
+                Text::new("Run the submission again under the current rules.", "현재 규칙으로 다시 채점하십시오."),
+            ),
+            GroundsError::Pin { path, expected, found } => problem(
+                "pin-mismatch",
+                path,
+                Text::new(
+                    format!("This is not the file the contest pins: its sha256 is {found}, the contest says {expected}."),
+                    format!("대회가 고정한 파일이 아닙니다: sha256이 {found}이고 대회 설정은 {expected}입니다."),
+                ),
+                Text::new(
+                    "Restore the base's file, or write its sha256 into the contest.",
+                    "기준 모델의 파일을 되돌리거나 그 sha256을 대회 설정에 적으십시오.",
+                ),
+            ),
+        }
+    }
 }
 
 /// A contest with the folders its files are in.
@@ -124,7 +163,7 @@ impl Grounds {
 fn parse(file: &Path) -> Result<Contest, GroundsError> {
     let path = || file.to_path_buf();
     let source = fs::read_to_string(file).map_err(|error| GroundsError::Read { path: path(), error })?;
-    Contest::parse(&source).map_err(|errors| GroundsError::Contest { path: path(), errors: errors.to_string() })
+    Contest::parse(&source).map_err(|errors| GroundsError::Contest { path: path(), errors })
 }
 
 /// Names of the task files at the top of a folder: what runs when no name is given.

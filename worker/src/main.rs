@@ -1,10 +1,13 @@
 //! `assay-worker`: takes a job, grades a checkpoint, reports; and the same by hand.
 
 mod commands;
+mod evaluate;
 mod files;
 mod grounds;
 mod host;
 mod locale;
+mod outcome;
+mod pipeline;
 mod progress;
 mod report;
 mod service;
@@ -30,7 +33,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Inspect(commands::inspect::Args),
+    Grade(commands::grade::Args),
     Logits(commands::logits::Args),
+    Run(commands::run::Args),
+    Fidelity(commands::fidelity::Args),
 }
 
 /// The command could not do its work: neither a yes nor a no.
@@ -47,10 +53,21 @@ fn main() -> ExitCode {
     let locale = Locale::choose(cli.lang);
     let result = match cli.command {
         Command::Inspect(args) => commands::inspect::run(args, locale),
+        Command::Grade(args) => commands::grade::run(args, locale),
         Command::Logits(args) => commands::logits::run(args),
+        Command::Run(args) => commands::run::run(args),
+        Command::Fidelity(args) => commands::fidelity::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("assay-worker: {error:#}");
+        match error.downcast_ref::<grounds::GroundsError>() {
+            Some(error) => {
+                let mut out = String::new();
+                let title = locale.say("The contest or its files cannot be used", "대회 설정이나 파일을 사용할 수 없습니다");
+                report::problems(&mut out, title, &error.problems(), locale);
+                eprint!("{out}");
+            }
+            None => eprintln!("assay-worker: {error:#}"),
+        }
         ExitCode::from(COULD_NOT)
     })
 }

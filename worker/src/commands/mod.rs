@@ -1,7 +1,10 @@
 //! One file a command.
 
+pub mod fidelity;
+pub mod grade;
 pub mod inspect;
 pub mod logits;
+pub mod run;
 
 use assay_contest::wire;
 use assay_engine::{Device, ExecutorError};

@@ -11,6 +11,7 @@
 //! - [`signals`]: SIGTERM drains, a second one releases
 
 pub mod abort;
+pub mod attempt;
 pub mod cache;
 pub mod client;
 pub mod fetch;

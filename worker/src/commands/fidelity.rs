@@ -1,0 +1,84 @@
+//! `fidelity`: how close the engine is to the references, as a page of the documentation.
+
+mod compare;
+mod page;
+mod tasks;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use assay_engine::{Device, Options};
+
+use crate::files;
+
+/// Compare the engine with the golden logits and the harness's outcomes, and write the page about it.
+///
+/// Exit 0 when every comparison is within its bound and every difference explained, else 1.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder with checkpoints/, golden/, harness/ and tasks/
+    fixtures: PathBuf,
+    /// The page to write
+    #[arg(long, value_name = "FILE", default_value = "docs/fidelity.md")]
+    out: PathBuf,
+    /// Only checkpoints with these names
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only the first N documents of each task
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+    /// Leave the tasks out
+    #[arg(long)]
+    no_tasks: bool,
+    /// Threads to compute with; all of the machine's unless said otherwise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut page = page::Page::default();
+    for name in names(&args.fixtures.join("golden"), "safetensors")? {
+        if !wanted(&args.only, &name) {
+            continue;
+        }
+        for device in [Device::Reference, Device::Cpu] {
+            eprintln!("logits {name} {device}");
+            let options = Options { device, threads: args.threads, ..Options::default() };
+            let row = compare::logits(&args.fixtures, &name, &options).with_context(|| name.clone())?;
+            page.logits.push(row);
+        }
+    }
+    if !args.no_tasks {
+        for name in names(&args.fixtures.join("harness"), "json")? {
+            let Some((checkpoint, profile)) = name.rsplit_once('.') else { continue };
+            if !wanted(&args.only, checkpoint) {
+                continue;
+            }
+            eprintln!("tasks {name}");
+            let run = tasks::Run { fixtures: &args.fixtures, checkpoint, profile, limit: args.limit, threads: args.threads };
+            page.tasks.extend(run.compare().with_context(|| name.clone())?);
+        }
+    }
+    files::write_whole(&args.out, page.render().as_bytes()).with_context(|| args.out.display().to_string())?;
+    let failures = page.failures();
+    failures.iter().for_each(|failure| eprintln!("{failure}"));
+    Ok(ExitCode::from(u8::from(!failures.is_empty())))
+}
+
+fn wanted(only: &[String], name: &str) -> bool {
+    only.is_empty() || only.iter().any(|wanted| wanted == name)
+}
+
+/// Names of the files with `extension` in `dir`, without it, sorted.
+fn names(dir: &Path, extension: &str) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
+}

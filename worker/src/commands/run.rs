@@ -1,0 +1,191 @@
+//! `run`: the service mode.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use assay_contest::wire::{Claim, Device, Enrol};
+
+use super::Compute;
+use crate::host;
+use crate::service::attempt::{self, Bench, End};
+use crate::service::cache::Cache;
+use crate::service::client::{CallError, Server};
+use crate::service::identity::{self, Identity};
+use crate::service::retry::Backoff;
+use crate::service::signals::{self, Wishes};
+
+/// A worker that fails so many attempts in a row takes itself out: the fault is most likely here.
+const MAX_FAILURES: u32 = 3;
+
+/// Take jobs from a server, grade them, report.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Address of the server
+    #[arg(long, value_name = "URL", env = "ASSAY_SERVER")]
+    server: String,
+    /// Folder of this worker's key, cache and scratch files
+    #[arg(long, value_name = "DIR", env = "ASSAY_WORKER_DATA")]
+    data: PathBuf,
+    /// One-time enrolment token; needed once, the key is kept in DIR/worker.json
+    #[arg(long, value_name = "TOKEN", env = "ASSAY_ENROL_TOKEN", hide_env_values = true)]
+    enrol: Option<String>,
+    /// The name organizers see; this machine's name unless said otherwise
+    #[arg(long)]
+    name: Option<String>,
+    /// Leave after one attempt
+    #[arg(long)]
+    once: bool,
+    /// Most bytes of fetched files kept between attempts
+    #[arg(long, value_name = "BYTES", default_value_t = 40 << 30)]
+    cache_bytes: u64,
+    /// Seconds to go on looking for a server that has never answered
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    std::fs::create_dir_all(&args.data).with_context(|| format!("cannot make {}", args.data.display()))?;
+    let _lock = identity::lock(&args.data).with_context(|| args.data.display().to_string())?;
+    let wishes = signals::listen()?;
+    let server = Server::new(&args.server).with_context(|| format!("{} is not a usable address", args.server))?;
+    let device = args.compute.describe()?;
+    let mut patience = Patience { until: Instant::now() + Duration::from_secs(args.patience), answered: false };
+    let Some(identity) = identify(&args, &server, &device, &wishes, &mut patience).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+
+    let bench = Bench {
+        server,
+        cache: Cache::open(args.data.join("cache"), args.cache_bytes)?,
+        scratch: args.data.join("scratch"),
+        device: args.compute.device(),
+        threads: args.compute.threads(),
+        wishes,
+    };
+    // What a worker that was killed left behind.
+    attempt::clear(&bench.scratch)?;
+    tracing::info!(worker = identity.worker_id, device = device.name, kind = device.kind, "ready");
+
+    let mut failures = 0;
+    while !bench.wishes.is_draining() {
+        let Some(claim) = claim(&bench, &identity, &device, &mut patience).await? else { continue };
+        match attempt::work(&bench, claim).await {
+            End::PlatformFailed => failures += 1,
+            End::Reported => failures = 0,
+            End::Dropped(_) => {}
+        }
+        if failures >= MAX_FAILURES {
+            bail!("{failures} attempts in a row failed on this machine; taking it out of service");
+        }
+        if args.once {
+            break;
+        }
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How long a silent server is waited for: without end once it has answered, so that it may be restarted.
+struct Patience {
+    until: Instant,
+    answered: bool,
+}
+
+impl Patience {
+    fn lasts(&self) -> bool {
+        self.answered || Instant::now() < self.until
+    }
+}
+
+/// The key on disk, or a new one for the enrolment token. None: asked to stop meanwhile.
+async fn identify(
+    args: &Args,
+    server: &Server,
+    device: &Device,
+    wishes: &Wishes,
+    patience: &mut Patience,
+) -> anyhow::Result<Option<Identity>> {
+    let path = identity::path(&args.data);
+    let kept = Identity::read(&args.data).with_context(|| format!("{} cannot be read", path.display()))?;
+    if let Some(identity) = kept {
+        if identity.server.trim_end_matches('/') != args.server.trim_end_matches('/') {
+            bail!("{} holds a key for {}, not for {}", path.display(), identity.server, args.server);
+        }
+        return Ok(Some(identity));
+    }
+    let Some(token) = &args.enrol else {
+        bail!("{} is not there: enrol this worker with --enrol TOKEN, made on the organizer's page", path.display());
+    };
+    let enrol = Enrol {
+        token: token.clone(),
+        name: args.name.clone().unwrap_or_else(host::host_name),
+        device: device.clone(),
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        let answer = tokio::select! {
+            answer = server.enrol(&enrol) => answer,
+            () = wishes.draining.cancelled() => return Ok(None),
+        };
+        match answer {
+            Ok(enrolled) => {
+                patience.answered = true;
+                let identity =
+                    Identity { server: args.server.clone(), worker_id: enrolled.worker_id, key: enrolled.key };
+                identity.write(&args.data).with_context(|| format!("{} cannot be written", path.display()))?;
+                return Ok(Some(identity));
+            }
+            Err(error) if error.is_passing() && patience.lasts() => {
+                tracing::warn!(%error, "server not reached, trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(backoff.next(error.after())) => {}
+                    () = wishes.draining.cancelled() => return Ok(None),
+                }
+            }
+            Err(error) => return Err(error).context("the server does not enrol this worker"),
+        }
+    }
+}
+
+/// Waits for an attempt. None: nothing yet, or asked to stop. An error means that waiting longer is no use.
+async fn claim(
+    bench: &Bench,
+    identity: &Identity,
+    device: &Device,
+    patience: &mut Patience,
+) -> anyhow::Result<Option<Claim>> {
+    let mut backoff = Backoff::default();
+    loop {
+        let answer = tokio::select! {
+            answer = bench.server.claim(&identity.key, device) => answer,
+            () = bench.wishes.draining.cancelled() => return Ok(None),
+        };
+        match answer {
+            Ok(claim) => {
+                patience.answered = true;
+                return Ok(claim);
+            }
+            Err(error) if error.is_passing() && patience.lasts() => {
+                tracing::warn!(%error, "no answer, trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(backoff.next(error.after())) => {}
+                    () = bench.wishes.draining.cancelled() => return Ok(None),
+                }
+            }
+            Err(error) if error.is_unknown_key() => {
+                return Err(error).context("the server does not know this worker's key; enrol it again");
+            }
+            Err(error @ CallError::Answer(_)) => return Err(error).context("this is not an assay server"),
+            Err(error) => return Err(error).context("the server cannot be used"),
+        }
+    }
+}
