@@ -75,7 +75,9 @@ pub struct JinjaTemplate {
 
 impl fmt::Debug for JinjaTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JinjaTemplate").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("JinjaTemplate")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +85,9 @@ impl JinjaTemplate {
     /// Compiles `source`.
     pub fn new(source: &str) -> Result<Self, ChatTemplateError> {
         if source.len() > MAX_SOURCE {
-            return Err(ChatTemplateError(format!("the chat template is longer than {MAX_SOURCE} bytes")));
+            return Err(ChatTemplateError(format!(
+                "the chat template is longer than {MAX_SOURCE} bytes"
+            )));
         }
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
@@ -133,11 +137,15 @@ impl ChatTemplate for JinjaTemplate {
             ("tools".to_owned(), Value::from(())),
             ("documents".to_owned(), Value::from(())),
         ];
-        context.extend(self.tokens.iter().map(|(name, token)| (name.clone(), Value::from(token.as_str()))));
+        context.extend(
+            self.tokens
+                .iter()
+                .map(|(name, token)| (name.clone(), Value::from(token.as_str()))),
+        );
         let template = self.env.get_template("chat").map_err(sentence)?;
         let mut out = Capped::default();
         template
-            .render_captured_to(Value::from_iter(context), &mut out)
+            .render_captured_to(Value::from_pairs(context), &mut out)
             .map_err(sentence)?;
         Ok(out.text())
     }
@@ -173,7 +181,12 @@ mod tests {
         let template = JinjaTemplate::new("\n{{ raise_exception('roles ' ~ messages[0].role) }}").unwrap();
         let error = template.render(&[turn(Role::User, "a")], true).unwrap_err();
         assert_eq!(error.0, "roles user (chat template, line 2)");
-        assert!(JinjaTemplate::new("{{ strftime_now('%d') }}").unwrap().render(&[], true).is_err());
+        assert!(
+            JinjaTemplate::new("{{ strftime_now('%d') }}")
+                .unwrap()
+                .render(&[], true)
+                .is_err()
+        );
         assert!(JinjaTemplate::new("{% for %}").is_err());
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
         assert!(JinjaTemplate::new(endless).unwrap().render(&[], true).is_err());

@@ -141,11 +141,39 @@ const MAX_SHOTS: i64 = 1024;
 
 /// Every key of the harness's task configuration.
 const KNOWN: [&str; 33] = [
-    "task", "task_alias", "custom_dataset", "dataset_path", "dataset_name", "dataset_kwargs", "training_split",
-    "validation_split", "test_split", "fewshot_split", "process_docs", "doc_to_text", "doc_to_target", "doc_to_image",
-    "doc_to_audio", "unsafe_code", "doc_to_choice", "process_results", "use_prompt", "description", "target_delimiter",
-    "fewshot_delimiter", "fewshot_config", "num_fewshot", "metric_list", "output_type", "generation_kwargs", "repeats",
-    "filter_list", "should_decontaminate", "doc_to_decontamination_query", "gen_prefix", "metadata",
+    "task",
+    "task_alias",
+    "custom_dataset",
+    "dataset_path",
+    "dataset_name",
+    "dataset_kwargs",
+    "training_split",
+    "validation_split",
+    "test_split",
+    "fewshot_split",
+    "process_docs",
+    "doc_to_text",
+    "doc_to_target",
+    "doc_to_image",
+    "doc_to_audio",
+    "unsafe_code",
+    "doc_to_choice",
+    "process_results",
+    "use_prompt",
+    "description",
+    "target_delimiter",
+    "fewshot_delimiter",
+    "fewshot_config",
+    "num_fewshot",
+    "metric_list",
+    "output_type",
+    "generation_kwargs",
+    "repeats",
+    "filter_list",
+    "should_decontaminate",
+    "doc_to_decontamination_query",
+    "gen_prefix",
+    "metadata",
 ];
 
 /// The keys that name Python code which would decide the score.
@@ -206,9 +234,10 @@ impl TaskConfig {
         let filters = match reader.get("filter_list") {
             None => vec![Pipeline::take_first(place.clone())],
             Some(located) => match &located.node.value {
-                Yaml::List(items) if !items.is_empty() => {
-                    items.iter().map(|i| Pipeline::parse(i, &located.file)).collect::<Result<_, _>>()?
-                }
+                Yaml::List(items) if !items.is_empty() => items
+                    .iter()
+                    .map(|i| Pipeline::parse(i, &located.file))
+                    .collect::<Result<_, _>>()?,
                 _ => return Err(wrong_kind(located.place(), "filter_list", "a list of filters")),
             },
         };

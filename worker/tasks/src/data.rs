@@ -28,7 +28,10 @@ pub fn read(files: &[(std::sync::Arc<str>, String)], field: Option<&str>) -> Res
         records(name, text, field, &mut rows)?;
         if rows.len() > MAX_DOCS {
             let (what, limit, unit) = ("split", MAX_DOCS as u64, "documents");
-            return Err(TaskError::new(Place::file(name.clone()), Fault::TooLarge { what, limit, unit }));
+            return Err(TaskError::new(
+                Place::file(name.clone()),
+                Fault::TooLarge { what, limit, unit },
+            ));
         }
     }
     let place = || Place::file(files.first().map(|f| f.0.clone()).unwrap_or_default());
@@ -109,13 +112,20 @@ fn list(name: &std::sync::Arc<str>, value: Value, rows: &mut Vec<Value>) -> Resu
             Ok(())
         }
         Value::Object(columns) if !columns.is_empty() && columns.values().all(Value::is_array) => {
-            let length = columns.values().filter_map(Value::as_array).map(Vec::len).max().unwrap_or(0);
+            let length = columns
+                .values()
+                .filter_map(Value::as_array)
+                .map(Vec::len)
+                .max()
+                .unwrap_or(0);
             for i in 0..length.min(MAX_DOCS + 1) {
                 let row: Option<Map<String, Value>> = columns
                     .iter()
                     .map(|(key, column)| column.get(i).map(|v| (key.clone(), v.clone())))
                     .collect();
-                rows.push(Value::Object(row.ok_or_else(|| fault(name, 1, "the columns have different lengths"))?));
+                rows.push(Value::Object(
+                    row.ok_or_else(|| fault(name, 1, "the columns have different lengths"))?,
+                ));
             }
             Ok(())
         }
@@ -217,7 +227,11 @@ mod tests {
         ] {
             assert_eq!(rows(text).unwrap(), expected, "{text}");
         }
-        let docs = read(&[("d.json".into(), "{\"v\": 1, \"data\": [{\"a\": 1}]}".into())], Some("data")).unwrap();
+        let docs = read(
+            &[("d.json".into(), "{\"v\": 1, \"data\": [{\"a\": 1}]}".into())],
+            Some("data"),
+        )
+        .unwrap();
         assert_eq!(docs.rows, [json!({"a": 1})]);
         assert_eq!(docs.columns, ["a"]);
     }
@@ -232,7 +246,10 @@ mod tests {
                 json!({"a": 0.5, "c": {"t": [2.5], "l": null}, "b": 2})
             ]
         );
-        assert_eq!(rows("{\"a\":1}\n{\"a\":\"x\"}\n").unwrap(), [json!({"a": 1}), json!({"a": "x"})]);
+        assert_eq!(
+            rows("{\"a\":1}\n{\"a\":\"x\"}\n").unwrap(),
+            [json!({"a": 1}), json!({"a": "x"})]
+        );
     }
 
     #[test]

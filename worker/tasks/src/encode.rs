@@ -101,7 +101,10 @@ mod tests {
     #[test]
     fn a_prefix_stands_for_no_context() {
         assert_eq!(encode_pair_after(7, "", "x", &encode), Ok((vec![7], encode("x"))));
-        assert_eq!(encode_pair_after(encode("x")[0], "", "xy", &encode), Ok((encode("x"), encode("y"))));
+        assert_eq!(
+            encode_pair_after(encode("x")[0], "", "xy", &encode),
+            Ok((encode("x"), encode("y")))
+        );
         assert_eq!(encode_pair_after(7, "", "", &encode), Err(EncodeError::NoContinuation));
     }
 

@@ -383,10 +383,9 @@ impl Fault {
                 format!("A draw needs {asked} few-shot examples and there are {available}."),
                 format!("예시(few-shot)가 {asked}개 필요한데 {available}개뿐입니다."),
             ),
-            Self::Document { doc, what } => Text::new(
-                format!("Document {doc}: {what}."),
-                format!("문서 {doc}번: {what}."),
-            ),
+            Self::Document { doc, what } => {
+                Text::new(format!("Document {doc}: {what}."), format!("문서 {doc}번: {what}."))
+            }
             Self::NoChatTemplate => Text::new(
                 "A chat profile needs the base model's chat template.",
                 "대화(chat) 프로필에는 기준 모델의 대화 템플릿이 필요합니다.",
@@ -414,18 +413,12 @@ impl Fault {
                 "Write the file as lm-evaluation-harness (PyYAML) reads it.",
                 "lm-evaluation-harness(PyYAML)가 읽는 형식으로 고치세요.",
             ),
-            Self::IncludeCycle { .. } => Text::new(
-                "Include each file once.",
-                "파일을 한 번씩만 포함하세요.",
-            ),
+            Self::IncludeCycle { .. } => Text::new("Include each file once.", "파일을 한 번씩만 포함하세요."),
             Self::UnknownTask { .. } => Text::new(
                 "Check the name, and that the .yaml file is in the tasks folder.",
                 "이름과 .yaml 파일이 과제 폴더에 있는지 확인하세요.",
             ),
-            Self::DuplicateTask { .. } => Text::new(
-                "Ask for the task once.",
-                "과제를 한 번만 요청하세요.",
-            ),
+            Self::DuplicateTask { .. } => Text::new("Ask for the task once.", "과제를 한 번만 요청하세요."),
             Self::GroupCycle { .. } => Text::new(
                 "Take the group out of its own members.",
                 "그룹의 구성원에서 자기 자신을 빼세요.",
@@ -461,10 +454,7 @@ impl Fault {
                 "Correct the template or the documents' fields.",
                 "템플릿이나 문서의 필드를 고치세요.",
             ),
-            Self::TemplateLimit { .. } => Text::new(
-                "Make the template simpler.",
-                "템플릿을 더 간단하게 쓰세요.",
-            ),
+            Self::TemplateLimit { .. } => Text::new("Make the template simpler.", "템플릿을 더 간단하게 쓰세요."),
             Self::Pattern { .. } => Text::new(
                 "Write it in the syntax of Python's re module.",
                 "파이썬 re 모듈의 문법으로 쓰세요.",

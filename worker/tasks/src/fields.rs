@@ -128,9 +128,10 @@ pub fn choices(bound: &Bound, doc: Doc<'_>, templates: &Templates) -> Result<Vec
         _ => Some(value),
     };
     let texts = match list {
-        Some(Value::Array(items)) if !items.is_empty() => {
-            items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        }
+        Some(Value::Array(items)) if !items.is_empty() => items
+            .into_iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>(),
         _ => None,
     };
     texts.ok_or_else(|| doc.error(bound, "gives no list of texts"))

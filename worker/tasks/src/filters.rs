@@ -100,7 +100,11 @@ impl Pipeline {
         keys.done()?;
         let place = Place::line(file.clone(), node.line);
         let Yaml::List(items) = &filters.value else {
-            return Err(wrong_kind(Place::line(file.clone(), filters.line), "filter", "a list of filters"));
+            return Err(wrong_kind(
+                Place::line(file.clone(), filters.line),
+                "filter",
+                "a list of filters",
+            ));
         };
         let steps = items.iter().map(|item| step(item, file)).collect::<Result<_, _>>()?;
         Ok(Self { name, place, steps })
@@ -248,7 +252,9 @@ impl Step {
                         best = Some((value, n));
                     }
                 }
-                let vote = best.map(|(value, _)| value.clone()).ok_or_else(|| texts("majority_vote"))?;
+                let vote = best
+                    .map(|(value, _)| value.clone())
+                    .ok_or_else(|| texts("majority_vote"))?;
                 Ok(Filtered::Many(vec![vote]))
             }
             Self::RemoveWhitespace => each(state, "remove_whitespace", &|s| python::strip(s).to_owned()),
@@ -270,7 +276,9 @@ impl Step {
                     // Several groups of which none took part fall back; so does a match that is not there.
                     Ok(Value::String(found.unwrap_or_else(|| extract.fallback.clone())))
                 };
-                Ok(Filtered::Many(values.into_iter().map(run).collect::<Result<_, Fault>>()?))
+                Ok(Filtered::Many(
+                    values.into_iter().map(run).collect::<Result<_, Fault>>()?,
+                ))
             }
             Self::MultiChoice {
                 extract,
@@ -297,7 +305,9 @@ impl Step {
                     let text = value.as_str().unwrap_or("");
                     Ok(Value::String(choices.read(text, extract, &normalise)?))
                 };
-                Ok(Filtered::Many(values.into_iter().map(run).collect::<Result<_, Fault>>()?))
+                Ok(Filtered::Many(
+                    values.into_iter().map(run).collect::<Result<_, Fault>>()?,
+                ))
             }
         }
     }
@@ -309,7 +319,11 @@ impl Extract {
     fn find(&self, pattern: &Pattern, text: &str) -> Result<Option<String>, Fault> {
         let mut all = pattern.findall(text)?;
         let count = all.len() as i64;
-        let index = if self.select < 0 { count + self.select } else { self.select };
+        let index = if self.select < 0 {
+            count + self.select
+        } else {
+            self.select
+        };
         let Some(index) = usize::try_from(index).ok().filter(|i| *i < all.len()) else {
             return Ok(None);
         };
@@ -349,14 +363,20 @@ struct Choices {
 impl Choices {
     fn new(doc: &Value, normalise: &dyn Fn(&str) -> Result<String, Fault>, extract: &Extract) -> Result<Self, Fault> {
         let missing = || Fault::NotSupported {
-            what: format!("multi_choice_regex ({}) without a list of texts in \"choices\"", extract.pattern.source()),
+            what: format!(
+                "multi_choice_regex ({}) without a list of texts in \"choices\"",
+                extract.pattern.source()
+            ),
         };
         let choices = doc.get("choices").and_then(Value::as_array).ok_or_else(missing)?;
         let mut by_text = Vec::new();
         let mut letters = Vec::new();
         for (i, choice) in choices.iter().enumerate() {
             let text = normalise(python::strip(choice.as_str().ok_or_else(missing)?))?;
-            let letter = u32::try_from(i).ok().and_then(|i| char::from_u32('A' as u32 + i)).ok_or_else(missing)?;
+            let letter = u32::try_from(i)
+                .ok()
+                .and_then(|i| char::from_u32('A' as u32 + i))
+                .ok_or_else(missing)?;
             by_text.push((text, format!("({letter})")));
             letters.push(letter.to_string());
         }
@@ -411,20 +431,38 @@ mod tests {
 
     fn run(filters: &str, responses: &[&str]) -> Value {
         let responses = responses.iter().map(|r| (*r).to_owned()).collect();
-        pipeline(filters).apply(responses, &json!({"choices": ["Guilty", "Guilty of Romance", "No."]})).unwrap().json()
+        pipeline(filters)
+            .apply(responses, &json!({"choices": ["Guilty", "Guilty of Romance", "No."]}))
+            .unwrap()
+            .json()
     }
 
     #[test]
     fn every_step() {
         assert_eq!(run("[{function: take_first}]", &["a", "b"]), json!("a"));
-        assert_eq!(run("[{function: take_first_k, k: 2}, {function: majority_vote}]", &["a", "b", "b"]), json!(["a"]));
-        assert_eq!(run("[{function: majority_vote}, {function: take_first}]", &["a", "b", "b"]), json!("b"));
-        assert_eq!(run("[{function: remove_whitespace}, {function: uppercase}]", &["  ß\n"]), json!(["SS"]));
+        assert_eq!(
+            run(
+                "[{function: take_first_k, k: 2}, {function: majority_vote}]",
+                &["a", "b", "b"]
+            ),
+            json!(["a"])
+        );
+        assert_eq!(
+            run("[{function: majority_vote}, {function: take_first}]", &["a", "b", "b"]),
+            json!("b")
+        );
+        assert_eq!(
+            run("[{function: remove_whitespace}, {function: uppercase}]", &["  ß\n"]),
+            json!(["SS"])
+        );
         assert_eq!(run("[{function: lowercase}]", &["İ"]), json!(["i\u{307}"]));
         let map = "[{function: map, mapping_dict: {A: 0, 1: 7}, default_value: -1}, {function: take_first}]";
         assert_eq!(run(map, &["A"]), json!(0));
         assert_eq!(run(map, &["1"]), json!(-1));
-        assert_eq!(run("[{function: take_first}, {function: remove_whitespace}]", &["a b"]), json!(["a", "", "b"]));
+        assert_eq!(
+            run("[{function: take_first}, {function: remove_whitespace}]", &["a b"]),
+            json!(["a", "", "b"])
+        );
     }
 
     #[test]

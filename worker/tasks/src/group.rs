@@ -131,8 +131,11 @@ fn aggregate(node: &Node, file: &Arc<str>) -> Result<AggregateMetric, TaskError>
 impl Group {
     /// The group's numbers from its tasks' outcomes. A task that was not scored, or lacks a metric, is left out of it.
     pub fn outcome(&self, outcomes: &[TaskOutcome]) -> GroupOutcome {
-        let mine: Vec<&TaskOutcome> =
-            self.tasks.iter().filter_map(|name| outcomes.iter().find(|o| o.task == *name)).collect();
+        let mine: Vec<&TaskOutcome> = self
+            .tasks
+            .iter()
+            .filter_map(|name| outcomes.iter().find(|o| o.task == *name))
+            .collect();
         let mut measures: IndexMap<String, (Measure, usize)> = IndexMap::new();
         for aggregate in &self.aggregates {
             let filters = aggregate.filters.clone().unwrap_or_else(|| {
@@ -156,7 +159,11 @@ impl Group {
         GroupOutcome {
             group: self.name.clone(),
             alias: self.alias.clone(),
-            n: if self.aggregates.is_empty() { 0 } else { mine.iter().map(|o| o.n).sum() },
+            n: if self.aggregates.is_empty() {
+                0
+            } else {
+                mine.iter().map(|o| o.n).sum()
+            },
             measures,
             counts,
         }
@@ -164,8 +171,10 @@ impl Group {
 }
 
 fn measure(mine: &[&TaskOutcome], aggregate: &AggregateMetric, filter: &str) -> Option<(Measure, usize)> {
-    let with: Vec<(&Measure, usize)> =
-        mine.iter().filter_map(|o| o.measure(&aggregate.metric, filter).map(|m| (m, o.n))).collect();
+    let with: Vec<(&Measure, usize)> = mine
+        .iter()
+        .filter_map(|o| o.measure(&aggregate.metric, filter).map(|m| (m, o.n)))
+        .collect();
     let values: Vec<f64> = with.iter().map(|(m, _)| m.value).collect();
     let sizes: Vec<usize> = with.iter().map(|(_, n)| *n).collect();
     let stderrs: Option<Vec<f64>> = with.iter().map(|(m, _)| m.stderr).collect();
@@ -193,8 +202,12 @@ impl GroupOutcome {
         if aggregated {
             out.insert("sample_len".into(), Value::from(self.n));
             crate::results::put_measures(&self.measures, &mut out);
-            let counts: Map<String, Value> =
-                self.measures.iter().zip(&self.counts).map(|(m, n)| (m.key(), Value::from(*n))).collect();
+            let counts: Map<String, Value> = self
+                .measures
+                .iter()
+                .zip(&self.counts)
+                .map(|(m, n)| (m.key(), Value::from(*n)))
+                .collect();
             if !counts.is_empty() {
                 out.insert("sample_count".into(), Value::Object(counts));
             }
@@ -243,11 +256,19 @@ mod tests {
         let outcomes = [outcome("a", 100, 0.5, Some(0.02)), outcome("b", 300, 0.25, Some(0.03))];
         let weighted = group(None, true).outcome(&outcomes);
         assert_eq!((weighted.n, weighted.measures[0].value), (400, 0.3125));
-        assert_eq!(weighted.measures[0].stderr, Some(stats::pooled_stderr(&[0.02, 0.03], &[100, 300])));
+        assert_eq!(
+            weighted.measures[0].stderr,
+            Some(stats::pooled_stderr(&[0.02, 0.03], &[100, 300]))
+        );
         let plain = group(Some(vec!["none".into()]), false).outcome(&outcomes);
         assert_eq!(plain.measures[0].value, 0.375);
         assert_eq!(plain.measures[0].stderr, Some(stats::unweighted_stderr(&[0.02, 0.03])));
-        assert!(group(Some(vec!["other".into()]), true).outcome(&outcomes).measures.is_empty());
+        assert!(
+            group(Some(vec!["other".into()]), true)
+                .outcome(&outcomes)
+                .measures
+                .is_empty()
+        );
     }
 
     #[test]

@@ -155,11 +155,27 @@ fn aggregation(name: &str) -> Option<Aggregation> {
 
 /// Metrics of the harness that exist and are not scored here.
 const KNOWN_METRICS: [&str; 10] = [
-    "bleu", "chrf", "chrf++", "ter", "likelihood", "acc_all", "bypass", "word_perplexity", "byte_perplexity", "bits_per_byte",
+    "bleu",
+    "chrf",
+    "chrf++",
+    "ter",
+    "likelihood",
+    "acc_all",
+    "bypass",
+    "word_perplexity",
+    "byte_perplexity",
+    "bits_per_byte",
 ];
 /// Aggregations of the same sort.
-const KNOWN_AGGREGATIONS: [&str; 7] =
-    ["bleu", "chrf", "chrf++", "ter", "bypass", "weighted_perplexity", "bits_per_byte"];
+const KNOWN_AGGREGATIONS: [&str; 7] = [
+    "bleu",
+    "chrf",
+    "chrf++",
+    "ter",
+    "bypass",
+    "weighted_perplexity",
+    "bits_per_byte",
+];
 
 impl Metric {
     /// A metric by its name, with the harness's defaults.
@@ -249,7 +265,11 @@ impl Metric {
     /// Reads `metric_list`.
     pub fn list(node: &Node, file: &Arc<str>, output: OutputType) -> Result<Vec<Self>, TaskError> {
         let Yaml::List(items) = &node.value else {
-            return Err(wrong_kind(Place::line(file.clone(), node.line), "metric_list", "a list of metrics"));
+            return Err(wrong_kind(
+                Place::line(file.clone(), node.line),
+                "metric_list",
+                "a list of metrics",
+            ));
         };
         items.iter().map(|item| Self::parse(item, file, output)).collect()
     }
@@ -313,7 +333,7 @@ impl Aggregation {
             Self::Mean if iterations == 0 => (stats::mean(&numbers), None),
             Self::Mean => (stats::mean(&numbers), stats::mean_stderr(&numbers)),
             Self::NanMean => (nan_mean(&numbers), over(&|xs| nan_mean(xs))),
-            Self::Median => (median(&mut numbers.clone()), over(&median)),
+            Self::Median => (median(&mut numbers.clone()), over(&|xs| median(xs))),
             Self::Perplexity => ((-stats::mean(&numbers)).exp(), over(&|xs| (-stats::mean(xs)).exp())),
             Self::F1 => {
                 if pairs.iter().any(|(g, p)| !matches!((g, p), (0 | 1, 0 | 1))) {
@@ -342,7 +362,7 @@ fn nan_mean(xs: &[f64]) -> f64 {
     stats::mean(&known)
 }
 
-fn median(xs: &mut Vec<f64>) -> f64 {
+fn median(xs: &mut [f64]) -> f64 {
     xs.sort_by(f64::total_cmp);
     xs.get(xs.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -401,12 +421,20 @@ mod tests {
             ("{metric: bleu}", generate, "task-not-supported"),
             ("{metric: acc}", generate, "task-not-supported"),
             ("{metric: nope}", generate, "task-unknown-value"),
-            ("{metric: exact_match, aggregation: nope}", generate, "task-unknown-value"),
+            (
+                "{metric: exact_match, aggregation: nope}",
+                generate,
+                "task-unknown-value",
+            ),
             ("{metric: exact_match, aggregation: f1}", generate, "task-not-supported"),
             ("{metric: exact_match, ignore: true}", generate, "task-unknown-key"),
             ("{metric: !function utils.m}", generate, "task-function"),
             ("{aggregation: mean}", generate, "task-missing-key"),
-            ("{metric: f1, aggregation: mean}", OutputType::MultipleChoice, "task-not-supported"),
+            (
+                "{metric: f1, aggregation: mean}",
+                OutputType::MultipleChoice,
+                "task-not-supported",
+            ),
         ] {
             assert_eq!(parse(source, output).unwrap_err().code(), code, "{source}");
         }
@@ -419,7 +447,10 @@ mod tests {
         assert_eq!(apply(Aggregation::Median, &floats(&[3.0, 1.0, 2.0, 4.0])).0, 3.0);
         assert_eq!(apply(Aggregation::NanMean, &floats(&[f64::NAN, 1.0, 2.0])).0, 1.5);
         assert!((apply(Aggregation::Perplexity, &floats(&[-1.0, -3.0])).0 - 2f64.exp()).abs() < 1e-12);
-        let brier = [Score::Probabilities(0, vec![0.75, 0.25]), Score::Probabilities(1, vec![0.5, 0.5])];
+        let brier = [
+            Score::Probabilities(0, vec![0.75, 0.25]),
+            Score::Probabilities(1, vec![0.5, 0.5]),
+        ];
         assert_eq!(apply(Aggregation::Brier, &brier), (0.3125, None));
         assert_eq!(Aggregation::Mean.apply(&floats(&[1.0, 0.0]), 0).unwrap(), (0.5, None));
         assert!(Aggregation::F1.apply(&[Score::Pair(2, 1)], 0).is_err());

@@ -103,7 +103,10 @@ pub fn write(
 }
 
 fn joined(turns: &[Turn]) -> String {
-    turns.iter().flat_map(|t| [t.content.as_str(), t.delimiter.as_str()]).collect()
+    turns
+        .iter()
+        .flat_map(|t| [t.content.as_str(), t.delimiter.as_str()])
+        .collect()
 }
 
 /// A system message, one user message with everything, and the start of the answer if there is one.
@@ -125,7 +128,11 @@ fn single_turn(turns: &[Turn]) -> Vec<Message> {
         content: text,
     };
     let before = system.map(Turn::message);
-    before.into_iter().chain([user]).chain(start.map(Turn::message)).collect()
+    before
+        .into_iter()
+        .chain([user])
+        .chain(start.map(Turn::message))
+        .collect()
 }
 
 /// The rendered conversation up to the end of its last message, so that the model goes on with it.
@@ -134,7 +141,11 @@ fn cut_after(rendered: &str, content: &str) -> Result<String, ChatTemplateError>
     let (at, length) = match (rendered.rfind(content), rendered.rfind(stripped)) {
         (Some(at), _) => (at, content.len()),
         (None, Some(at)) => (at, stripped.len()),
-        (None, None) => return Err(ChatTemplateError("the template leaves out the start of the answer".into())),
+        (None, None) => {
+            return Err(ChatTemplateError(
+                "the template leaves out the start of the answer".into(),
+            ));
+        }
     };
     Ok(rendered[..at + length].to_owned())
 }
@@ -149,7 +160,10 @@ mod tests {
             if messages.iter().any(|m| m.role == Role::System && m.content == "no") {
                 return Err(ChatTemplateError("system".into()));
             }
-            let mut text: String = messages.iter().map(|m| format!("<{}>{}</>", m.role.name(), m.content)).collect();
+            let mut text: String = messages
+                .iter()
+                .map(|m| format!("<{}>{}</>", m.role.name(), m.content))
+                .collect();
             if add_generation_prompt {
                 text.push_str("<assistant>");
             }
@@ -171,7 +185,10 @@ mod tests {
         assert_eq!(write(Profile::Plain), "sysq1 a1\n\nq2");
         let multi = "<system>sys</><user>q1</><assistant>a1</><user>q2</><assistant>";
         assert_eq!(write(Profile::Chat), multi);
-        assert_eq!(write(Profile::ChatSingle), "<system>sys</><user>q1 a1\n\nq2</><assistant>");
+        assert_eq!(
+            write(Profile::ChatSingle),
+            "<system>sys</><user>q1 a1\n\nq2</><assistant>"
+        );
     }
 
     #[test]
@@ -183,14 +200,20 @@ mod tests {
             write(Profile::Chat),
             "<system>sys</><user>q1</><assistant>It is a1</><user>q2</><assistant>It is"
         );
-        assert_eq!(write(Profile::ChatSingle), "<system>sys</><user>q1 It is a1\n\nq2</><assistant>It is");
+        assert_eq!(
+            write(Profile::ChatSingle),
+            "<system>sys</><user>q1 It is a1\n\nq2</><assistant>It is"
+        );
         assert_eq!(joined(&question("q\n", Some("It"), " ")), "q\nIt");
-        assert_eq!(joined(&example("q", "a", Some("x "), " ", "|")), "qx a|");
+        assert_eq!(joined(&example("q", "a", Some("x "), " ", "|")), "q x a|");
     }
 
     #[test]
     fn a_refused_system_message_is_left_out() {
         let turns = [system("no").unwrap(), question("q", None, " ").remove(0)];
-        assert_eq!(super::write(&turns, Profile::Chat, false, Some(&Bare)).unwrap(), "<user>q</><assistant>");
+        assert_eq!(
+            super::write(&turns, Profile::Chat, false, Some(&Bare)).unwrap(),
+            "<user>q</><assistant>"
+        );
     }
 }

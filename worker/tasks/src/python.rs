@@ -122,7 +122,11 @@ pub fn float(x: f64) -> String {
 
 /// `repr(s)`.
 pub fn repr_str(s: &str) -> String {
-    let quote = if s.contains('\'') && !s.contains('"') { '"' } else { '\'' };
+    let quote = if s.contains('\'') && !s.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     let mut out = String::with_capacity(s.len() + 2);
     out.push(quote);
     for c in s.chars() {
@@ -514,8 +518,14 @@ mod tests {
 
     #[test]
     fn values_print_as_in_python() {
-        assert_eq!(repr(&json!(["a", "it's", null, true, 1, 2.0])), r#"['a', "it's", None, True, 1, 2.0]"#);
-        assert_eq!(repr_str("a'b\"c\n\u{200b}\u{e000}é한"), "'a\\'b\"c\\n\\u200b\\ue000é한'");
+        assert_eq!(
+            repr(&json!(["a", "it's", null, true, 1, 2.0])),
+            r#"['a', "it's", None, True, 1, 2.0]"#
+        );
+        assert_eq!(
+            repr_str("a'b\"c\n\u{200b}\u{e000}é한"),
+            "'a\\'b\"c\\n\\u200b\\ue000é한'"
+        );
         assert_eq!(str(&json!("plain")), "plain");
         assert_eq!(repr(&json!({"a": [1]})), "{'a': [1]}");
     }

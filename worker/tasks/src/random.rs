@@ -208,7 +208,10 @@ mod tests {
 
     #[test]
     fn choices_of_0() {
-        assert_eq!(Random::new(0).choices(100, 10), [84, 75, 42, 25, 51, 40, 78, 30, 47, 58]);
+        assert_eq!(
+            Random::new(0).choices(100, 10),
+            [84, 75, 42, 25, 51, 40, 78, 30, 47, 58]
+        );
     }
 
     // Values from CPython 3.11: a seed of more than 32 bits has two key words, and one element still costs draws.

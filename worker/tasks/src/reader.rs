@@ -103,7 +103,10 @@ impl<'a> Keys<'a> {
             let known = matches!(key, Key::Str(key) if self.taken.contains(key.as_str()));
             if !known {
                 let key = key.text().to_owned();
-                return Err(TaskError::new(Place::line(self.file, node.line), Fault::UnknownKey { key }));
+                return Err(TaskError::new(
+                    Place::line(self.file, node.line),
+                    Fault::UnknownKey { key },
+                ));
             }
         }
         Ok(())

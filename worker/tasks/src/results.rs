@@ -44,7 +44,10 @@ pub(crate) fn put_measures(measures: &[Measure], out: &mut Map<String, Value>) {
     let number = |x: f64| serde_json::Number::from_f64(x).map_or(Value::Null, Value::Number);
     for m in measures {
         out.insert(m.key(), number(m.value));
-        out.insert(format!("{}_stderr,{}", m.metric, m.filter), m.stderr.map_or("N/A".into(), number));
+        out.insert(
+            format!("{}_stderr,{}", m.metric, m.filter),
+            m.stderr.map_or("N/A".into(), number),
+        );
     }
 }
 
@@ -74,7 +77,11 @@ pub fn results_json(
         configs.insert(name.clone(), task.config().json(n));
         versions.insert(name.clone(), task.version().clone());
         shots.insert(name.clone(), Value::from(n));
-        let directions = task.config().metrics.iter().map(|m| (m.name.clone(), Value::from(m.higher_is_better)));
+        let directions = task
+            .config()
+            .metrics
+            .iter()
+            .map(|m| (m.name.clone(), Value::from(m.higher_is_better)));
         better.insert(name.clone(), Value::Object(directions.collect()));
         samples.insert(name, json!({"original": task.docs().len(), "effective": outcome.n}));
     }
@@ -119,19 +126,29 @@ pub fn results_json(
     out.insert("engine".into(), Value::from(run.engine.clone()));
     out.insert("max_length".into(), json!(run.max_length));
     if !hashes.is_empty() {
-        let hashes = hashes.iter().map(|(task, hash)| (task.clone(), Value::from(hash.clone())));
+        let hashes = hashes
+            .iter()
+            .map(|(task, hash)| (task.clone(), Value::from(hash.clone())));
         out.insert("task_hashes".into(), Value::Object(hashes.collect()));
     }
-    let chat = settings.chat.filter(|_| settings.profile != assay_contest::Profile::Plain);
+    let chat = settings
+        .chat
+        .filter(|_| settings.profile != assay_contest::Profile::Plain);
     let template = chat.map(|chat| chat.source().to_owned());
     out.insert("model_source".into(), Value::from("assay"));
     out.insert("model_name".into(), Value::from(run.model.clone()));
     out.insert("system_instruction".into(), Value::Null);
     out.insert("system_instruction_sha".into(), Value::Null);
-    out.insert("fewshot_as_multiturn".into(), Value::from(settings.profile == assay_contest::Profile::Chat));
+    out.insert(
+        "fewshot_as_multiturn".into(),
+        Value::from(settings.profile == assay_contest::Profile::Chat),
+    );
     out.insert("chat_template_sha".into(), json!(template.as_deref().map(hash)));
     out.insert("chat_template".into(), json!(template));
-    out.insert("total_evaluation_time_seconds".into(), json!(run.seconds.map(python::float)));
+    out.insert(
+        "total_evaluation_time_seconds".into(),
+        json!(run.seconds.map(python::float)),
+    );
     Value::Object(out)
 }
 
@@ -237,7 +254,10 @@ fn row(
         Response::Loglikelihood { value, greedy } => Value::Array(vec![number(*value), Value::Bool(*greedy)]),
     };
     let repeats = task.config().repeats;
-    let resps: Vec<Value> = responses.chunks(repeats).map(|c| Value::Array(c.iter().map(shown).collect())).collect();
+    let resps: Vec<Value> = responses
+        .chunks(repeats)
+        .map(|c| Value::Array(c.iter().map(shown).collect()))
+        .collect();
     let metrics: Vec<&String> = outcome.scores.keys().collect();
     let mut row = Map::new();
     row.insert("doc_id".into(), Value::from(outcome.doc));
@@ -299,7 +319,10 @@ fn texts(value: &Value) -> Value {
 /// `gen_args_0: {arg_0: …, arg_1: …}`.
 fn named(arguments: &Value) -> Value {
     let number = |prefix: &str, list: &[Value], f: &dyn Fn(&Value) -> Value| {
-        list.iter().enumerate().map(|(i, v)| (format!("{prefix}_{i}"), f(v))).collect::<Map<_, _>>()
+        list.iter()
+            .enumerate()
+            .map(|(i, v)| (format!("{prefix}_{i}"), f(v)))
+            .collect::<Map<_, _>>()
     };
     let inner = |v: &Value| {
         let list = v.as_array().map(Vec::as_slice).unwrap_or_default();

@@ -30,17 +30,27 @@ impl Sampler {
         let differs = |i: &usize| doc.is_none_or(|doc| !equal(&pool[*i], doc));
         if self.first_n {
             let first: Vec<usize> = (0..pool.len()).filter(differs).take(n).collect();
-            return if first.len() < n { Err(short(n, first.len())) } else { Ok(first) };
+            return if first.len() < n {
+                Err(short(n, first.len()))
+            } else {
+                Ok(first)
+            };
         }
         let asked = n + usize::from(doc.is_some());
-        let drawn = self.rng.sample(pool.len(), asked).map_err(|e| short(e.asked, e.available))?;
+        let drawn = self
+            .rng
+            .sample(pool.len(), asked)
+            .map_err(|e| short(e.asked, e.available))?;
         let kept: Vec<usize> = drawn.into_iter().filter(differs).take(n).collect();
         if kept.len() == n {
             return Ok(kept);
         }
         // Several copies of the document were drawn: once more, from a pool without them.
         let rest: Vec<usize> = (0..pool.len()).filter(differs).collect();
-        let drawn = self.rng.sample(rest.len(), n).map_err(|e| short(e.asked, e.available))?;
+        let drawn = self
+            .rng
+            .sample(rest.len(), n)
+            .map_err(|e| short(e.asked, e.available))?;
         Ok(drawn.into_iter().map(|i| rest[i]).collect())
     }
 }

@@ -246,7 +246,9 @@ impl Task {
         if self.config().doc_to_choice.is_some() {
             let choices = self.choices(doc)?;
             let gold = pick(&choices, &target);
-            return gold.map(|g| vec![g]).ok_or_else(|| self.target_error(doc, "is no number of a choice"));
+            return gold
+                .map(|g| vec![g])
+                .ok_or_else(|| self.target_error(doc, "is no number of a choice"));
         }
         Ok(match (&target, self.multiple_target) {
             (Value::Array(items), true) => items.iter().map(crate::python::str).collect(),
@@ -269,7 +271,10 @@ impl Task {
         let (given, alone) = all.split_at(n);
         let lls: Vec<f64> = given.iter().map(|(value, _)| *value).collect();
         let divided = |length: &dyn Fn(&String) -> usize| -> Vec<f64> {
-            lls.iter().zip(&choices).map(|(ll, choice)| ll / length(choice) as f64).collect()
+            lls.iter()
+                .zip(&choices)
+                .map(|(ll, choice)| ll / length(choice) as f64)
+                .collect()
         };
         let gold = self.gold(doc, &choices)?;
         let hit = |predicted: usize| Score::Float(f64::from(u8::from(gold.is(predicted))));
@@ -319,7 +324,10 @@ impl Task {
                 all.map(|all| all.into_iter().map(bounded).collect())
             }
             Value::String(text) => {
-                let at = choices.iter().position(|c| c == text).and_then(|i| i64::try_from(i).ok());
+                let at = choices
+                    .iter()
+                    .position(|c| c == text)
+                    .and_then(|i| i64::try_from(i).ok());
                 Some(vec![at.unwrap_or(Gold::NONE)])
             }
             other => number(other).map(|n| vec![bounded(n)]),
@@ -357,7 +365,10 @@ fn shown(all: &[(f64, bool)]) -> Vec<Value> {
 /// The harness logs a document's metrics in an order of its own, whatever the task lists first.
 fn ordered(mut scores: Vec<(u8, &Metric, Score)>) -> IndexMap<String, Score> {
     scores.sort_by_key(|(rank, ..)| *rank);
-    scores.into_iter().map(|(_, metric, score)| (metric.name.clone(), score)).collect()
+    scores
+        .into_iter()
+        .map(|(_, metric, score)| (metric.name.clone(), score))
+        .collect()
 }
 
 /// `numpy.argmax`: the first of the largest, or the first that is not a number.

@@ -55,7 +55,10 @@ impl TaskSet {
             }
         }
         let Builder { tasks, groups, .. } = builder;
-        let tasks = tasks.into_values().map(|config| Task::new(config, &source)).collect::<Result<_, _>>()?;
+        let tasks = tasks
+            .into_values()
+            .map(|config| Task::new(config, &source))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             tasks,
             groups: groups.into_values().collect(),
@@ -73,7 +76,10 @@ impl TaskSet {
         let tasks = self.tasks.iter().flat_map(|task| {
             let config = task.config();
             config.filters.iter().flat_map(move |filter| {
-                config.metrics.iter().map(move |metric| format!("acc.{}.{}.{}", config.task, metric.name, filter.name))
+                config
+                    .metrics
+                    .iter()
+                    .map(move |metric| format!("acc.{}.{}.{}", config.task, metric.name, filter.name))
             })
         });
         let mut names: Vec<String> = tasks.collect();
@@ -86,7 +92,11 @@ impl TaskSet {
                     None => found.map(|filter| filter.name.clone()).collect(),
                 };
                 dedup(&mut filters);
-                names.extend(filters.iter().map(|filter| format!("acc.{}.{}.{filter}", group.name, aggregate.metric)));
+                names.extend(
+                    filters
+                        .iter()
+                        .map(|filter| format!("acc.{}.{}.{filter}", group.name, aggregate.metric)),
+                );
             }
         }
         names
@@ -181,7 +191,10 @@ impl Builder<'_> {
         self.tasks.insert(name.clone(), task);
         if self.tasks.len() > MAX_TASKS {
             let (what, limit, unit) = ("set of tasks", MAX_TASKS as u64, "tasks");
-            return Err(TaskError::new(Place::file(source), Fault::TooLarge { what, limit, unit }));
+            return Err(TaskError::new(
+                Place::file(source),
+                Fault::TooLarge { what, limit, unit },
+            ));
         }
         Ok(Member::Task(name))
     }
@@ -198,12 +211,15 @@ impl Builder<'_> {
         }
         self.open.push(name.to_owned());
         let own = GroupConfig::read(name, config)?;
-        let mut overrides: Config =
-            config.iter().filter(|(k, _)| !GROUP_KEYS.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut overrides: Config = config
+            .iter()
+            .filter(|(k, _)| !GROUP_KEYS.contains(&k.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         overrides.extend(above.clone());
         let mut members = Vec::new();
-        match config.get("task") {
-            Some(Located { file, node }) => match &node.value {
+        if let Some(Located { file, node }) = config.get("task") {
+            match &node.value {
                 Yaml::List(items) => {
                     for item in items {
                         let place = Place::line(file.clone(), item.line);
@@ -212,9 +228,14 @@ impl Builder<'_> {
                 }
                 // The harness builds nothing from a single name.
                 Yaml::Str(_) | Yaml::Null => {}
-                _ => return Err(wrong_kind(Place::line(file.clone(), node.line), "task", "a list of members")),
-            },
-            None => {}
+                _ => {
+                    return Err(wrong_kind(
+                        Place::line(file.clone(), node.line),
+                        "task",
+                        "a list of members",
+                    ));
+                }
+            }
         }
         self.open.pop();
         let mut tasks: Vec<String> = Vec::new();
@@ -256,7 +277,13 @@ impl Builder<'_> {
             .iter()
             .map(|(key, node)| {
                 let file = place.file.clone();
-                (key.text().to_owned(), Located { file, node: node.clone() })
+                (
+                    key.text().to_owned(),
+                    Located {
+                        file,
+                        node: node.clone(),
+                    },
+                )
             })
             .collect();
         let name_at = |key: &str| written.get(key).map(|l| text(&l.node, l.place(), key)).transpose();

@@ -131,7 +131,11 @@ impl Source {
             let cause = format!("{path}: {e}");
             TaskError::new(place.clone(), Fault::NotReadable { cause })
         })?;
-        if real.starts_with(&self.root) { Ok(real) } else { Err(outside()) }
+        if real.starts_with(&self.root) {
+            Ok(real)
+        } else {
+            Err(outside())
+        }
     }
 
     fn read(&self, path: &Path, limit: u64, what: &'static str) -> Result<String, TaskError> {
@@ -201,7 +205,13 @@ impl Source {
         };
         map.into_iter()
             .map(|(key, node)| match key {
-                Key::Str(key) => Ok((key, Located { file: file.clone(), node })),
+                Key::Str(key) => Ok((
+                    key,
+                    Located {
+                        file: file.clone(),
+                        node,
+                    },
+                )),
                 Key::Other(key) => Err(TaskError::new(
                     Place::line(file.clone(), node.line),
                     Fault::UnknownKey { key },

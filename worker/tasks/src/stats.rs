@@ -77,7 +77,11 @@ pub fn f1(pairs: impl Iterator<Item = (i64, i64)>) -> f64 {
         }
     }
     let below = 2 * hits + wrong;
-    if below == 0 { 0.0 } else { 2.0 * hits as f64 / below as f64 }
+    if below == 0 {
+        0.0
+    } else {
+        2.0 * hits as f64 / below as f64
+    }
 }
 
 /// Matthews' correlation of gold and prediction over any number of classes: 0 where it is undefined.
@@ -96,7 +100,11 @@ pub fn matthews(pairs: &[(i64, i64)]) -> f64 {
         predictions += predicted * predicted;
     }
     let below = (n * n - golds) * (n * n - predictions);
-    if below == 0.0 { 0.0 } else { (hits * n - both) / below.sqrt() }
+    if below == 0.0 {
+        0.0
+    } else {
+        (hits * n - both) / below.sqrt()
+    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,10 @@ pub struct Task {
 
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Task").field("name", &self.config.task).field("docs", &self.docs.rows.len()).finish_non_exhaustive()
+        f.debug_struct("Task")
+            .field("name", &self.config.task)
+            .field("docs", &self.docs.rows.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,17 +136,28 @@ impl Task {
     /// Loads the documents and binds the templates; the first document is tried out.
     pub(crate) fn new(config: TaskConfig, source: &Source) -> Result<Self, TaskError> {
         let missing = || TaskError::new(config.place.clone(), Fault::MissingKey { key: "test_split" });
-        let split = config.test_split.as_ref().or(config.validation_split.as_ref()).ok_or_else(missing)?;
+        let split = config
+            .test_split
+            .as_ref()
+            .or(config.validation_split.as_ref())
+            .ok_or_else(missing)?;
         let docs = load(&config, source, split)?;
         if docs.rows.is_empty() {
             let split = split.clone();
-            return Err(TaskError::new(config.dataset_place.clone(), Fault::NoDocuments { split }));
+            return Err(TaskError::new(
+                config.dataset_place.clone(),
+                Fault::NoDocuments { split },
+            ));
         }
         let few_shot = &config.few_shot;
         let pool_split = match (&few_shot.split, &few_shot.samples) {
             (Some(split), _) => Some(split),
             (None, Some(_)) => None,
-            (None, None) => config.training_split.as_ref().or(config.validation_split.as_ref()).or(Some(split)),
+            (None, None) => config
+                .training_split
+                .as_ref()
+                .or(config.validation_split.as_ref())
+                .or(Some(split)),
         };
         let pool = match (pool_split, &few_shot.samples) {
             (Some(pool), _) if pool != split => load(&config, source, pool)?.rows,
@@ -153,7 +167,10 @@ impl Task {
         let mut templates = Templates::default();
         let columns = docs.columns.as_slice();
         let mut bind = |field: &Option<crate::config::Field>| {
-            field.as_ref().map(|f| Bound::new(f, columns, &mut templates)).transpose()
+            field
+                .as_ref()
+                .map(|f| Bound::new(f, columns, &mut templates))
+                .transpose()
         };
         let fields = Fields {
             text: bind(&Some(config.doc_to_text.clone()))?.ok_or_else(missing)?,
@@ -163,8 +180,16 @@ impl Task {
             shot_text: bind(&few_shot.doc_to_text)?,
             shot_target: bind(&few_shot.doc_to_target)?,
             shot_choices: bind(&few_shot.doc_to_choice)?,
-            description: config.description.as_ref().map(|f| Bound::per_document(f, &mut templates)).transpose()?,
-            shot_prefix: few_shot.gen_prefix.as_ref().map(|f| Bound::per_document(f, &mut templates)).transpose()?,
+            description: config
+                .description
+                .as_ref()
+                .map(|f| Bound::per_document(f, &mut templates))
+                .transpose()?,
+            shot_prefix: few_shot
+                .gen_prefix
+                .as_ref()
+                .map(|f| Bound::per_document(f, &mut templates))
+                .transpose()?,
         };
         let same_split = few_shot.split == config.test_split;
         let mut task = Self {
@@ -262,7 +287,12 @@ impl Task {
 
     /// The evaluated document's answer as the harness logs it.
     pub fn target(&self, doc: usize) -> Result<Value, TaskError> {
-        fields::target(&self.bound.target, self.doc(doc), &self.templates, self.bound.choices.is_some())
+        fields::target(
+            &self.bound.target,
+            self.doc(doc),
+            &self.templates,
+            self.bound.choices.is_some(),
+        )
     }
 
     pub(crate) fn question(&self, doc: Doc<'_>) -> Result<Value, TaskError> {
@@ -329,13 +359,21 @@ impl Task {
                 let delimiter = self.choice_delimiter(settings.profile);
                 let mut requests: Vec<InstanceKind> = if self.multiple_input {
                     let continuation = format!("{delimiter}{}", crate::python::str(&target()?));
-                    contexts.iter().map(|context| score(context, continuation.clone())).collect()
+                    contexts
+                        .iter()
+                        .map(|context| score(context, continuation.clone()))
+                        .collect()
                 } else {
                     let context = contexts.first().cloned().unwrap_or_default();
-                    choices.iter().map(|choice| score(&context, format!("{delimiter}{choice}"))).collect()
+                    choices
+                        .iter()
+                        .map(|choice| score(&context, format!("{delimiter}{choice}")))
+                        .collect()
                 };
                 if self.mutual_info() {
-                    let alone = choices.iter().map(|choice| score(&String::new(), format!("{delimiter}{choice}")));
+                    let alone = choices
+                        .iter()
+                        .map(|choice| score(&String::new(), format!("{delimiter}{choice}")));
                     requests.extend(alone);
                 }
                 Ok(requests)
@@ -344,7 +382,10 @@ impl Task {
     }
 
     pub(crate) fn mutual_info(&self) -> bool {
-        self.config.metrics.iter().any(|m| matches!(m.kind, Kind::AccMutualInfo))
+        self.config
+            .metrics
+            .iter()
+            .any(|m| matches!(m.kind, Kind::AccMutualInfo))
     }
 
     /// Between context and choice. A chat template ends its own way: then nothing, unless the answer has been started.
@@ -362,12 +403,7 @@ impl Task {
     }
 
     /// The document's prompts: one, or one for every choice.
-    fn contexts(
-        &self,
-        doc: Doc<'_>,
-        sampler: &mut Sampler,
-        settings: &Settings<'_>,
-    ) -> Result<Vec<String>, TaskError> {
+    fn contexts(&self, doc: Doc<'_>, sampler: &mut Sampler, settings: &Settings<'_>) -> Result<Vec<String>, TaskError> {
         let text = |bound: &Option<Bound>, doc| match bound {
             Some(bound) => fields::text(bound, doc, &self.templates).map(Some),
             None => Ok(None),
@@ -387,10 +423,19 @@ impl Task {
         let prefix = text(&self.bound.prefix, doc)?.filter(|p| !p.is_empty());
         let question = self.question(doc)?;
         let questions = if self.multiple_input {
-            self.choices(doc)?.into_iter().map(|q| prompt::question(&q, prefix.as_deref(), "")).collect()
+            self.choices(doc)?
+                .into_iter()
+                .map(|q| prompt::question(&q, prefix.as_deref(), ""))
+                .collect()
         } else {
-            let question = question.as_str().ok_or_else(|| doc.error(&self.bound.text, "is no text"))?;
-            vec![prompt::question(question, prefix.as_deref(), &self.config.target_delimiter)]
+            let question = question
+                .as_str()
+                .ok_or_else(|| doc.error(&self.bound.text, "is no text"))?;
+            vec![prompt::question(
+                question,
+                prefix.as_deref(),
+                &self.config.target_delimiter,
+            )]
         };
         let shared = turns.len();
         questions
@@ -424,9 +469,13 @@ impl Task {
         };
         if self.multiple_input {
             let chosen = choices.take().and_then(|choices| pick(&choices, &question));
-            question = chosen.map(Value::String).ok_or_else(|| doc.error(text, "is no number of a choice"))?;
+            question = chosen
+                .map(Value::String)
+                .ok_or_else(|| doc.error(text, "is no number of a choice"))?;
         }
-        let question = question.as_str().ok_or_else(|| doc.error(text, "is no text in an example"))?;
+        let question = question
+            .as_str()
+            .ok_or_else(|| doc.error(text, "is no text in an example"))?;
         let answer = match (&choices, &answer) {
             (_, Value::Null) => Some(String::new()),
             (_, Value::String(text)) => Some(text.clone()),
@@ -463,7 +512,10 @@ pub(crate) fn pick(choices: &[String], number: &Value) -> Option<String> {
 fn load(config: &TaskConfig, source: &Source, split: &str) -> Result<Docs, TaskError> {
     let Some((_, files)) = config.data_files.iter().find(|(name, _)| name == split) else {
         let split = split.to_owned();
-        return Err(TaskError::new(config.dataset_place.clone(), Fault::UnknownSplit { split }));
+        return Err(TaskError::new(
+            config.dataset_place.clone(),
+            Fault::UnknownSplit { split },
+        ));
     };
     let texts = files
         .iter()

@@ -197,24 +197,54 @@ mod tests {
             ("{{choices.label.index(answerKey)}}", "1"),
             ("{{choices.text}}", "['one', 'two']"),
             ("{{l}}", "['x', \"it's\"]"),
-            ("{{f}} {{e}} {{t}} {{none}} {{d}}", "1.0 1e-07 True None {'k': 1, 'z': [1.5]}"),
+            (
+                "{{f}} {{e}} {{t}} {{none}} {{d}}",
+                "1.0 1e-07 True None {'k': 1, 'z': [1.5]}",
+            ),
             ("{{n-1}} {{ (n|int) - 1 }} {{ '7'|int + 1 }} {{ 'x'|int }}", "2 2 8 0"),
             ("{{ [s.split('_')[0] + 'x', l[-1]] }}", "[' ax', \"it's\"]"),
-            ("{{'y' if t else 'n'}} {% if missing is defined %}a{% else %}b{% endif %}", "y b"),
-            ("{{q.capitalize()}} {{ ', '.join(l) }} {{ l|join(' + ') }}", "Hello x, it's x + it's"),
+            (
+                "{{'y' if t else 'n'}} {% if missing is defined %}a{% else %}b{% endif %}",
+                "y b",
+            ),
+            (
+                "{{q.capitalize()}} {{ ', '.join(l) }} {{ l|join(' + ') }}",
+                "Hello x, it's x + it's",
+            ),
             ("{{s.replace('a', 'c')}}{{ s|replace('a', 'c') }}", " c_b  c_b "),
             ("{{s.lstrip()}}{{s.rstrip()}}|{{ 'xxaxx'.strip('x') }}", "a_b  a_b|a"),
-            ("{{l|length}} {{ l|list }} {{ n|string + '!' }} {{s|trim}}", "2 ['x', \"it's\"] 3! a_b"),
-            ("{{ s|regex_replace('\\s+', '') }} {{ 'aaa'|regex_replace('a', 'b', 2) }}", "a_b bba"),
+            (
+                "{{l|length}} {{ l|list }} {{ n|string + '!' }} {{s|trim}}",
+                "2 ['x', \"it's\"] 3! a_b",
+            ),
+            (
+                "{{ s|regex_replace('\\s+', '') }} {{ 'aaa'|regex_replace('a', 'b', 2) }}",
+                "a_b bba",
+            ),
             ("{{ q[0] }}{{ q[-1] }}{{ q[1:3] }} {{ l[:1] }}", "hOEL ['x']"),
             ("{% for c in l %}{{loop.index0}}{{c}};{% endfor %}", "0x;1it's;"),
             ("{{ 10 / 4 }} {{ 10 // 4 }} {{ 10 / 5 }} {{ 7 % 3 }}", "2.5 2 2.0 1"),
             ("a\n", "a\n"),
-            ("{{ 'a.b'.split('.', 1) }} {{ 'a b  c'.split() }}", "['a', 'b'] ['a', 'b', 'c']"),
-            ("{{ q.startswith('h') }} {{ 'abc'.find('c') }} {{ 'a' in l }}", "True 2 False"),
-            ("{{ range(1, 4)|list }} {{ l|map('upper')|list }}", "[1, 2, 3] ['X', \"IT'S\"]"),
-            ("{{ d.items()|list }} {{ d.get('k') }} {{ d.get('x', 2) }}", "[('k', 1), ('z', [1.5])] 1 2"),
-            ("{{ 2.5|int }} {{ '2.9'|int }} {{ '1e3'|float }} {{ 1e16 }}", "2 2 1000.0 1e+16"),
+            (
+                "{{ 'a.b'.split('.', 1) }} {{ 'a b  c'.split() }}",
+                "['a', 'b'] ['a', 'b', 'c']",
+            ),
+            (
+                "{{ q.startswith('h') }} {{ 'abc'.find('c') }} {{ 'a' in l }}",
+                "True 2 False",
+            ),
+            (
+                "{{ range(1, 4)|list }} {{ l|map('upper')|list }}",
+                "[1, 2, 3] ['X', \"IT'S\"]",
+            ),
+            (
+                "{{ d.items()|list }} {{ d.get('k') }} {{ d.get('x', 2) }}",
+                "[('k', 1), ('z', [1.5])] 1 2",
+            ),
+            (
+                "{{ 2.5|int }} {{ '2.9'|int }} {{ '1e3'|float }} {{ 1e16 }}",
+                "2 2 1000.0 1e+16",
+            ),
         ];
         for (source, expected) in cases {
             assert_eq!(ok(source, doc.clone()), expected, "{source}");
@@ -224,11 +254,29 @@ mod tests {
     #[test]
     fn undefined_names_are_errors_with_a_place() {
         let error = render("a\n{{ missing }}", json!({})).unwrap_err();
-        assert_eq!((error.code(), error.place.to_string().as_str()), ("task-template", "t.yaml:3"));
-        for source in ["{{ missing.x }}", "{{ 'abc'.index('z') }}", "{{ ['a'].index('b') }}", "{{ 'a'.nope() }}"] {
-            assert_eq!(render(source, json!({})).unwrap_err().code(), "task-template", "{source}");
+        assert_eq!(
+            (error.code(), error.place.to_string().as_str()),
+            ("task-template", "t.yaml:3")
+        );
+        for source in [
+            "{{ missing.x }}",
+            "{{ 'abc'.index('z') }}",
+            "{{ ['a'].index('b') }}",
+            "{{ 'a'.nope() }}",
+        ] {
+            assert_eq!(
+                render(source, json!({})).unwrap_err().code(),
+                "task-template",
+                "{source}"
+            );
         }
-        for source in ["{{ a", "{% if %}", "{{ 1 | nope }}", "{% include 'x' %}", "{{ x | regex_replace('(', '') }}"] {
+        for source in [
+            "{{ a",
+            "{% if %}",
+            "{{ 1 | nope }}",
+            "{% include 'x' %}",
+            "{{ x | regex_replace('(', '') }}",
+        ] {
             assert!(render(source, json!({"x": "y", "a": 1})).is_err(), "{source}");
         }
     }
@@ -240,7 +288,10 @@ mod tests {
         let long = "{% for a in range(9999) %}{{ x }}{% endfor %}";
         let error = render(long, json!({"x": "y".repeat(10_000)})).unwrap_err();
         assert_eq!(error.code(), "task-template-limit");
-        let doubling = format!("{{% set x = 'aaaaaaaa' %}}{}{{{{ x|length }}}}", "{% set x = x ~ x ~ x ~ x %}".repeat(30));
+        let doubling = format!(
+            "{{% set x = 'aaaaaaaa' %}}{}{{{{ x|length }}}}",
+            "{% set x = x ~ x ~ x ~ x %}".repeat(30)
+        );
         for source in [
             doubling.as_str(),
             "{{ 'a'|replace('a', 'a' * 100000) |replace('a', 'a' * 100000) }}",
@@ -252,8 +303,14 @@ mod tests {
         }
         let evil = "{{ x|regex_replace('(a+)+(?=b)$', '') }}";
         assert!(render(evil, json!({"x": "a".repeat(64)})).is_err());
-        assert!(render(&format!("{}1{}", "{{ (".repeat(1), ")".repeat(1) + " }}"), json!({})).is_ok());
-        assert!(render(&format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000)), json!({})).is_err());
+        assert!(render("{{ (1) }}", json!({})).is_ok());
+        assert!(
+            render(
+                &format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000)),
+                json!({})
+            )
+            .is_err()
+        );
         assert!(render(&"a".repeat(MAX_SOURCE + 1), json!({})).is_err());
     }
 }

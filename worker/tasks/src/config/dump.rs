@@ -24,7 +24,14 @@ impl TaskConfig {
             map.shift_remove("trust_remote_code");
         }
         put("dataset_kwargs", kwargs);
-        for key in ["training_split", "validation_split", "test_split", "fewshot_split", "doc_to_text", "doc_to_target"] {
+        for key in [
+            "training_split",
+            "validation_split",
+            "test_split",
+            "fewshot_split",
+            "doc_to_text",
+            "doc_to_target",
+        ] {
             put(key, written(key));
         }
         put("unsafe_code", Value::from(false));
@@ -63,7 +70,10 @@ impl TaskConfig {
         };
         let samples = few_shot.samples.clone().map_or(Value::Null, Value::Array);
         let pairs = [
-            ("sampler", Value::from(if few_shot.first_n { "first_n" } else { "default" })),
+            (
+                "sampler",
+                Value::from(if few_shot.first_n { "first_n" } else { "default" }),
+            ),
             ("split", few_shot.split.clone().map_or(Value::Null, Value::from)),
             ("process_docs", Value::Null),
             ("fewshot_indices", few_shot.indices.clone()),

@@ -87,7 +87,8 @@ fn number(node: Option<&Node>, place: Place) -> Result<Option<f64>, TaskError> {
         _ => None,
     };
     let wrong = || wrong_kind(place, "temperature", "a number");
-    node.map(|node| read(node).filter(|x| x.is_finite()).ok_or_else(wrong)).transpose()
+    node.map(|node| read(node).filter(|x| x.is_finite()).ok_or_else(wrong))
+        .transpose()
 }
 
 fn stops(node: &Node, place: Place) -> Result<Vec<String>, TaskError> {

@@ -170,7 +170,10 @@ impl Translator<'_> {
         if inside.is_empty() || high.is_some_and(|h| h.contains(',')) {
             return Ok(None);
         }
-        let number = |text: &str| text.parse::<u32>().map_err(|_| "the repetition number is too large".to_owned());
+        let number = |text: &str| {
+            text.parse::<u32>()
+                .map_err(|_| "the repetition number is too large".to_owned())
+        };
         let low = if low.is_empty() { 0 } else { number(low)? };
         let text = match high {
             None => format!("{{{low},}}"),
@@ -215,7 +218,11 @@ impl Translator<'_> {
             let good = chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
                 && chars.all(|c| c.is_alphanumeric() || c == '_')
                 && text[name.len()..].starts_with(end);
-            if good { Ok(name.to_owned()) } else { Err("bad group name".into()) }
+            if good {
+                Ok(name.to_owned())
+            } else {
+                Err("bad group name".into())
+            }
         };
         if let Some(text) = rest.strip_prefix("P<") {
             let name = name(text, '>')?;
@@ -297,7 +304,9 @@ impl Translator<'_> {
                     let third = self.chars.clone().nth(1).filter(|c| ('0'..='7').contains(c));
                     if let (Some(third), '0'..='7', '0'..='3') = (third, second, c) {
                         self.skip(2);
-                        let octal = [c, second, third].iter().fold(0, |n, c| n * 8 + (*c as u32 - '0' as u32));
+                        let octal = [c, second, third]
+                            .iter()
+                            .fold(0, |n, c| n * 8 + (*c as u32 - '0' as u32));
                         self.literal(char::from_u32(octal).ok_or("bad octal escape")?);
                         return Ok(());
                     }

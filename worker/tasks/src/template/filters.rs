@@ -12,7 +12,9 @@ use crate::python;
 pub fn install(env: &mut Environment<'static>) {
     use minijinja::filters as engine;
     env.add_filter("string", |value: Value| to_str(&value));
-    env.add_filter("int", |value: Value, default: Option<Value>| int(&value).unwrap_or(default.unwrap_or(Value::from(0))));
+    env.add_filter("int", |value: Value, default: Option<Value>| {
+        int(&value).unwrap_or(default.unwrap_or(Value::from(0)))
+    });
     env.add_filter("float", |value: Value, default: Option<Value>| {
         float(&value).map_or(default.unwrap_or(Value::from(0.0)), Value::from)
     });
@@ -29,7 +31,9 @@ pub fn install(env: &mut Environment<'static>) {
     env.add_filter("regex_replace", regex_replace);
     env.add_filter("length", length);
     env.add_filter("count", length);
-    env.add_filter("list", |value: Value| -> Result<Vec<Value>, Error> { Ok(value.try_iter()?.collect()) });
+    env.add_filter("list", |value: Value| -> Result<Vec<Value>, Error> {
+        Ok(value.try_iter()?.collect())
+    });
     env.add_filter("tojson", tojson);
     env.add_filter("lower", |value: Value| to_str(&value).to_lowercase());
     env.add_filter("upper", |value: Value| to_str(&value).to_uppercase());
@@ -106,7 +110,11 @@ fn regex_replace(text: String, pattern: String, replacement: String, count: Opti
     let out = Pattern::new(&pattern)
         .and_then(|p| p.sub(&replacement, &text, count.unwrap_or(0)))
         .map_err(failed)?;
-    if out.len() > MAX_OUTPUT { Err(too_long()) } else { Ok(out) }
+    if out.len() > MAX_OUTPUT {
+        Err(too_long())
+    } else {
+        Ok(out)
+    }
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=…)`, as chat templates get it.
@@ -114,5 +122,9 @@ fn tojson(value: Value, kwargs: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     let json = serde_json::to_value(&value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
     let out = python::json(&json, indent.map(|n| n.min(16)));
-    if out.len() > MAX_OUTPUT { Err(too_long()) } else { Ok(out) }
+    if out.len() > MAX_OUTPUT {
+        Err(too_long())
+    } else {
+        Ok(out)
+    }
 }

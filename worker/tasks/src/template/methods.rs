@@ -36,12 +36,20 @@ impl<'a> Args<'a> {
 
     fn get(&self, index: usize, name: &str) -> Option<Value> {
         let named = || self.named.as_ref().and_then(|named| named.get::<Value>(name).ok());
-        self.positional.get(index).cloned().or_else(named).filter(|v| !v.is_none())
+        self.positional
+            .get(index)
+            .cloned()
+            .or_else(named)
+            .filter(|v| !v.is_none())
     }
 
     fn text(&self, index: usize, name: &str) -> Result<Option<String>, Error> {
         self.get(index, name)
-            .map(|v| v.as_str().map(str::to_owned).ok_or_else(|| invalid(format!("{name} must be a string"))))
+            .map(|v| {
+                v.as_str()
+                    .map(str::to_owned)
+                    .ok_or_else(|| invalid(format!("{name} must be a string")))
+            })
             .transpose()
     }
 
@@ -59,7 +67,12 @@ impl<'a> Args<'a> {
 
 /// The engine's callback for a method it does not know.
 pub fn call(_: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
-    let unknown = || Error::new(ErrorKind::UnknownMethod, format!("{} has no method {method}", value.kind()));
+    let unknown = || {
+        Error::new(
+            ErrorKind::UnknownMethod,
+            format!("{} has no method {method}", value.kind()),
+        )
+    };
     let args = Args::new(args)?;
     match value.kind() {
         ValueKind::String => string(value.as_str().unwrap_or_default(), method, &args)?.ok_or_else(unknown),
@@ -103,7 +116,11 @@ fn string(s: &str, method: &str, args: &Args<'_>) -> Result<Option<Value>, Error
         }
         "index" | "rindex" | "find" | "rfind" => {
             let needle = args.need(0, "sub")?;
-            let found = if method.starts_with('r') { s.rfind(&needle) } else { s.find(&needle) };
+            let found = if method.starts_with('r') {
+                s.rfind(&needle)
+            } else {
+                s.find(&needle)
+            };
             match position(found) {
                 Some(at) => Value::from(at),
                 None if method.ends_with("find") => Value::from(-1),
@@ -207,7 +224,12 @@ pub(super) fn join(separator: &str, items: impl Iterator<Item = Value>) -> Resul
 }
 
 fn list(value: &Value, method: &str, args: &Args<'_>) -> Result<Option<Value>, Error> {
-    let wanted = || args.positional.first().cloned().ok_or_else(|| invalid("one argument is needed"));
+    let wanted = || {
+        args.positional
+            .first()
+            .cloned()
+            .ok_or_else(|| invalid("one argument is needed"))
+    };
     Ok(Some(match method {
         "index" => {
             let wanted = wanted()?;
@@ -232,7 +254,11 @@ fn map(value: &Value, method: &str, args: &Args<'_>) -> Result<Option<Value>, Er
             Value::from(minijinja::value::Tuple::from(pair))
         })),
         "get" => {
-            let key = args.positional.first().cloned().ok_or_else(|| invalid("one argument is needed"))?;
+            let key = args
+                .positional
+                .first()
+                .cloned()
+                .ok_or_else(|| invalid("one argument is needed"))?;
             let found = item(&key);
             match found.is_undefined() {
                 true => args.positional.get(1).cloned().unwrap_or(Value::from(())),

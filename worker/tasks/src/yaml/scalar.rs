@@ -35,13 +35,19 @@ fn all(text: &str, good: impl Fn(u8) -> bool) -> bool {
 fn int(text: &str) -> Option<Yaml> {
     let (negative, digits) = sign(text);
     let radix = |text: &str, radix| i128::from_str_radix(&text.replace('_', ""), radix).ok();
-    let value = if let Some(binary) = digits.strip_prefix("0b").filter(|d| all(d, |b| matches!(b, b'0' | b'1'))) {
+    let value = if let Some(binary) = digits
+        .strip_prefix("0b")
+        .filter(|d| all(d, |b| matches!(b, b'0' | b'1')))
+    {
         radix(binary, 2)?
     } else if let Some(hex) = digits.strip_prefix("0x").filter(|d| all(d, |b| b.is_ascii_hexdigit())) {
         radix(hex, 16)?
     } else if digits == "0" {
         0
-    } else if let Some(octal) = digits.strip_prefix('0').filter(|d| all(d, |b| matches!(b, b'0'..=b'7'))) {
+    } else if let Some(octal) = digits
+        .strip_prefix('0')
+        .filter(|d| all(d, |b| matches!(b, b'0'..=b'7')))
+    {
         radix(octal, 8)?
     } else if !digits.starts_with(|c: char| ('1'..='9').contains(&c)) {
         return None;
@@ -51,7 +57,7 @@ fn int(text: &str) -> Option<Yaml> {
             None => return digits.replace('_', "").parse().ok().map(Yaml::Float),
         }
     } else {
-        sexagesimal(digits)?.0
+        sexagesimal(digits).filter(|(_, fraction)| fraction.is_none())?.0
     };
     let value = if negative { -value } else { value };
     Some(match i64::try_from(value) {
@@ -67,16 +73,13 @@ fn sexagesimal(digits: &str) -> Option<(i128, Option<&str>)> {
         None => (digits, None),
     };
     let mut parts = whole.split(':');
-    let head = parts.next().filter(|p| all(p, |b| b.is_ascii_digit()) && !p.starts_with('_'))?;
+    let head = parts
+        .next()
+        .filter(|p| all(p, |b| b.is_ascii_digit()) && !p.starts_with('_'))?;
     let mut value: i128 = head.replace('_', "").parse().ok()?;
     let mut count = 0;
     for part in parts {
-        let good = match part.as_bytes() {
-            [b'0'..=b'9'] => true,
-            [b'0'..=b'5', b'0'..=b'9'] => true,
-            _ => false,
-        };
-        if !good {
+        if !matches!(part.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']) {
             return None;
         }
         value = value.checked_mul(60)?.checked_add(part.parse().ok()?)?;
@@ -106,7 +109,8 @@ fn float(text: &str) -> Option<f64> {
     let good_fraction = |f: &str| f.is_empty() || all(f, |b| b.is_ascii_digit());
     if whole.is_empty() {
         // No sign may stand before a bare point.
-        if digits.len() != text.len() || !fraction.starts_with(|c: char| c.is_ascii_digit()) || !good_fraction(fraction) {
+        if digits.len() != text.len() || !fraction.starts_with(|c: char| c.is_ascii_digit()) || !good_fraction(fraction)
+        {
             return None;
         }
     } else if whole.contains(':') {
@@ -116,7 +120,9 @@ fn float(text: &str) -> Option<f64> {
         let (value, _) = sexagesimal(mantissa)?;
         let fraction: f64 = format!("0.{}0", fraction.replace('_', "")).parse().ok()?;
         return Some(apply(value as f64 + fraction));
-    } else if !whole.starts_with(|c: char| c.is_ascii_digit()) || !all(whole, |b| b.is_ascii_digit()) || !good_fraction(fraction)
+    } else if !whole.starts_with(|c: char| c.is_ascii_digit())
+        || !all(whole, |b| b.is_ascii_digit())
+        || !good_fraction(fraction)
     {
         return None;
     }
