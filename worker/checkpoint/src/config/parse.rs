@@ -22,7 +22,7 @@ const MAX_EOS: usize = 64;
 impl ModelConfig {
     /// Reads config.json's bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
-        Self::parse(&read_json(bytes).map_err(|p| vec![p])?)
+        Self::parse(&read_json(bytes).map_err(|p| vec![*p])?)
     }
 
     /// Reads a parsed config.json. All problems are reported, not only the first.
@@ -47,13 +47,13 @@ impl ModelConfig {
 }
 
 /// config.json as strict JSON.
-pub(crate) fn read_json(bytes: &[u8]) -> Result<Value, Problem> {
+pub(crate) fn read_json(bytes: &[u8]) -> Result<Value, Box<Problem>> {
     strict_json::parse(bytes, LIMITS).map_err(|e| {
         let why = quoted(&e.to_string());
-        not_json(
+        Box::new(not_json(
             &format!("it cannot be read: {why}"),
             &format!("읽을 수 없습니다: {why}"),
-        )
+        ))
     })
 }
 

@@ -104,6 +104,8 @@ fn is_class(text: &str, class: &str) -> bool {
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
+    // by itself first: "a)|(?:b" must not close the anchor's group
+    fancy_regex::Expr::parse_tree(pattern).map_err(|e| quoted(&e.to_string()))?;
     RegexBuilder::new(&format!(r"\A(?:{pattern})"))
         .backtrack_limit(BACKTRACKS)
         .delegate_size_limit(1 << 20)
@@ -152,6 +154,7 @@ mod tests {
     fn hostile_patterns_are_errors() {
         let refused = |entries: &[&str]| Patterns::new(entries.iter().copied(), &mut Budget::default()).is_err();
         assert!(refused(&["re:("]));
+        assert!(refused(&["re:a)|(?:b"]));
         assert!(refused(&[&format!("re:{}", "a".repeat(600))]));
         assert!(refused(&[r"re:((\w{1000}){1000}){1000}"]));
         assert!(refused(&vec!["re:a"; 65]));

@@ -1,33 +1,19 @@
-//! The contest's rules and the base model.
+//! The contest's rules, and what other runtimes would say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_contest::{CheckpointRules, RecipeRule};
-use serde_json::Value;
 
-use crate::base::BaseModel;
 use crate::config::ModelConfig;
 use crate::listing::Listing;
 use crate::model::{Linear, Module};
-use crate::problem::{Problems, problem, quoted};
+use crate::problem::{Problems, problem};
 use crate::quant::Storage;
-
-/// The fields whose change is worth a finding when the contest leaves them free.
-const NOTED: [&str; 9] = [
-    "num_hidden_layers",
-    "num_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "intermediate_size",
-    "max_position_embeddings",
-    "tie_word_embeddings",
-    "eos_token_id",
-];
 
 /// Format and modules against what the contest allows.
 pub(super) fn formats(
     format: &str,
+    model: Option<&ModelConfig>,
     storage: Option<&BTreeMap<Module, Storage>>,
     rules: &CheckpointRules,
     problems: &mut Problems,
@@ -47,17 +33,19 @@ pub(super) fn formats(
             ),
         ));
     }
+    // one sentence a kind is enough for the seven matrices of thirty layers
+    let mut told = BTreeSet::new();
     for (module, how) in storage.into_iter().flatten() {
         let kind = match module {
             Module::Embedding => "embed_tokens",
             Module::Head => "lm_head",
             Module::Layer(..) => "Linear",
         };
-        if matches!(how, Storage::Packed(_)) && !rules.modules.iter().any(|m| m == kind) {
+        if matches!(how, Storage::Packed(_)) && !rules.modules.iter().any(|m| m == kind) && told.insert(kind) {
             let allowed = rules.modules.join(", ");
             problems.push(problem(
                 "module-not-allowed",
-                format!("{module:?}"),
+                model.map_or_else(|| kind.to_owned(), |m| module.name(m.family)),
                 (
                     format!("{kind} is quantized; this contest allows that for: {allowed}"),
                     format!("{kind}이(가) 양자화되어 있습니다. 이 대회에서 양자화할 수 있는 것: {allowed}"),
@@ -67,10 +55,6 @@ pub(super) fn formats(
                     format!("{kind}을(를) ignore에 넣고 다시 양자화하세요."),
                 ),
             ));
-            // one sentence a kind is enough for the seven matrices of thirty layers
-            if kind == "Linear" {
-                break;
-            }
         }
     }
 }
@@ -109,122 +93,6 @@ pub(super) fn recipe_presence(
             ),
             ("Nothing has to be done.", "할 일은 없습니다."),
         ));
-    }
-}
-
-/// config.json against the base's: locked fields must agree, other changes are noted.
-pub(super) fn base(
-    config: &Value,
-    model: Option<&ModelConfig>,
-    base: &BaseModel,
-    rules: Option<&CheckpointRules>,
-    listing: &Listing,
-    problems: &mut Problems,
-    findings: &mut Problems,
-) {
-    let theirs = ModelConfig::parse(&base.config).ok();
-    let locked: Vec<&str> = rules
-        .map(|r| r.locked.iter().map(String::as_str).collect())
-        .unwrap_or_default();
-    let pair = |field: &str| {
-        (
-            meaning(config, model, field),
-            meaning(&base.config, theirs.as_ref(), field),
-        )
-    };
-    for field in &locked {
-        let (ours, wanted) = pair(field);
-        if ours != wanted {
-            let (ours, wanted) = (quoted(&ours.to_string()), quoted(&wanted.to_string()));
-            problems.push(problem(
-                "config-locked-field",
-                format!("config.json: {}", quoted(field)),
-                (
-                    format!("{field} is {ours}; this contest requires the base model's value, {wanted}"),
-                    format!("{field} 값이 {ours}입니다. 이 대회에서는 기준 모델의 값 {wanted}이어야 합니다"),
-                ),
-                (
-                    format!("Set {field} back to {wanted}."),
-                    format!("{field}을(를) {wanted}(으)로 되돌려 주세요."),
-                ),
-            ));
-        }
-    }
-    for field in NOTED.iter().filter(|f| !locked.contains(f)) {
-        let (ours, wanted) = pair(field);
-        if model.is_some() && ours != wanted {
-            let (ours, wanted) = (quoted(&ours.to_string()), quoted(&wanted.to_string()));
-            findings.push(problem(
-                "config-differs-from-base",
-                format!("config.json: {field}"),
-                (
-                    format!("{field} is {ours}, the base model's is {wanted}"),
-                    format!("{field} 값이 {ours}입니다. 기준 모델은 {wanted}입니다"),
-                ),
-                (
-                    "Nothing has to be done if that is intended.",
-                    "의도한 것이라면 할 일은 없습니다.",
-                ),
-            ));
-        }
-    }
-    if let (Some(ours), Some(theirs)) = (model, &theirs)
-        && (ours.family != theirs.family || ours.vocab < theirs.vocab)
-    {
-        problems.push(problem(
-            "vocabulary-too-small",
-            "config.json: vocab_size",
-            (
-                format!(
-                    "the model has {} embeddings ({:?}), the contest's tokenizer needs {} ({:?})",
-                    ours.vocab, ours.family, theirs.vocab, theirs.family
-                ),
-                format!(
-                    "모델의 임베딩은 {}개({:?})인데 대회의 토크나이저에는 {}개({:?})가 필요합니다",
-                    ours.vocab, ours.family, theirs.vocab, theirs.family
-                ),
-            ),
-            (
-                "Submit a compressed version of the contest's base model with its vocabulary.",
-                "대회의 기준 모델을 어휘를 유지한 채 압축해 제출하세요.",
-            ),
-        ));
-    }
-    if let (Some(bytes), Some(wanted)) = (listing.text("generation_config.json"), &base.generation_config) {
-        let ours = crate::config::read_json(bytes).unwrap_or_default();
-        if ours.get("eos_token_id") != wanted.get("eos_token_id") {
-            findings.push(problem(
-                "generation-config-ignored",
-                "generation_config.json: eos_token_id",
-                (
-                    "eos_token_id differs from the base model's; the contest's is used",
-                    "eos_token_id가 기준 모델과 다릅니다. 대회의 값을 씁니다",
-                ),
-                ("Nothing has to be done.", "할 일은 없습니다."),
-            ));
-        }
-    }
-}
-
-/// A field's meaning, so that the spellings of transformers 4 and 5 compare equal, and a default equals its written value.
-fn meaning(config: &Value, model: Option<&ModelConfig>, field: &str) -> Value {
-    let Some(m) = model else {
-        return config.get(field).cloned().unwrap_or_default();
-    };
-    let json = |v: Result<Value, serde_json::Error>| v.unwrap_or_default();
-    match field {
-        "rope_theta" => m.rope.theta.into(),
-        "rope_scaling" | "rope_parameters" => json(serde_json::to_value(m.rope)),
-        "dtype" | "torch_dtype" => json(serde_json::to_value(m.dtype)),
-        "num_hidden_layers" | "num_layers" => m.layers.into(),
-        "head_dim" => m.head_dim.into(),
-        "layer_types" => json(serde_json::to_value(&m.layer_types)),
-        "sliding_window" => m.sliding_window.into(),
-        "sliding_window_pattern" => json(serde_json::to_value(&m.layer_types)),
-        "tie_word_embeddings" => m.tie.into(),
-        "eos_token_id" => m.eos.clone().into(),
-        "rms_norm_eps" | "layer_norm_epsilon" => m.rms_eps.into(),
-        _ => config.get(field).cloned().unwrap_or_default(),
     }
 }
 

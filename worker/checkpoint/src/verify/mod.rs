@@ -1,6 +1,7 @@
 //! The verdict: everything that is checked, in the order in which it is told.
 
 mod against;
+mod base;
 mod data;
 mod files;
 mod format;
@@ -133,10 +134,16 @@ fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkpoin
         );
         against::recipe_presence(listing, quantized, rules, &mut problems, &mut findings);
         if let Some(rules) = rules {
-            against::formats(&decision.format, decision.storage.as_ref(), rules, &mut problems);
+            against::formats(
+                &decision.format,
+                model.as_ref(),
+                decision.storage.as_ref(),
+                rules,
+                &mut problems,
+            );
         }
         if let Some(base) = base {
-            against::base(
+            base::check(
                 config,
                 model.as_ref(),
                 base,
@@ -178,7 +185,7 @@ fn read_config(listing: &Listing, problems: &mut Problems) -> Option<Value> {
         }) => match config::read_json(bytes) {
             Ok(config) => Some(config),
             Err(p) => {
-                problems.push(p);
+                problems.push(*p);
                 None
             }
         },

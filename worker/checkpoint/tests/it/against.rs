@@ -54,6 +54,30 @@ fn the_contests_rules_and_the_base() {
     );
 }
 
+/// The rules that the quickstart opens with take what the tools wrote for them.
+#[test]
+fn the_sample_contest_takes_its_sample_submissions() {
+    let source = std::fs::read_to_string(fixtures().join("../../deploy/sample/contest.toml")).unwrap();
+    let contest = assay_contest::Contest::parse(&source).unwrap();
+    for name in [
+        "base",
+        "fp16",
+        "w4a16-gptq",
+        "w4a16-asym",
+        "w8a16",
+        "untied-w4a16",
+        "sharded-w8a16",
+        "w4a16-kv8",
+    ] {
+        let listing = Listing::read_dir(&checkpoint(name)).unwrap();
+        let found = verify(&listing, Some(&base()), Some(&contest.checkpoint));
+        assert_eq!(codes(&found.problems), Vec::<&str>::new(), "{name}");
+    }
+    let listing = Listing::read_dir(&checkpoint("exaone35")).unwrap();
+    let other = verify(&listing, Some(&base()), Some(&contest.checkpoint));
+    assert!(codes(&other.problems).contains(&"model-family"));
+}
+
 #[test]
 fn recipes_against_configurations() {
     let recipe = |body: &str| format!("default_stage:\n  default_modifiers:\n    {body}\n");

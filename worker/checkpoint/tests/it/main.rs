@@ -1,5 +1,8 @@
 //! Everything about checkpoints that needs whole folders.
 
+// helpers of tests are tests: a fixture that cannot be read should stop right there
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod against;
 mod data;
 mod fixtures;
