@@ -5,7 +5,9 @@ const HEADER_MOST = 8 * 2 ** 20;
 /** Longest text sent, and most text in all: base64 of it must fit into the precheck's 32 MiB beside the headers. */
 const TEXT_MOST = 14 * 2 ** 20;
 const TEXTS_MOST = 18 * 2 ** 20;
-const TEXT_NAMES = /\.(json|ya?ml|jinja2?|txt|model|md)$/i;
+/** The texts a verdict depends on. Others (merges.txt, README.md) would only use up the room. */
+const TEXT_NAMES =
+  /^((generation_|quantize_|quantization_|hf_quant_|tokenizer_)?config\.json|tokenizer\.json|chat_template\.(json|jinja)|recipe\.ya?ml|.*\.safetensors\.index\.json)$/;
 
 /** One file as POST /api/v1/precheck wants it: `{name, bytes, header_base64? | text_base64?}`. */
 export async function slice(name, file, budget) {

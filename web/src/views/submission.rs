@@ -3,7 +3,7 @@
 use super::filters;
 use super::page::{Page, When};
 use super::report::ReportFragment;
-use super::stages::StagesFragment;
+use super::stages::{StagesFragment, SubmissionState};
 use askama::Template;
 
 /// GET `/submissions/{id}`.

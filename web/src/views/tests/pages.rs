@@ -201,6 +201,21 @@ fn all(locale: Locale) -> Vec<(&'static str, String)> {
             "submission-queued",
             submission(member(locale, "/submissions/0198"), queued, None).render(),
         ),
+        ("submission-draft", {
+            let start = StageFacts {
+                received: None,
+                attempt: 0,
+                worker: None,
+                timings: vec![],
+                ..StageFacts::default()
+            };
+            submission(
+                member(locale, "/submissions/0198"),
+                StagesFragment::new(locale, start),
+                None,
+            )
+            .render()
+        }),
         (
             "submission-running",
             submission(member(locale, "/submissions/0198"), running(locale), None).render(),

@@ -201,8 +201,13 @@ pub fn report(locale: Locale) -> ReportFragment {
         score: Some(ScoreView {
             decimals: 4,
             value: Some(2.755_387),
-            rank: Some(3),
-            note: String::new(),
+            rank: None,
+            note: locale
+                .pick(
+                    "The board shows another submission of the team, its best.",
+                    "리더보드에는 이 팀의 가장 좋은 다른 제출이 표시됩니다.",
+                )
+                .into(),
             formula: "base.bytes / bytes".into(),
             inputs: vec![
                 ("base.bytes".into(), 5_122_464.0),
