@@ -111,36 +111,45 @@ fn stream(shards: &Shards, name: &str, bytes: u64, mut each: impl FnMut(u64, &[u
     Ok(())
 }
 
+/// Whether any value has all its exponent bits set, four or two values at a time: gigabytes pass through here.
+fn any_non_finite(piece: &[u8], dtype: Dtype) -> bool {
+    let (exponent, low, high) = match dtype {
+        Dtype::BF16 => (
+            0x7F80_7F80_7F80_7F80u64,
+            0x7FFF_7FFF_7FFF_7FFFu64,
+            0x8000_8000_8000_8000u64,
+        ),
+        Dtype::F16 => (0x7C00_7C00_7C00_7C00, 0x7FFF_7FFF_7FFF_7FFF, 0x8000_8000_8000_8000),
+        _ => (0x7F80_0000_7F80_0000, 0x7FFF_FFFF_7FFF_FFFF, 0x8000_0000_8000_0000),
+    };
+    // A lane of `missing` is zero iff its exponent is full; adding `low` then leaves its high bit clear. Lanes never carry.
+    let full = |word: u64| {
+        let missing = (word & exponent) ^ exponent;
+        (missing + low) & high != high
+    };
+    let (words, rest) = piece.as_chunks::<8>();
+    let mut tail = [0u8; 8];
+    tail[..rest.len()].copy_from_slice(rest);
+    words.iter().any(|w| full(u64::from_le_bytes(*w))) || full(u64::from_le_bytes(tail))
+}
+
 fn floats(shards: &Shards, name: &str, dtype: Dtype, bytes: u64, problems: &mut Problems) -> Result<(), OpenError> {
     let mut bad = 0u64;
     let mut first = None;
-    // all exponent bits set: NaN or infinity
-    let half = |mask: u16| move |b: &[u8; 2]| u16::from_le_bytes(*b) & mask == mask;
-    let mut count = |at: u64, size: u64, flags: &mut dyn Iterator<Item = bool>| {
-        for (i, is_bad) in flags.enumerate() {
-            if is_bad {
-                bad += 1;
-                first = first.or(Some(at / size + i as u64));
-            }
+    let size = dtype.bits() / 8;
+    stream(shards, name, bytes, |at, piece| {
+        if !any_non_finite(piece, dtype) {
+            return;
         }
-    };
-    stream(shards, name, bytes, |at, piece| match dtype {
-        Dtype::BF16 if piece.as_chunks().0.iter().any(half(0x7F80)) => {
-            count(at, 2, &mut piece.as_chunks().0.iter().map(half(0x7F80)))
+        let values: Box<dyn Iterator<Item = f32>> = match dtype {
+            Dtype::BF16 => Box::new(piece.as_chunks().0.iter().map(|b| bf16_to_f32(u16::from_le_bytes(*b)))),
+            Dtype::F16 => Box::new(piece.as_chunks().0.iter().map(|b| f16_to_f32(u16::from_le_bytes(*b)))),
+            _ => Box::new(piece.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
+        };
+        for (i, _) in values.enumerate().filter(|(_, v)| !v.is_finite()) {
+            bad += 1;
+            first = first.or(Some(at / size + i as u64));
         }
-        Dtype::F16 if piece.as_chunks().0.iter().any(half(0x7C00)) => {
-            count(at, 2, &mut piece.as_chunks().0.iter().map(half(0x7C00)))
-        }
-        Dtype::F32 => count(
-            at,
-            4,
-            &mut piece
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| !f32::from_le_bytes(*b).is_finite()),
-        ),
-        _ => {}
     })?;
     if let Some(first) = first {
         problems.push(problem(
@@ -374,4 +383,33 @@ fn head(shards: &Shards, model: &ModelConfig, problems: &mut Problems) -> Result
         return Ok(Some(HeadHint::Refuted));
     }
     Ok(crate::weigh::copy_hint(a.bytes()).map(HeadHint::Confirmed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every 16-bit pattern in every lane, and the tail.
+    #[test]
+    fn lanes_find_exactly_the_non_finite() {
+        for bits in 0..=u16::MAX {
+            for lane in 0..5 {
+                let mut piece = [0x3C; 10];
+                piece[2 * lane..2 * lane + 2].copy_from_slice(&bits.to_le_bytes());
+                assert_eq!(
+                    any_non_finite(&piece, Dtype::BF16),
+                    !bf16_to_f32(bits).is_finite(),
+                    "{bits:#x}"
+                );
+                assert_eq!(
+                    any_non_finite(&piece, Dtype::F16),
+                    !f16_to_f32(bits).is_finite(),
+                    "{bits:#x}"
+                );
+            }
+            let value = f32::from_bits(u32::from(bits) << 16 | 1);
+            let piece = [1f32.to_le_bytes(), value.to_le_bytes(), value.to_le_bytes()].concat();
+            assert_eq!(any_non_finite(&piece, Dtype::F32), !value.is_finite());
+        }
+    }
 }
