@@ -2,9 +2,9 @@
 
 import { morph } from './morph.js';
 
-/** Reads this page again and makes `#id` equal to what the server now says. */
-export async function refreshRegion(id) {
-  const answer = await fetch(location.href, { headers: { accept: 'text/html' }, credentials: 'same-origin' });
+/** Reads a page again (this one, unless told otherwise) and makes `#id` equal to what the server now says. */
+export async function refreshRegion(id, address = location.href) {
+  const answer = await fetch(address, { headers: { accept: 'text/html' }, credentials: 'same-origin' });
   if (!answer.ok || answer.redirected) return;
   const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
   const [from, to] = [document.getElementById(id), page.getElementById(id)];

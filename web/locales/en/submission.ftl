@@ -23,6 +23,7 @@ stage-fetch = Fetching files
 stage-verify = Verifying
 stage-weigh = Weighing
 stage-load = Loading
+stage-prompts = Building prompts
 stage-evaluate = Evaluating
 stage-samples = Samples
 stage-report = Report

@@ -23,6 +23,7 @@ stage-fetch = 파일 받기
 stage-verify = 검증
 stage-weigh = 계량
 stage-load = 불러오기
+stage-prompts = 프롬프트 준비
 stage-evaluate = 평가
 stage-samples = 예시 생성
 stage-report = 보고서

@@ -10,7 +10,9 @@ use assay_contest::{Contest, Formula, Measures, Profile};
 use serde_json::Value;
 
 /// The stages whose times are shown, in order; a report may have others, they follow.
-const STAGES: [&str; 7] = ["fetch", "verify", "weigh", "load", "evaluate", "samples", "report"];
+const STAGES: [&str; 8] = [
+    "fetch", "verify", "weigh", "load", "prompts", "evaluate", "samples", "report",
+];
 /// Measures shown beside the times: the rest are in the tables above or are times themselves.
 const SHOWN: [&str; 3] = ["tokens_per_second", "time_per_token", "peak_memory"];
 
@@ -21,7 +23,7 @@ impl ReportFragment {
         let counting: Vec<String> = counting(contest);
         let shown = |key: &&str| report.measures.get(*key).map(|value| ((*key).to_owned(), *value));
         ReportFragment {
-            score: Some(score(contest, report, &scope)),
+            score: Some(score(contest, report, &scope, &counting)),
             tasks: report
                 .tasks
                 .iter()
@@ -88,17 +90,14 @@ fn counting(contest: &Contest) -> Vec<String> {
         .collect()
 }
 
-fn score(contest: &Contest, report: &Report, scope: &Measures) -> ScoreView {
-    let formula = Formula::parse(&contest.score.formula).ok();
+fn score(contest: &Contest, report: &Report, scope: &Measures, counting: &[String]) -> ScoreView {
     ScoreView {
         decimals: contest.score.decimals,
         value: contest.score_of(&Measures(report.measures.clone())).ok(),
         formula: contest.score.formula.clone(),
-        inputs: formula
-            .map(|formula| formula.measures())
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|name| scope.0.get(&name).map(|value| (name.clone(), *value)))
+        inputs: counting
+            .iter()
+            .filter_map(|name| scope.0.get(name).map(|value| (name.clone(), *value)))
             .collect(),
         ..ScoreView::default()
     }

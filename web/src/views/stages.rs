@@ -250,6 +250,15 @@ impl StagesFragment {
         i18n::t(self.locale, key, &[(name1, &value1), (name2, &value2)])
     }
 
+    /// What is known of the accuracy so far: two lines, there is room for no more.
+    fn interim(&self) -> impl Iterator<Item = &(String, f64)> {
+        self.facts
+            .interim
+            .iter()
+            .filter(|(key, _)| key.starts_with("acc."))
+            .take(2)
+    }
+
     /// The short name of a measure; the card has little room.
     fn short(&self, key: &str) -> String {
         let column = MeasureColumn::from_key(self.locale, key);

@@ -35,6 +35,7 @@ fn composed() -> BTreeSet<String> {
             .map(|state| format!("end-{}", state.code())),
     );
     keys.extend(STEPS.iter().map(|step| format!("stage-{step}")));
+    keys.insert("stage-prompts".to_owned());
     keys.extend(STEPS.iter().skip(2).map(|step| format!("now-{step}")));
     let steps = [
         StepStatus::Waiting,

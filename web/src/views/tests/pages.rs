@@ -462,3 +462,56 @@ fn an_event_is_a_full_snapshot() {
     assert_eq!(data["done"], true);
     assert!(data["report"].as_str().is_some_and(|html| html.contains("data-report")));
 }
+
+#[test]
+fn a_workers_report_is_read_by_the_rules_it_was_graded_under() {
+    let contest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/sample/contest.toml"));
+    let contest = assay_contest::Contest::parse(&contest.expect("sample contest")).expect("valid");
+    let report: assay_contest::wire::Report = serde_json::from_value(serde_json::json!({
+        "engine": "assay-engine 0.1.0", "device": "cpu", "profile": "plain", "contest_digest": "5f",
+        "submission": {"verdict": "accepted", "format": "pack-quantized", "scheme": "W4A16 g128 sym",
+                       "bytes": {"total": contest.base.bytes / 2, "groups": [{"name": "mlp", "bytes": contest.base.bytes / 2}]}},
+        "tasks": [{"task": "mini_gsm", "alias": "mini_gsm", "n": 100,
+                   "measures": {"exact_match,flexible-extract": 0.9, "exact_match,strict-match": 0.88},
+                   "stderr": {"exact_match,flexible-extract": 0.03}}],
+        "measures": {"bytes": (contest.base.bytes / 2) as f64, "acc.mini_gsm.exact_match.flexible-extract": 0.9, "peak_memory": 2e8},
+        "timings": {"evaluate": 11.2, "zeal": 1.0, "load": 0.4}
+    }))
+    .expect("report");
+    let view = ReportFragment::from_report(Locale::Ko, &contest, &report);
+    let score = view.score.as_ref().expect("score");
+    assert_eq!(score.value, Some(2.0));
+    assert!(
+        score
+            .inputs
+            .iter()
+            .any(|(name, value)| name == "base.bytes" && *value == contest.base.bytes as f64)
+    );
+    assert!(
+        score
+            .inputs
+            .iter()
+            .any(|(name, _)| name == "acc.mini_gsm.exact_match.flexible-extract"),
+        "the floor is shown too"
+    );
+    let rows = &view.tasks[0].rows;
+    assert_eq!(rows.iter().map(|row| row.counts).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        rows[0].cell,
+        Cell {
+            value: Some(0.9),
+            stderr: Some(0.03)
+        }
+    );
+    assert!(
+        rows[0].base.is_some_and(|base| (0.8..=1.0).contains(&base)),
+        "the base's value comes from the rules"
+    );
+    let stages: Vec<&str> = view.timings.iter().map(|(stage, _)| stage.as_str()).collect();
+    assert_eq!(
+        stages,
+        ["load", "evaluate", "zeal"],
+        "in the order of the way, what is not known last"
+    );
+    assert!(view.render().expect("report").contains("50.0 %"));
+}
