@@ -70,6 +70,7 @@ CREATE TABLE submissions (
     state        text NOT NULL DEFAULT 'draft'
                  CHECK (state IN ('draft', 'received', 'queued', 'running', 'graded', 'rejected', 'failed', 'cancelled')),
     verdict      jsonb,                                -- the precheck's answer, for the page
+    reason       jsonb,                                -- why it was rejected or failed: a list of coded problems
     created_at   timestamptz NOT NULL DEFAULT now(),
     received_at  timestamptz,
     finished_at  timestamptz,
@@ -143,6 +144,7 @@ CREATE TABLE attempts (
     progress     jsonb NOT NULL DEFAULT '{}',
     error_class  text,
     error        jsonb,
+    result_sha256 text,                                -- of the outcome it reported: a repeated PUT is recognised by it
     started_at   timestamptz NOT NULL DEFAULT now(),
     finished_at  timestamptz,
     UNIQUE (job_id, fence)
@@ -156,7 +158,7 @@ CREATE TABLE results (
     submission_id uuid NOT NULL REFERENCES submissions ON DELETE CASCADE,
     attempt_id    uuid NOT NULL REFERENCES attempts,
     fence         bigint NOT NULL,
-    body_sha256   text NOT NULL,                       -- of the request body: a repeated PUT is recognised by it
+    outcome       text NOT NULL CHECK (outcome IN ('graded', 'rejected')),
     report        jsonb NOT NULL,
     accepted_at   timestamptz NOT NULL DEFAULT now()
 );

@@ -1,0 +1,261 @@
+//! A team's submissions: the pages. One submission is drawn from the same parts whether it is asked for or pushed.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Data, Path, ServiceConfig};
+use assay_contest::wire::{Progress, Report};
+use assay_contest::{Contest, Measures, Standing};
+use chrono::Utc;
+use chrono_tz::Tz;
+use serde_json::Value;
+
+use super::submissions::find;
+use super::visit::Visit;
+use crate::auth::RequireUser;
+use crate::db::ids::SubmissionId;
+use crate::db::results::Stored;
+use crate::db::submissions::{self, State, Submission};
+use crate::db::{board, contests, jobs, results, uploads};
+use crate::error::ApiError;
+use crate::i18n::Locale;
+use crate::scoreboard;
+use crate::state::AppState;
+use crate::uploader::blocking;
+use crate::views::{
+    self, FileRow, NewSubmissionPage, ProblemView, QuotaView, ReportFragment, StageFacts, StagesFragment,
+    SubmissionPage, SubmissionRow, SubmissionState, SubmissionsPage, SubmitGate, UploadLimits, When,
+};
+
+/// `/submissions…`.
+pub fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(web::resource("/submissions").route(web::get().to(list)))
+        .service(web::resource("/submissions/new").route(web::get().to(new)))
+        .service(web::resource("/submissions/{id}").route(web::get().to(show)));
+}
+
+/// The team's submissions.
+async fn list(
+    state: Data<AppState>,
+    RequireUser(user): RequireUser,
+    visit: Visit,
+) -> Result<HttpResponse, ApiError> {
+    let zone = visit.zone();
+    let (mut rows, mut decimals) = (Vec::new(), 0);
+    if let Some(contest) = &visit.contest {
+        decimals = contest.rules.score.decimals;
+        let scored = board::scored(&state.pool, &contest.rules.id).await?;
+        for submission in submissions::mine(&state.pool, &contest.rules.id, user.id).await? {
+            let measures = scored.iter().find(|scored| scored.submission == submission.id);
+            let score = measures.and_then(|of| contest.rules.score_of(&Measures(of.measures.0.clone())).ok());
+            rows.push(row(submission, score, zone));
+        }
+    }
+    let quota = quota(&state, &visit).await?;
+    Ok(views::html(StatusCode::OK, &SubmissionsPage { page: visit.page, decimals, rows, quota }))
+}
+
+fn row(submission: Submission, score: Option<f64>, zone: Tz) -> SubmissionRow {
+    let verdict = submission.verdict.unwrap_or_default();
+    SubmissionRow {
+        id: submission.id.to_string(),
+        title: submission.title,
+        state: SubmissionState::parse(submission.state.name()),
+        received: submission.received_at.map(|at| When::new(at, zone)),
+        created: Some(When::new(submission.created_at, zone)),
+        scheme: verdict["scheme"].as_str().unwrap_or_default().to_owned(),
+        bytes: verdict["bytes"]["total"].as_u64().filter(|bytes| *bytes > 0),
+        score,
+    }
+}
+
+async fn quota(state: &AppState, visit: &Visit) -> Result<Option<QuotaView>, ApiError> {
+    let (Some(contest), Some(team)) = (&visit.contest, &visit.team) else { return Ok(None) };
+    let usage = submissions::usage(&state.pool, team.id, &contest.rules.timezone).await?;
+    Ok(Some(QuotaView {
+        used: u32::try_from(usage.published).unwrap_or(u32::MAX),
+        per_day: contest.rules.quota.graded_per_day,
+        resets: Some(When::new(usage.resets, visit.zone())),
+    }))
+}
+
+/// The page that checks, uploads and sends.
+async fn new(state: Data<AppState>, RequireUser(_): RequireUser, visit: Visit) -> Result<HttpResponse, ApiError> {
+    let gate = match (&visit.contest, &visit.team) {
+        (None, _) => SubmitGate::NoContest,
+        (Some(_), None) => SubmitGate::NoTeam,
+        // The database's clock decides when a draft is sent; this one only decides what the page says.
+        (Some(contest), Some(_)) if contest.rules.phase_at(Utc::now()).is_none() => SubmitGate::Closed,
+        _ => SubmitGate::Open,
+    };
+    let limits = visit.contest.as_ref().map(|contest| UploadLimits {
+        max_bytes: contest.rules.checkpoint.max_bytes,
+        max_files: contest.rules.checkpoint.max_files,
+        formats: contest.rules.checkpoint.formats.clone(),
+        base_bytes: Some(contest.rules.base.bytes),
+    });
+    let quota = quota(&state, &visit).await?;
+    Ok(views::html(StatusCode::OK, &NewSubmissionPage { page: visit.page, gate, limits, quota }))
+}
+
+/// One submission.
+async fn show(
+    state: Data<AppState>,
+    RequireUser(user): RequireUser,
+    visit: Visit,
+    id: Path<SubmissionId>,
+) -> Result<HttpResponse, ApiError> {
+    let submission = find(&state, *id, &user).await?;
+    let files = uploads::of_submission(&state.pool, *id).await?;
+    let parts = parts(&state, &submission, visit.locale()).await?;
+    let live = submission.state.is_live() || submission.state == State::Draft;
+    let page = SubmissionPage {
+        page: visit.page,
+        id: id.to_string(),
+        title: submission.title,
+        team: submission.team,
+        received: submission.received_at.map(|at| When::new(at, parts.zone)),
+        files: files
+            .into_iter()
+            .map(|file| FileRow {
+                name: file.name,
+                bytes: file.length,
+                received: file.received,
+                sha256: file.sha256_expected,
+            })
+            .collect(),
+        stages: parts.stages,
+        report: parts.report,
+        events_url: live.then(|| format!("/submissions/{id}/events")),
+    };
+    Ok(views::html(StatusCode::OK, &page))
+}
+
+/// The parts of a submission's page that change.
+pub(super) struct Parts {
+    pub(super) stages: StagesFragment,
+    pub(super) report: Option<ReportFragment>,
+    zone: Tz,
+}
+
+/// Draws the changing parts from what the database says now. The caller has checked who is asking.
+pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Locale) -> Result<Parts, ApiError> {
+    let contest = contests::find(&state.pool, &submission.contest_id).await?.ok_or_else(ApiError::not_found)?.rules;
+    let zone = contest.zone();
+    let job = jobs::latest(&state.pool, submission.id).await?;
+    let result = results::latest(&state.pool, submission.id).await?;
+    let read = |stored: &Stored| serde_json::from_value::<Report>(stored.report.clone()).ok();
+    let graded = result.as_ref().and_then(read);
+
+    let mut facts = StageFacts {
+        state: SubmissionState::parse(submission.state.name()),
+        received: submission.received_at.map(|at| When::new(at, zone)),
+        finished: submission.finished_at.map(|at| When::new(at, zone)),
+        problem: problems(locale, submission).into_iter().next(),
+        ..StageFacts::default()
+    };
+    if let Some(job) = &job {
+        facts.attempt = u32::try_from(job.attempts).unwrap_or(0);
+        facts.max_attempts = u32::try_from(job.max_attempts).unwrap_or(0);
+        match submission.state {
+            State::Queued => facts.queue_ahead = u64::try_from(job.ahead).ok(),
+            // What an earlier attempt reported says nothing about a job that waits again.
+            State::Draft | State::Received => {}
+            _ => {
+                facts.worker.clone_from(&job.worker);
+                let progress = job.progress.clone().and_then(|json| serde_json::from_value::<Progress>(json).ok());
+                if let Some(progress) = progress {
+                    facts.stage = progress.stage.name().to_owned();
+                    facts.task = progress.task;
+                    facts.done = progress.done;
+                    facts.total = progress.total;
+                    facts.interim = progress.measures.into_iter().collect();
+                }
+            }
+        }
+    }
+    if let (false, Some(report)) = (submission.state.is_live(), &graded) {
+        facts.timings = report.timings.iter().map(|(stage, seconds)| (stage.clone(), *seconds)).collect();
+    }
+    let report = report(state, &contest, submission, result.as_ref(), graded.as_ref(), locale).await?;
+    Ok(Parts { stages: StagesFragment::new(locale, facts), report, zone })
+}
+
+fn problems(locale: Locale, submission: &Submission) -> Vec<ProblemView> {
+    submission.reason.as_ref().map(|reason| ProblemView::list_from_json(locale, reason)).unwrap_or_default()
+}
+
+/// The report, once there is one: of the result that counts, or of the inspection of what cannot be graded.
+async fn report(
+    state: &AppState,
+    contest: &Contest,
+    submission: &Submission,
+    result: Option<&Stored>,
+    report: Option<&Report>,
+    locale: Locale,
+) -> Result<Option<ReportFragment>, ApiError> {
+    let outcome = result.map(|result| result.outcome.as_str());
+    let mut fragment = match (outcome, report) {
+        (Some("graded"), Some(report)) => ReportFragment::from_report(locale, contest, report),
+        (Some(_), Some(report)) => {
+            let inspection = if report.submission.is_object() { Some(&report.submission) } else { submission.verdict.as_ref() };
+            let of = ReportFragment::from_inspection(locale, Some(contest.base.bytes), inspection.unwrap_or(&Value::Null));
+            ReportFragment { accepted: false, problems: problems(locale, submission), ..of }
+        }
+        _ => match &submission.verdict {
+            Some(verdict) if matches!(submission.state, State::Failed) || refused(submission, verdict) => {
+                ReportFragment::from_inspection(locale, Some(contest.base.bytes), verdict)
+            }
+            _ => return Ok(None),
+        },
+    };
+    if let (Some(score), Some("graded")) = (&mut fragment.score, outcome) {
+        let scored = board::scored(&state.pool, &contest.id).await?;
+        let board = scoreboard::compute(contest, &scored);
+        let line = board.line(&submission.id.to_string());
+        score.rank = line.and_then(|line| line.rank);
+        score.note = note(locale, line.map(|line| &line.standing), score.value.is_some());
+    }
+    if let Some(result) = result {
+        fragment.outputs = outputs(state, submission.id, result).await;
+    }
+    Ok(Some(fragment))
+}
+
+/// A draft that was held against the rules and turned away.
+fn refused(submission: &Submission, verdict: &Value) -> bool {
+    submission.state == State::Draft && verdict["verdict"] == "rejected"
+}
+
+fn note(locale: Locale, standing: Option<&Standing>, scored: bool) -> String {
+    match standing {
+        Some(Standing::Ranked { .. }) => String::new(),
+        Some(Standing::BelowFloor { measure, value, at_least, .. }) => {
+            let en = format!("{measure} is {value:.4}, below the floor of {at_least}: not ranked.");
+            let ko = format!("{measure} 값 {value:.4}은(는) 하한 {at_least}보다 낮아 순위에 들지 않습니다.");
+            locale.pick(&en, &ko).to_owned()
+        }
+        Some(Standing::Unscored { reason }) => locale.pick(&reason.en, &reason.ko).to_owned(),
+        None if scored => locale
+            .pick(
+                "The board shows another submission of the team, its best.",
+                "순위표에는 이 팀의 가장 좋은 다른 제출이 표시됩니다.",
+            )
+            .to_owned(),
+        None => String::new(),
+    }
+}
+
+/// The files the worker handed back, by name. A folder that cannot be read has none to offer.
+async fn outputs(state: &AppState, id: SubmissionId, result: &Stored) -> Vec<(String, String)> {
+    let folder = state.storage.output_dir(result.job, result.fence);
+    let names = blocking(move || {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    });
+    let names = names.await.unwrap_or_default();
+    names.into_iter().map(|name| (name.clone(), format!("/submissions/{id}/outputs/{name}"))).collect()
+}

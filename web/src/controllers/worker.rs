@@ -1,0 +1,383 @@
+//! The workers' API: enrol, claim, heartbeat, files, outputs, result. Bearer tokens only; no cookie is looked at.
+
+use std::time::Duration;
+
+use actix_web::dev;
+use actix_web::http::StatusCode;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::{self, Data, Json, Path, Payload, Query, ServiceConfig};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use assay_contest::wire::{
+    Claim, Device, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, Outcome, Release, RemoteFile, ResultBody,
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::{Ready, ready};
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
+
+use crate::auth::token::SecretToken;
+use crate::db::attempts::{self, Claimed, Standing};
+use crate::db::ids::{AttemptId, WorkerId};
+use crate::db::results::{self, Accepted};
+use crate::db::{contests, uploads, workers};
+use crate::domain::UserName;
+use crate::error::ApiError;
+use crate::job_token::{self, JobClaims};
+use crate::live::Note;
+use crate::serve;
+use crate::state::AppState;
+use crate::storage::{ignore_missing, move_into_place, output_name};
+use crate::uploader::blocking;
+
+/// Longest a claim waits for a job. Below the 60 s after which most proxies give up on a silent connection.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A job becomes due by itself when its wait after a failure is over; nobody rings for that.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What a grade may take beyond the contest's wall time (fetching, loading, reporting) before its token expires.
+const TOKEN_SLACK: Duration = Duration::from_secs(3600);
+/// Largest result body: a report with every task and sample.
+const RESULT_BYTES: usize = 16 << 20;
+/// Largest output file: every prompt and answer of a task.
+const OUTPUT_BYTES: u64 = 512 << 20;
+/// Longest silence in the body of an output.
+const OUTPUT_IDLE: Duration = Duration::from_secs(30);
+
+/// `/worker/v1/…`.
+pub fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(
+        web::scope("/worker/v1")
+            .route("/enrol", web::post().to(enrol))
+            .route("/claim", web::post().to(claim))
+            .route("/attempts/{id}/heartbeat", web::post().to(heartbeat))
+            .route("/attempts/{id}/submission/{name}", web::get().to(submission_file))
+            .route("/attempts/{id}/contest/{path:.*}", web::get().to(contest_file))
+            .route("/attempts/{id}/outputs/{name}", web::put().to(output))
+            .service(
+                web::resource("/attempts/{id}/result")
+                    .app_data(web::PayloadConfig::new(RESULT_BYTES))
+                    .route(web::put().to(result)),
+            )
+            .route("/attempts/{id}/release", web::post().to(release)),
+    );
+}
+
+async fn enrol(state: Data<AppState>, Json(ask): Json<Enrol>) -> Result<HttpResponse, ApiError> {
+    let name = UserName::parse(&ask.name)
+        .map_err(|refused| ApiError::unprocessable("worker-name-invalid", &refused.message.en, &refused.message.ko))?;
+    let device = bounded(ask.device)?;
+    let refused = || {
+        ApiError::new(
+            StatusCode::FORBIDDEN,
+            "enrolment-token-invalid",
+            "This enrolment token is unknown, was used, or is too old. Ask an organizer for a new one.",
+            "등록 토큰을 찾을 수 없거나, 이미 사용되었거나, 만료되었습니다. 운영진에게 새 토큰을 요청하세요.",
+        )
+    };
+    let token = SecretToken::parse(ask.token.trim()).ok_or_else(refused)?;
+    let mut transaction = state.pool.begin().await?;
+    let (id, key) = workers::enrol(&mut transaction, &token, name.as_str(), &device).await?.ok_or_else(refused)?;
+    let entry = crate::db::audit::Entry {
+        actor: None,
+        action: "worker.enrolled",
+        object: &format!("worker:{id}"),
+        detail: json!({ "name": name.as_str(), "device": device }),
+        request_id: "",
+    };
+    crate::db::audit::record(&mut *transaction, entry).await?;
+    transaction.commit().await?;
+    Ok(HttpResponse::Ok().json(Enrolled { worker_id: id.to_string(), key: key.expose().to_owned() }))
+}
+
+/// What a worker says about its device is shown to organizers and teams: short and visible, or not at all.
+fn bounded(device: Device) -> Result<Device, ApiError> {
+    let fine = |text: &str| text.chars().count() <= 120 && !text.chars().any(char::is_control);
+    if fine(&device.name) && fine(&device.kind) {
+        return Ok(device);
+    }
+    Err(ApiError::unprocessable(
+        "worker-device-invalid",
+        "The device's name and kind must be at most 120 visible characters.",
+        "장치 이름과 종류는 눈에 보이는 글자 120자 이하여야 합니다.",
+    ))
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    #[serde(default)]
+    wait: u64,
+}
+
+#[derive(Deserialize, Default)]
+struct ClaimBody {
+    #[serde(default)]
+    device: Option<Device>,
+}
+
+/// Hands out the next job, waiting for one if there is none. A worker that asks has no job: what it still held is
+/// declared lost first.
+async fn claim(
+    state: Data<AppState>,
+    request: HttpRequest,
+    query: Query<Wait>,
+    body: Option<Json<ClaimBody>>,
+) -> Result<HttpResponse, ApiError> {
+    let device = body.and_then(|Json(body)| body.device).map(bounded).transpose()?;
+    let worker = worker(&state, &request, device.as_ref()).await?;
+    let mut transaction = state.pool.begin().await?;
+    attempts::forget(&mut transaction, worker).await?;
+    transaction.commit().await?;
+
+    let until = Instant::now() + Duration::from_secs(query.wait).min(LONGEST_WAIT);
+    let mut notes = state.live.subscribe();
+    let lease = Duration::from_secs(state.settings.lease_seconds);
+    loop {
+        if let Some(claimed) = attempts::claim(&state.pool, worker, lease).await? {
+            return Ok(HttpResponse::Ok().json(describe(&state, claimed).await?));
+        }
+        let look = until.min(Instant::now() + LOOK_EVERY);
+        let rung = async { while !matches!(notes.next().await, Note::Jobs | Note::Everything) {} };
+        tokio::select! {
+            () = state.stopping.cancelled() => return Ok(HttpResponse::NoContent().finish()),
+            _ = tokio::time::timeout_at(look, rung) => {}
+        }
+        if Instant::now() >= until {
+            return Ok(HttpResponse::NoContent().finish());
+        }
+    }
+}
+
+async fn describe(state: &AppState, claimed: Claimed) -> Result<Claim, ApiError> {
+    let contest = contests::find(&state.pool, &claimed.contest).await?.ok_or_else(ApiError::not_found)?;
+    let contest_files = contests::files(&state.pool, &claimed.contest).await?;
+    let submission_files = uploads::of_submission(&state.pool, claimed.submission)
+        .await?
+        .into_iter()
+        .map(|file| RemoteFile { name: file.name, bytes: file.length, sha256: file.sha256_expected })
+        .collect();
+    let life = Duration::from_secs(contest.rules.grading.wall_seconds).saturating_add(TOKEN_SLACK);
+    let token = job_token::issue(&state.keys, claimed.attempt, claimed.fence, life).map_err(ApiError::internal)?;
+    Ok(Claim {
+        attempt_id: claimed.attempt.to_string(),
+        job_id: claimed.job.to_string(),
+        submission_id: claimed.submission.to_string(),
+        fence: claimed.fence,
+        lease_seconds: state.settings.lease_seconds,
+        token,
+        contest_id: contest.rules.id,
+        contest_digest: contest.digest,
+        submission_files,
+        contest_files,
+    })
+}
+
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+/// The worker whose key came with the request.
+async fn worker(state: &AppState, request: &HttpRequest, device: Option<&Device>) -> Result<WorkerId, ApiError> {
+    let key = bearer(request).and_then(SecretToken::parse);
+    let found = match key {
+        Some(key) => workers::authenticate(&state.pool, &key, device).await?,
+        None => None,
+    };
+    found.ok_or_else(|| {
+        ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "worker-key-invalid",
+            "No worker has this key, or it was revoked. Enrol again with a new token.",
+            "이 키를 가진 작업 노드가 없거나 키가 폐기되었습니다. 새 토큰으로 다시 등록하세요.",
+        )
+    })
+}
+
+/// The attempt a job token speaks for; the address must name the same one.
+struct Job(JobClaims);
+
+impl FromRequest for Job {
+    type Error = ApiError;
+    type Future = Ready<Result<Job, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
+        ready(job(request))
+    }
+}
+
+fn job(request: &HttpRequest) -> Result<Job, ApiError> {
+    let state = request.app_data::<Data<AppState>>();
+    let claims = state.zip(bearer(request)).and_then(|(state, token)| job_token::read(&state.keys, token));
+    let claims = claims.ok_or_else(|| {
+        ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "job-token-invalid",
+            "The job token is missing, damaged or expired.",
+            "작업 토큰이 없거나, 손상되었거나, 만료되었습니다.",
+        )
+    })?;
+    let named: Option<AttemptId> = request.match_info().get("id").and_then(|id| id.parse().ok());
+    if named == Some(claims.sub) { Ok(Job(claims)) } else { Err(ApiError::not_found()) }
+}
+
+fn lease_lost() -> ApiError {
+    ApiError::conflict(
+        "lease-lost",
+        "This attempt has lost its lease: another one has the job, or it is over. Stop and discard.",
+        "이 시도의 임대가 끝났습니다. 다른 시도가 작업을 맡았거나 작업이 끝났습니다. 중단하고 결과를 버리세요.",
+    )
+}
+
+async fn heartbeat(
+    state: Data<AppState>,
+    Job(claims): Job,
+    Json(beat): Json<Heartbeat>,
+) -> Result<HttpResponse, ApiError> {
+    if beat.fence != claims.fence {
+        return Err(lease_lost());
+    }
+    let lease = Duration::from_secs(state.settings.lease_seconds);
+    let directive = attempts::heartbeat(&state.pool, claims.sub, beat.fence, &beat.progress, lease).await?;
+    let directive = directive.ok_or_else(lease_lost)?;
+    Ok(HttpResponse::Ok().json(HeartbeatAnswer { directive, lease_seconds: state.settings.lease_seconds }))
+}
+
+/// The attempt, if its lease still runs.
+async fn live(state: &AppState, claims: &JobClaims) -> Result<Claimed, ApiError> {
+    attempts::live(&state.pool, claims.sub, claims.fence).await?.ok_or_else(lease_lost)
+}
+
+async fn submission_file(
+    state: Data<AppState>,
+    request: HttpRequest,
+    Job(claims): Job,
+    path: Path<(AttemptId, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let attempt = live(&state, &claims).await?;
+    let files = uploads::of_submission(&state.pool, attempt.submission).await?;
+    // The name is looked up in the manifest and never joined as it came.
+    let file = files.into_iter().find(|file| file.name == path.1).ok_or_else(ApiError::not_found)?;
+    let place = state.storage.submission_dir(attempt.submission).join(&file.name);
+    serve::file(&request, &place, Some(&file.sha256_expected)).await
+}
+
+async fn contest_file(
+    state: Data<AppState>,
+    request: HttpRequest,
+    Job(claims): Job,
+    path: Path<(AttemptId, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let attempt = live(&state, &claims).await?;
+    let files = contests::files(&state.pool, &attempt.contest).await?;
+    let file = files.into_iter().find(|file| file.name == path.1).ok_or_else(ApiError::not_found)?;
+    serve::file(&request, &state.storage.blob(&file.sha256), Some(&file.sha256)).await
+}
+
+/// Keeps one output of an attempt. The folder's name holds the fence, so a late writer cannot touch what a later attempt
+/// wrote; the same name again replaces the file as a whole.
+async fn output(
+    state: Data<AppState>,
+    Job(claims): Job,
+    path: Path<(AttemptId, String)>,
+    mut payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let name = &path.1;
+    if !output_name(name) {
+        return Err(ApiError::bad_request(
+            "output-name-invalid",
+            "Output names are 1 to 128 letters, digits, dots, hyphens and underscores, not beginning with a dot.",
+            "출력 파일 이름은 글자, 숫자, 점, 하이픈, 밑줄 1~128자이며 점으로 시작할 수 없습니다.",
+        ));
+    }
+    let attempt = live(&state, &claims).await?;
+    let scratch = state.storage.scratch();
+    let kept = store_body(&scratch, &mut payload).await;
+    let place = state.storage.output_dir(attempt.job, attempt.fence).join(name);
+    let outcome = match kept {
+        Ok(()) => {
+            let scratch = scratch.clone();
+            blocking(move || move_into_place(&scratch, &place)).await.map_err(ApiError::internal)
+        }
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        let _ = blocking(move || ignore_missing(std::fs::remove_file(scratch))).await;
+    }
+    outcome.map(|()| HttpResponse::NoContent().finish())
+}
+
+async fn store_body(scratch: &std::path::Path, payload: &mut Payload) -> Result<(), ApiError> {
+    let mut file = tokio::fs::File::create_new(scratch).await.map_err(ApiError::internal)?;
+    let mut total = 0u64;
+    loop {
+        let chunk = match tokio::time::timeout(OUTPUT_IDLE, payload.next()).await {
+            Ok(None) => break,
+            Ok(Some(chunk)) => chunk.map_err(|error| ApiError::of_status(StatusCode::BAD_REQUEST).with_source(error))?,
+            Err(_) => return Err(ApiError::of_status(StatusCode::REQUEST_TIMEOUT)),
+        };
+        total += chunk.len() as u64;
+        if total > OUTPUT_BYTES {
+            return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        file.write_all(&chunk).await.map_err(ApiError::internal)?;
+    }
+    file.sync_all().await.map_err(ApiError::internal)
+}
+
+/// Takes an attempt's outcome, once. The digest of the body makes a repeated request recognisable.
+async fn result(state: Data<AppState>, Job(claims): Job, body: Bytes) -> Result<HttpResponse, ApiError> {
+    let parsed: ResultBody = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::bad_request(
+            "result-invalid",
+            &format!("The result cannot be read: {error}."),
+            &format!("결과를 읽을 수 없습니다: {error}."),
+        )
+    })?;
+    if parsed.fence != claims.fence {
+        return Err(lease_lost());
+    }
+    sound(&parsed.outcome)?;
+    let digest = hex::encode(Sha256::digest(&body));
+    let mut transaction = state.pool.begin().await?;
+    let accepted = results::accept(&mut transaction, claims.sub, parsed.fence, &digest, &parsed.outcome).await?;
+    transaction.commit().await?;
+    match accepted {
+        Accepted::Now => Ok(HttpResponse::Ok().json(json!({ "accepted": "now" }))),
+        Accepted::Before => Ok(HttpResponse::Ok().json(json!({ "accepted": "before" }))),
+        Accepted::LeaseLost => Err(lease_lost()),
+    }
+}
+
+/// JSON has no NaN, so a number that is not one arrives as null and does not parse; what is left to ask for is a reason.
+fn sound(outcome: &Outcome) -> Result<(), ApiError> {
+    let reasonless = matches!(outcome, Outcome::Rejected { problems, .. } if problems.is_empty());
+    let unmeasured = matches!(outcome, Outcome::Graded { report } if report.measures.is_empty());
+    if reasonless || unmeasured {
+        return Err(ApiError::unprocessable(
+            "result-empty",
+            "A rejection needs at least one problem, and a grade at least one measure.",
+            "거절에는 하나 이상의 사유가, 채점 결과에는 하나 이상의 측정값이 있어야 합니다.",
+        ));
+    }
+    Ok(())
+}
+
+async fn release(
+    state: Data<AppState>,
+    Job(claims): Job,
+    Json(release): Json<Release>,
+) -> Result<HttpResponse, ApiError> {
+    if release.fence != claims.fence {
+        return Err(lease_lost());
+    }
+    let reason: String = release.reason.chars().filter(|c| !c.is_control()).take(500).collect();
+    let mut transaction = state.pool.begin().await?;
+    match attempts::lock(&mut transaction, claims.sub, release.fence).await? {
+        Standing::Live(live) => attempts::release(&mut transaction, live, &reason).await?,
+        Standing::Settled(_) | Standing::Lost => return Err(lease_lost()),
+    }
+    transaction.commit().await?;
+    Ok(HttpResponse::Ok().json(json!({ "released": true })))
+}

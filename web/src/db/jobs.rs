@@ -1,0 +1,284 @@
+//! Jobs: the orders to grade. Lock order everywhere: the job, then its attempt, then the submission.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx::postgres::types::PgInterval;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::ids::{AttemptId, JobId, SubmissionId};
+use super::submissions::{self, State};
+
+/// Orders a grade of a submission that was just received: the job, the outbox row and the bell, in the caller's
+/// transaction.
+///
+/// # Errors
+/// The database's; a second live job violates `jobs_live_submission_key`.
+pub async fn queue(tx: &mut PgConnection, submission: SubmissionId) -> sqlx::Result<JobId> {
+    let job = JobId::new();
+    sqlx::query!("INSERT INTO jobs (id, submission_id) VALUES ($1, $2)", job.0, submission.0).execute(&mut *tx).await?;
+    submissions::set_state(tx, submission, State::Queued, None).await?;
+    announce(tx, job).await?;
+    Ok(job)
+}
+
+/// One outbox row and one NOTIFY: whoever relays or waits hears of the job when the transaction commits.
+async fn announce(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO outbox (dedupe_key, topic, payload) VALUES ($1, 'job.queued', $2)",
+        Uuid::now_v7(),
+        json!({ "v": 1, "job_id": job, "kind": "grade" })
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("SELECT pg_notify('assay_jobs', $1)", job.to_string()).execute(tx).await?;
+    Ok(())
+}
+
+/// Orders a new grade of a submission that was received before. None while a job of it is still alive, or for a draft.
+///
+/// # Errors
+/// The database's.
+pub async fn rerun(tx: &mut PgConnection, submission: SubmissionId) -> sqlx::Result<Option<JobId>> {
+    let live = sqlx::query_scalar!(
+        "SELECT id FROM jobs WHERE submission_id = $1 AND state IN ('queued', 'running') FOR UPDATE",
+        submission.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let received = sqlx::query_scalar!(
+        r#"SELECT received_at IS NOT NULL AS "received!" FROM submissions WHERE id = $1 FOR UPDATE"#,
+        submission.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if live.is_some() || received != Some(true) {
+        return Ok(None);
+    }
+    queue(tx, submission).await.map(Some)
+}
+
+/// What became of calling a grade off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It had not begun; it is off.
+    Now,
+    /// A worker has it; its next heartbeat tells it to stop.
+    Asked,
+    /// Nothing of it is alive.
+    Nothing,
+}
+
+/// Calls a submission's live job off.
+///
+/// # Errors
+/// The database's.
+pub async fn cancel(tx: &mut PgConnection, submission: SubmissionId) -> sqlx::Result<Cancelled> {
+    let live = sqlx::query!(
+        r#"UPDATE jobs SET cancel_requested = true,
+                  state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
+                  finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
+           WHERE submission_id = $1 AND state IN ('queued', 'running')
+           RETURNING state = 'cancelled' AS "off!""#,
+        submission.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    match live {
+        None => Ok(Cancelled::Nothing),
+        Some(job) if job.off => {
+            submissions::set_state(tx, submission, State::Cancelled, None).await?;
+            Ok(Cancelled::Now)
+        }
+        Some(_) => {
+            submissions::touch(tx, submission).await?;
+            Ok(Cancelled::Asked)
+        }
+    }
+}
+
+/// Puts a running job back into the queue after `delay`. `counted` is false when the attempt was nobody's fault and
+/// must not use up one of the job's attempts.
+pub(super) async fn requeue(
+    tx: &mut PgConnection,
+    job: JobId,
+    submission: SubmissionId,
+    delay: Duration,
+    counted: bool,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE jobs SET state = 'queued', not_before = now() + $2, attempts = attempts - (NOT $3)::int WHERE id = $1",
+        job.0,
+        interval(delay),
+        counted
+    )
+    .execute(&mut *tx)
+    .await?;
+    submissions::set_state(tx, submission, State::Queued, None).await?;
+    announce(tx, job).await
+}
+
+/// How a job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// It cost several workers; an organizer has to look.
+    Quarantined,
+}
+
+/// Ends a job and moves its submission with it.
+pub(super) async fn end(
+    tx: &mut PgConnection,
+    job: JobId,
+    submission: SubmissionId,
+    how: End,
+    state: State,
+    reason: Option<&Value>,
+) -> sqlx::Result<()> {
+    let name = match how {
+        End::Succeeded => "succeeded",
+        End::Failed => "failed",
+        End::Cancelled => "cancelled",
+        End::Quarantined => "quarantined",
+    };
+    sqlx::query!("UPDATE jobs SET state = $2, finished_at = now() WHERE id = $1", job.0, name).execute(&mut *tx).await?;
+    submissions::set_state(tx, submission, state, reason).await
+}
+
+/// A duration as Postgres counts it, to the microsecond.
+pub(super) fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+}
+
+/// A job as the organizers' page shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct QueueRow {
+    /// The job.
+    pub job_id: JobId,
+    /// Its submission.
+    pub submission_id: SubmissionId,
+    /// The submission's title.
+    pub title: String,
+    /// The team's name.
+    pub team: String,
+    /// queued, running, succeeded, failed, cancelled or quarantined.
+    pub state: String,
+    /// Where the submission stands.
+    pub submission_state: State,
+    /// Why the submission was rejected or failed.
+    pub reason: Option<Value>,
+    /// Attempts that count.
+    pub attempts: i32,
+    /// Most attempts.
+    pub max_attempts: i32,
+    /// Someone has called it off.
+    pub cancel_requested: bool,
+    /// When it was ordered.
+    pub created_at: DateTime<Utc>,
+    /// Earliest time a worker may take it.
+    pub not_before: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Seconds since it was ordered (live) or that it took (ended), by the database's clock.
+    pub age_seconds: i64,
+    /// The worker of its latest attempt.
+    pub worker: Option<String>,
+    /// What that attempt reported last.
+    pub progress: Option<Value>,
+    /// The problem of its latest failed attempt.
+    pub error: Option<Value>,
+}
+
+/// Jobs for the organizers: all live ones first, oldest first, then the latest ended ones.
+///
+/// # Errors
+/// The database's.
+pub async fn overview(db: impl PgExecutor<'_>, ended: i64) -> sqlx::Result<Vec<QueueRow>> {
+    sqlx::query_as!(
+        QueueRow,
+        r#"WITH shown AS (
+               (SELECT *, 0 AS part, created_at AS at FROM jobs WHERE state IN ('queued', 'running'))
+               UNION ALL
+               (SELECT *, 1 AS part, finished_at AS at FROM jobs WHERE state NOT IN ('queued', 'running')
+                ORDER BY finished_at DESC LIMIT $1)
+           )
+           SELECT j.id AS "job_id!: JobId", j.submission_id AS "submission_id!: SubmissionId", s.title, t.name AS team,
+                  s.state AS "submission_state: State", s.reason, j.state AS "state!", j.attempts AS "attempts!", j.max_attempts AS "max_attempts!",
+                  j.cancel_requested AS "cancel_requested!", j.created_at AS "created_at!", j.not_before AS "not_before!",
+                  j.finished_at,
+                  extract(epoch FROM coalesce(j.finished_at, now()) - j.created_at)::bigint AS "age_seconds!",
+                  a.worker AS "worker?", a.progress AS "progress?", a.error AS "error?"
+           FROM shown j
+           JOIN submissions s ON s.id = j.submission_id
+           JOIN teams t ON t.id = s.team_id
+           LEFT JOIN LATERAL (SELECT w.name AS worker, a.progress, a.error FROM attempts a
+                              JOIN workers w ON w.id = a.worker_id
+                              WHERE a.job_id = j.id ORDER BY a.fence DESC LIMIT 1) a ON true
+           ORDER BY j.part, CASE WHEN j.part = 0 THEN j.at END, j.at DESC"#,
+        ended
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What a submission's page shows of its latest job.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// The job.
+    pub job: JobId,
+    /// Its state.
+    pub state: String,
+    /// Someone has called it off.
+    pub cancel_requested: bool,
+    /// Attempts that count.
+    pub attempts: i32,
+    /// Most attempts.
+    pub max_attempts: i32,
+    /// Jobs before it in the queue; meaningful while queued.
+    pub ahead: i64,
+    /// Earliest time a worker may take it.
+    pub not_before: DateTime<Utc>,
+    /// The latest attempt.
+    pub attempt: Option<AttemptId>,
+    /// Its fence: names the folder of its outputs.
+    pub fence: Option<i64>,
+    /// Its state.
+    pub attempt_state: Option<String>,
+    /// The name of its worker.
+    pub worker: Option<String>,
+    /// What it reported last.
+    pub progress: Option<Value>,
+    /// When it began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was heard of last.
+    pub heartbeat_at: Option<DateTime<Utc>>,
+}
+
+/// The latest job of a submission. The caller has checked whose it is.
+///
+/// # Errors
+/// The database's.
+pub async fn latest(db: impl PgExecutor<'_>, submission: SubmissionId) -> sqlx::Result<Option<Latest>> {
+    sqlx::query_as!(
+        Latest,
+        r#"SELECT j.id AS "job: JobId", j.state, j.cancel_requested, j.attempts, j.max_attempts, j.not_before,
+                  (SELECT count(*) FROM jobs o WHERE o.state = 'queued' AND o.id <> j.id
+                   AND (-o.priority, o.not_before, o.created_at, o.id) < (-j.priority, j.not_before, j.created_at, j.id))
+                      AS "ahead!",
+                  a.id AS "attempt?: AttemptId", a.fence AS "fence?", a.state AS "attempt_state?",
+                  w.name AS "worker?", a.progress AS "progress?",
+                  a.started_at AS "started_at?", a.heartbeat_at AS "heartbeat_at?"
+           FROM jobs j
+           LEFT JOIN attempts a ON a.job_id = j.id AND a.fence = j.fence
+           LEFT JOIN workers w ON w.id = a.worker_id
+           WHERE j.submission_id = $1
+           ORDER BY j.created_at DESC, j.id DESC LIMIT 1"#,
+        submission.0
+    )
+    .fetch_optional(db)
+    .await
+}

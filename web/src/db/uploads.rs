@@ -1,0 +1,300 @@
+//! Uploads: the committed offset and the writer's epoch. `received` is the only authority on how many bytes are safe.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgExecutor, PgPool};
+
+use super::ids::{FileId, SubmissionId, UserId};
+
+/// One declared file.
+#[derive(Clone, Debug)]
+pub struct UploadFile {
+    /// The upload's own id.
+    pub id: FileId,
+    /// The draft it belongs to.
+    pub submission_id: SubmissionId,
+    /// Its name in the checkpoint folder.
+    pub name: String,
+    /// Declared length in bytes.
+    pub length: u64,
+    /// Committed offset in bytes.
+    pub received: u64,
+    /// Declared sha256, lowercase hex.
+    pub sha256_expected: String,
+    /// sha256 of what arrived, once it was computed.
+    pub sha256_actual: Option<String>,
+    /// Where it stands; an upload past its time reads `Expired` before the reaper has come by.
+    pub state: FileState,
+    /// Upload-Metadata exactly as it was declared.
+    pub metadata: String,
+    /// When an idle upload is given up.
+    pub expires_at: DateTime<Utc>,
+    /// True once the submission was sent: its files no longer change.
+    pub sealed: bool,
+}
+
+/// Where a file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, serde::Serialize)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum FileState {
+    /// Bytes are still expected.
+    Open,
+    /// Whole, and its sha256 is the declared one.
+    Complete,
+    /// Whole, but its sha256 is not the declared one.
+    Corrupt,
+    /// Given up for being idle too long.
+    Expired,
+}
+
+/// What closing an upload came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Bytes are missing.
+    Open,
+    /// Complete.
+    Complete,
+    /// The sha256 differs.
+    Corrupt,
+}
+
+/// The proof that this writer owns the upload from `offset` on. Only [`begin`] makes one, and every commit asks for it.
+#[derive(Debug)]
+pub struct WriterLease {
+    file: FileId,
+    epoch: i64,
+    offset: u64,
+    length: u64,
+}
+
+impl WriterLease {
+    /// The upload.
+    #[must_use]
+    pub fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// First byte this writer may write.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Declared length of the file.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+struct Row {
+    id: FileId,
+    submission_id: SubmissionId,
+    name: String,
+    length: i64,
+    received: i64,
+    sha256_expected: String,
+    sha256_actual: Option<String>,
+    state: FileState,
+    metadata: String,
+    expires_at: DateTime<Utc>,
+    sealed: bool,
+}
+
+impl From<Row> for UploadFile {
+    fn from(row: Row) -> UploadFile {
+        UploadFile {
+            id: row.id,
+            submission_id: row.submission_id,
+            name: row.name,
+            length: row.length.unsigned_abs(),
+            received: row.received.unsigned_abs(),
+            sha256_expected: row.sha256_expected,
+            sha256_actual: row.sha256_actual,
+            state: row.state,
+            metadata: row.metadata,
+            expires_at: row.expires_at,
+            sealed: row.sealed,
+        }
+    }
+}
+
+/// The upload, if it belongs to a team of `user`.
+///
+/// # Errors
+/// The database's.
+pub async fn find(db: impl PgExecutor<'_>, file: FileId, user: UserId) -> sqlx::Result<Option<UploadFile>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", f.name, f.length, f.received,
+                  f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!",
+                  CASE WHEN f.state = 'open' AND f.expires_at <= now() AND s.state = 'draft' THEN 'expired'
+                       ELSE f.state END AS "state!: FileState"
+           FROM submission_files f
+           JOIN submissions s ON s.id = f.submission_id
+           JOIN memberships m ON m.team_id = s.team_id AND m.user_id = $2
+           WHERE f.id = $1"#,
+        file.0,
+        user.0
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(UploadFile::from))
+}
+
+/// All files of a submission, by name. The caller has checked whose it is.
+///
+/// # Errors
+/// The database's.
+pub async fn of_submission(db: impl PgExecutor<'_>, submission: SubmissionId) -> sqlx::Result<Vec<UploadFile>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", f.name, f.length, f.received,
+                  f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!",
+                  CASE WHEN f.state = 'open' AND f.expires_at <= now() AND s.state = 'draft' THEN 'expired'
+                       ELSE f.state END AS "state!: FileState"
+           FROM submission_files f JOIN submissions s ON s.id = f.submission_id
+           WHERE f.submission_id = $1 ORDER BY f.name"#,
+        submission.0
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(UploadFile::from).collect())
+}
+
+/// Becomes the writer at `offset`: compare-and-set on the committed offset, a new epoch, so that any older writer, in
+/// this process or another, can no longer commit. None when the offset differs, the upload is closed, sealed or not `user`'s.
+///
+/// # Errors
+/// The database's.
+pub async fn begin(
+    db: impl PgExecutor<'_>,
+    file: FileId,
+    user: UserId,
+    offset: u64,
+) -> sqlx::Result<Option<WriterLease>> {
+    let Ok(at) = i64::try_from(offset) else { return Ok(None) };
+    let row = sqlx::query!(
+        "UPDATE submission_files f SET writer_epoch = f.writer_epoch + 1, last_progress_at = now()
+         FROM submissions s JOIN memberships m ON m.team_id = s.team_id
+         WHERE f.id = $1 AND m.user_id = $2 AND f.received = $3 AND s.id = f.submission_id
+           AND s.state = 'draft' AND f.state = 'open' AND f.expires_at > now()
+         RETURNING f.writer_epoch, f.length",
+        file.0,
+        user.0,
+        at
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| WriterLease { file, epoch: row.writer_epoch, offset, length: row.length.unsigned_abs() }))
+}
+
+/// Promises the bytes below `offset`; they are on disk already. Progress buys the upload more time. False: fenced.
+///
+/// # Errors
+/// The database's.
+pub async fn commit(db: impl PgExecutor<'_>, lease: &WriterLease, offset: u64) -> sqlx::Result<bool> {
+    let Ok(at) = i64::try_from(offset) else { return Ok(false) };
+    let done = sqlx::query!(
+        "UPDATE submission_files
+         SET received = $3, last_progress_at = now(), expires_at = greatest(expires_at, now() + interval '1 day')
+         WHERE id = $1 AND writer_epoch = $2 AND state = 'open' AND received <= $3",
+        lease.file.0,
+        lease.epoch,
+        at
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Closes an upload whose bytes match what was declared.
+///
+/// # Errors
+/// The database's.
+pub async fn complete(pool: &PgPool, file: FileId, sha256: &str) -> sqlx::Result<Settled> {
+    close(pool, file, FileState::Complete, sha256).await
+}
+
+/// Closes an upload whose bytes do not match what was declared.
+///
+/// # Errors
+/// The database's.
+pub async fn corrupt(pool: &PgPool, file: FileId, sha256: &str) -> sqlx::Result<Settled> {
+    close(pool, file, FileState::Corrupt, sha256).await
+}
+
+async fn close(pool: &PgPool, file: FileId, state: FileState, sha256: &str) -> sqlx::Result<Settled> {
+    // The epoch rises, so a writer that is still around can promise nothing more about a closed file.
+    let now = sqlx::query_scalar!(
+        r#"UPDATE submission_files
+           SET state = CASE WHEN state = 'open' THEN $2 ELSE state END,
+               sha256_actual = CASE WHEN state = 'open' THEN $3 ELSE sha256_actual END,
+               writer_epoch = writer_epoch + 1
+           WHERE id = $1 AND received = length
+           RETURNING state AS "state: FileState""#,
+        file.0,
+        state as FileState,
+        sha256
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(match now {
+        Some(FileState::Complete) => Settled::Complete,
+        Some(FileState::Corrupt) => Settled::Corrupt,
+        _ => Settled::Open,
+    })
+}
+
+/// Takes a file out of a draft. False: not there, not `user`'s, or sent already.
+///
+/// # Errors
+/// The database's.
+pub async fn delete(db: impl PgExecutor<'_>, file: FileId, user: UserId) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        // The draft is locked, so that a file cannot be taken out of a submission that is being sent.
+        "WITH draft AS (
+             SELECT s.id FROM submissions s
+             JOIN submission_files f ON f.submission_id = s.id
+             JOIN memberships m ON m.team_id = s.team_id
+             WHERE f.id = $1 AND m.user_id = $2 AND s.state = 'draft'
+             FOR UPDATE OF s
+         )
+         DELETE FROM submission_files f USING draft WHERE f.id = $1 AND f.submission_id = draft.id",
+        file.0,
+        user.0
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives up open uploads that were idle too long and returns them, so that their bytes can be deleted.
+///
+/// # Errors
+/// The database's.
+pub async fn expire(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<FileId>> {
+    sqlx::query_scalar!(
+        r#"UPDATE submission_files f SET state = 'expired', writer_epoch = f.writer_epoch + 1
+           FROM submissions s
+           WHERE s.id = f.submission_id AND s.state = 'draft' AND f.state = 'open' AND f.expires_at <= now()
+           RETURNING f.id AS "id: FileId""#
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Marks a file of a server-side draft as whole: its bytes were copied and hashed by this process.
+///
+/// # Errors
+/// The database's.
+pub async fn adopted(db: impl PgExecutor<'_>, file: FileId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE submission_files SET received = length, sha256_actual = sha256_expected, state = 'complete'
+         WHERE id = $1 AND state = 'open'",
+        file.0
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}

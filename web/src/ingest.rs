@@ -1,0 +1,309 @@
+//! Ways in that start on the server itself (a contest, a sample submission), and the one gate every submission passes:
+//! [`submit`].
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use assay_checkpoint::{Inspection, Listing};
+use assay_contest::Contest;
+use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS, RemoteFile, is_safe_path};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+
+use crate::db::contests::{self, StoredContest};
+use crate::db::ids::{FileId, SubmissionId};
+use crate::db::submissions::{self, Declared, Sent, State};
+use crate::db::uploads::{self, Settled, UploadFile};
+use crate::db::teams;
+use crate::domain::{InviteCode, TeamName};
+use crate::precheck;
+use crate::storage::{FileName, Storage};
+use crate::uploader::{blocking, settle};
+
+/// What of the base model a grade needs; its weights stay where they are.
+const BASE_FILES: [&str; 4] = ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"];
+/// Most files below tasks_dir.
+const TASK_FILES: usize = 2000;
+/// Most bytes of one contest file.
+const FILE_BYTES: u64 = 512 << 20;
+
+/// An imported contest, as told to the operator.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    /// Its slug.
+    pub id: String,
+    /// Its version now.
+    pub version: i32,
+    /// How many files were stored.
+    pub files: usize,
+}
+
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "contest {} version {} with {} files", self.id, self.version, self.files)
+    }
+}
+
+/// Reads a contest with everything a grade needs beside a submission, checks it, and stores it. Repeating it with the same
+/// files changes nothing.
+///
+/// # Errors
+/// The first thing that is wrong, with its file.
+pub async fn import_contest(pool: &PgPool, storage: &Storage, file: &Path) -> anyhow::Result<Imported> {
+    let (storage, file) = (storage.clone(), file.to_owned());
+    let (rules, source, files) = tokio::task::spawn_blocking(move || read_contest(&storage, &file)).await??;
+    let mut transaction = pool.begin().await?;
+    let version = contests::store(&mut transaction, &rules, &source, &files).await?;
+    transaction.commit().await?;
+    Ok(Imported { id: rules.id, version, files: files.len() })
+}
+
+fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, String, Vec<RemoteFile>)> {
+    let source = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let rules = Contest::parse(&source).map_err(|errors| anyhow::anyhow!("{}:\n{errors}", file.display()))?;
+    let here = file.parent().unwrap_or(Path::new("."));
+    let base = here.join(&rules.base.dir);
+    let tasks = here.join(&rules.grading.tasks_dir);
+
+    let mut files = vec![stored(storage, CONTEST_FILE.to_owned(), source.as_bytes())?];
+    let pinned = [
+        ("config.json", &rules.base.config_sha256),
+        ("tokenizer.json", &rules.base.tokenizer_sha256),
+        ("chat_template.jinja", &rules.base.chat_template_sha256),
+    ];
+    for name in BASE_FILES {
+        let path = base.join(name);
+        let bytes = match read_bounded(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && name == "generation_config.json" => continue,
+            other => other.with_context(|| format!("cannot read the base's {}", path.display()))?,
+        };
+        if let Some((_, expected)) = pinned.iter().find(|(pinned, _)| *pinned == name) {
+            let actual = hex::encode(Sha256::digest(&bytes));
+            ensure!(actual == **expected, "{} has sha256 {actual}, the contest pins {expected}", path.display());
+        }
+        files.push(stored(storage, format!("{CONTEST_BASE}/{name}"), &bytes)?);
+    }
+    let weight = weights_in(&base)?;
+    ensure!(
+        weight == 0 || weight == rules.base.bytes,
+        "the base's safetensors files have {weight} bytes, the contest says {}",
+        rules.base.bytes
+    );
+    for relative in plain_files(&tasks).with_context(|| format!("cannot read {}", tasks.display()))? {
+        let path = tasks.join(&relative);
+        let name = format!("{CONTEST_TASKS}/{relative}");
+        ensure!(is_safe_path(&name), "{} has a name that cannot be sent to workers", path.display());
+        let bytes = read_bounded(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        files.push(stored(storage, name, &bytes)?);
+    }
+    // A task that does not load would fail every grade: better to fail here, with the file's name.
+    assay_tasks::TaskSet::load(&tasks, &rules.grading.tasks)
+        .with_context(|| format!("the tasks in {} do not load", tasks.display()))?;
+    Ok((rules, source, files))
+}
+
+fn stored(storage: &Storage, name: String, bytes: &[u8]) -> anyhow::Result<RemoteFile> {
+    let sha256 = storage.put_blob(bytes).with_context(|| format!("cannot store {name}"))?;
+    Ok(RemoteFile { name, bytes: bytes.len() as u64, sha256 })
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(path)?.len();
+    if length > FILE_BYTES {
+        return Err(io::Error::other(format!("{length} bytes are more than a contest file may have ({FILE_BYTES})")));
+    }
+    fs::read(path)
+}
+
+fn weights_in(folder: &Path) -> anyhow::Result<u64> {
+    let mut total = 0;
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(".safetensors") {
+            total += fs::metadata(entry.path())?.len();
+        }
+    }
+    Ok(total)
+}
+
+/// Plain files below `root` as `/` separated relative paths, sorted; links are not followed, dotfiles left out.
+fn plain_files(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![(root.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { bail!("{} has a name that is not UTF-8", entry.path().display()) };
+            if name.starts_with('.') || name == "__pycache__" {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push((entry.path(), format!("{prefix}{name}/")));
+            } else if kind.is_file() {
+                found.push(format!("{prefix}{name}"));
+                ensure!(found.len() <= TASK_FILES, "more than {TASK_FILES} files");
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What became of sending a draft.
+#[derive(Debug)]
+pub enum Submitted {
+    /// The database's answer; `Queued` is the good one.
+    Sent(Sent),
+    /// It is against the rules; the draft stays a draft.
+    Rejected(Box<Inspection>),
+    /// These files are not whole yet, or corrupt.
+    Incomplete(Vec<UploadFile>),
+}
+
+/// The gate: settles what is still unsettled, verifies the stored files' headers, and sends the draft in one transaction.
+/// The caller has checked whose draft it is.
+///
+/// # Errors
+/// The disk, the database, or the base model's files.
+pub async fn submit(
+    pool: &PgPool,
+    storage: &Storage,
+    contest: &StoredContest,
+    draft: SubmissionId,
+) -> anyhow::Result<Submitted> {
+    let mut files = uploads::of_submission(pool, draft).await?;
+    for file in &files {
+        // A crash may have come between the last byte and the verdict on the whole; an empty file has no last byte.
+        if file.state == uploads::FileState::Open && file.received == file.length {
+            let slot = storage.slots().take(file.id).await?;
+            let _: Settled = settle(pool, storage, file, &slot).await?;
+        }
+    }
+    files = uploads::of_submission(pool, draft).await?;
+    let missing: Vec<UploadFile> =
+        files.iter().filter(|file| file.state != uploads::FileState::Complete).cloned().collect();
+    if !missing.is_empty() || files.is_empty() {
+        return Ok(Submitted::Incomplete(missing));
+    }
+    let folder = storage.submission_dir(draft);
+    let inspection =
+        precheck::inspect(pool, storage, contest, move || Listing::read_dir(&folder).map_err(io::Error::other)).await?;
+    let verdict = json!(inspection);
+    if !inspection.accepted() {
+        submissions::keep_verdict(pool, draft, &verdict).await?;
+        return Ok(Submitted::Rejected(Box::new(inspection)));
+    }
+    let verified: Vec<FileId> = files.iter().map(|file| file.id).collect();
+    let mut transaction = pool.begin().await?;
+    let sent = submissions::send(&mut transaction, draft, &contest.rules, &verified, &verdict).await?;
+    transaction.commit().await?;
+    Ok(Submitted::Sent(sent))
+}
+
+/// A sample submission, as told to the operator.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The submission.
+    pub id: SubmissionId,
+    /// False when it was there before.
+    pub new: bool,
+    /// Where it stands.
+    pub state: State,
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = if self.new { "" } else { ", there before" };
+        write!(f, "submission {} {}{known}", self.id, self.state.name())
+    }
+}
+
+/// Takes a folder on this machine as a team's submission to the current contest, through the same verification and the
+/// same transaction as an upload. The team is made if there is none of that name; the same team and title a second time
+/// change nothing.
+///
+/// # Errors
+/// The folder holds something a submission may not have, is rejected, or the contest takes no submissions now.
+pub async fn submit_sample(
+    pool: &PgPool,
+    storage: &Storage,
+    team: &str,
+    title: &str,
+    folder: &Path,
+) -> anyhow::Result<Sample> {
+    let contest = contests::current(pool).await?.context("import a contest first")?;
+    let rules = &contest.rules;
+    let team = TeamName::parse(team).map_err(|refused| anyhow::anyhow!("{}", refused.message))?;
+    let mut transaction = pool.begin().await?;
+    let team_id = match teams::by_name(&mut *transaction, &rules.id, &team).await? {
+        Some(id) => id,
+        None => teams::insert(&mut *transaction, &rules.id, &team, &InviteCode::random()).await?,
+    };
+    transaction.commit().await?;
+
+    if let Some((id, state)) = submissions::titled(pool, team_id, title).await? {
+        if state != State::Draft {
+            return Ok(Sample { id, new: false, state });
+        }
+        // A draft of that name is what a crash left of an earlier try.
+        submissions::discard(pool, id).await?;
+        let (storage, none) = (storage.clone(), Vec::<FileId>::new());
+        blocking(move || storage.remove_draft(id, &none)).await?;
+    }
+
+    let sources = folder_files(folder)?;
+    let hashed = {
+        let sources = sources.clone();
+        blocking(move || sources.iter().map(|(_, path)| crate::storage::sha256_file(path)).collect::<io::Result<Vec<_>>>())
+            .await?
+    };
+    let declared: Vec<Declared> = sources
+        .iter()
+        .zip(&hashed)
+        .map(|((name, _), (bytes, sha256))| {
+            Ok(Declared { name: name.clone(), bytes: i64::try_from(*bytes)?, sha256: sha256.clone() })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let mut transaction = pool.begin().await?;
+    let (id, files) =
+        submissions::create_draft(&mut transaction, &rules.id, team_id, None, title, &declared).await?;
+    transaction.commit().await?;
+
+    for (((name, path), file), (bytes, sha256)) in sources.iter().zip(&files).zip(&hashed) {
+        let (storage, name, path) = (storage.clone(), name.clone(), path.clone());
+        let adopted = blocking(move || storage.adopt(&path, id, &name)).await?;
+        ensure!(adopted == (*bytes, sha256.clone()), "a file changed while it was being read");
+        uploads::adopted(pool, *file).await?;
+    }
+    match submit(pool, storage, &contest, id).await? {
+        Submitted::Sent(Sent::Queued(_)) => Ok(Sample { id, new: true, state: State::Queued }),
+        Submitted::Sent(Sent::Closed) => bail!("no phase of the contest is open now"),
+        Submitted::Sent(Sent::QuotaReached(_)) => bail!("the team's quota of the day is used up"),
+        Submitted::Rejected(inspection) => {
+            let problems: Vec<String> = inspection.problems.iter().map(ToString::to_string).collect();
+            bail!("the checkpoint is rejected:\n{}", problems.join("\n"))
+        }
+        Submitted::Sent(other @ (Sent::Already(_) | Sent::Incomplete)) => bail!("not sent: {other:?}"),
+        Submitted::Incomplete(_) => bail!("not sent: files are missing"),
+    }
+}
+
+/// The files of a folder under the names a submission may have.
+fn folder_files(folder: &Path) -> anyhow::Result<Vec<(FileName, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        let shown = entry.file_name().to_string_lossy().into_owned();
+        let name = FileName::parse(&shown).with_context(|| format!("{shown} cannot be part of a submission"))?;
+        ensure!(entry.file_type()?.is_file(), "{shown} is not a plain file");
+        found.push((name, entry.path()));
+    }
+    found.sort();
+    Ok(found)
+}

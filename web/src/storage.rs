@@ -1,0 +1,288 @@
+//! Bytes on disk, and the only place that decides where they lie.
+//!
+//! ```text
+//! blobs/<aa>/<sha256>             contest files, content-addressed, shared between versions of a contest
+//! uploads/<file id>.part          an upload that is still open; bytes above the committed offset are worthless
+//! submissions/<id>/<name>         finished files under their declared names (a strict allow list, see `FileName`)
+//! jobs/<job id>/<fence>/<name>    what a worker handed back; the fence in the path keeps a zombie off newer outputs
+//! tmp/                            half-written blobs and outputs, renamed into place when whole
+//! ```
+//! Everything here blocks: call it from `spawn_blocking`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::db::ids::{FileId, JobId, SubmissionId};
+use crate::uploader::Slots;
+
+/// How much is read at once when a file is hashed or copied.
+const BLOCK: usize = 1 << 20;
+
+/// The data folder. Cheap to clone; one per process, because it also holds the writer slots.
+#[derive(Clone)]
+pub struct Storage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    slots: Slots,
+}
+
+impl Storage {
+    /// Opens the data folder and makes what is missing in it.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn open(root: &Path) -> io::Result<Storage> {
+        for folder in ["blobs", "uploads", "submissions", "jobs", "tmp"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        let inner = Inner { root: root.to_owned(), slots: Slots::default() };
+        Ok(Storage { inner: Arc::new(inner) })
+    }
+
+    /// The writer slots of this process: one writer an upload.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.inner.slots
+    }
+
+    /// Where the bytes of an open upload are.
+    #[must_use]
+    pub fn part(&self, file: FileId) -> PathBuf {
+        self.inner.root.join("uploads").join(format!("{file}.part"))
+    }
+
+    /// The folder of a submission's finished files.
+    #[must_use]
+    pub fn submission_dir(&self, submission: SubmissionId) -> PathBuf {
+        self.inner.root.join("submissions").join(submission.to_string())
+    }
+
+    /// Where outputs of one attempt lie. The caller has checked the fence.
+    #[must_use]
+    pub fn output_dir(&self, job: JobId, fence: i64) -> PathBuf {
+        self.inner.root.join("jobs").join(job.to_string()).join(fence.to_string())
+    }
+
+    /// Where a content-addressed file lies. `sha256` comes from our own table.
+    #[must_use]
+    pub fn blob(&self, sha256: &str) -> PathBuf {
+        let fan = sha256.get(..2).unwrap_or("00");
+        self.inner.root.join("blobs").join(fan).join(sha256)
+    }
+
+    /// A fresh path in `tmp/`, on the same filesystem as everything else.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.inner.root.join("tmp").join(Uuid::now_v7().to_string())
+    }
+
+    /// Stores bytes under their sha256 and returns it. Storing the same bytes twice is free.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put_blob(&self, bytes: &[u8]) -> io::Result<String> {
+        let sha256 = hex::encode(Sha256::digest(bytes));
+        let place = self.blob(&sha256);
+        if place.metadata().is_ok_and(|found| found.len() == bytes.len() as u64) {
+            return Ok(sha256);
+        }
+        let scratch = self.scratch();
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&scratch)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        move_into_place(&scratch, &place)?;
+        Ok(sha256)
+    }
+
+    /// Copies a file into place as a finished file of a submission, hashing on the way. Returns its length and sha256.
+    ///
+    /// # Errors
+    /// When the source cannot be read or the disk refuses.
+    pub fn adopt(&self, from: &Path, submission: SubmissionId, name: &FileName) -> io::Result<(u64, String)> {
+        let scratch = self.scratch();
+        let mut source = File::open(from)?;
+        let mut target = OpenOptions::new().write(true).create_new(true).open(&scratch)?;
+        let mut hasher = Sha256::new();
+        let mut block = vec![0; BLOCK];
+        let mut total = 0u64;
+        loop {
+            let read = source.read(&mut block)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&block[..read]);
+            target.write_all(&block[..read])?;
+            total += read as u64;
+        }
+        target.sync_all()?;
+        move_into_place(&scratch, &self.submission_dir(submission).join(name.as_str()))?;
+        Ok((total, hex::encode(hasher.finalize())))
+    }
+
+    /// Deletes whatever a draft has left on disk. Missing things are fine.
+    ///
+    /// # Errors
+    /// When something there cannot be removed.
+    pub fn remove_draft(&self, submission: SubmissionId, files: &[FileId]) -> io::Result<()> {
+        for file in files {
+            ignore_missing(fs::remove_file(self.part(*file)))?;
+        }
+        ignore_missing(fs::remove_dir_all(self.submission_dir(submission)))
+    }
+}
+
+/// Treats "it was not there" as success.
+///
+/// # Errors
+/// Any other error is passed on.
+pub fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Renames a finished file into place so that a crash leaves either the old state or the new one: the target's folder is
+/// made, the rename is atomic, and the folder itself is synced, without which the new name may be lost.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn move_into_place(from: &Path, to: &Path) -> io::Result<()> {
+    let folder = to.parent().ok_or_else(|| io::Error::other("no parent folder"))?;
+    if !folder.is_dir() {
+        fs::create_dir_all(folder)?;
+        if let Some(above) = folder.parent() {
+            sync_dir(above)?;
+        }
+    }
+    fs::rename(from, to)?;
+    sync_dir(folder)
+}
+
+/// fsync on a folder: makes names in it durable.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn sync_dir(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// sha256 of a whole file, in lowercase hex, with its length.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_file(path: &Path) -> io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; BLOCK];
+    let mut total = 0u64;
+    loop {
+        let read = file.read(&mut block)?;
+        if read == 0 {
+            return Ok((total, hex::encode(hasher.finalize())));
+        }
+        hasher.update(&block[..read]);
+        total += read as u64;
+    }
+}
+
+/// A name a submission's file may have. There is no way to make one that leaves its folder, hides, or is executable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileName(String);
+
+/// The files beside the weights that a checkpoint folder of the usual tools holds.
+const KNOWN: &[&str] = &[
+    "added_tokens.json",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "model.safetensors.index.json",
+    "recipe.yaml",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
+impl FileName {
+    /// Accepts a known companion file or `<letters, digits, . _ ->.safetensors` of at most 128 characters.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<FileName> {
+        let weights = name.strip_suffix(".safetensors").is_some_and(|stem| {
+            stem.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name.len() <= 128
+                && stem.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        });
+        (weights || KNOWN.contains(&name)).then(|| FileName(name.to_owned()))
+    }
+
+    /// The name as a string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True for a file that holds tensors, the only files a score weighs.
+    #[must_use]
+    pub fn is_weights(&self) -> bool {
+        self.0.ends_with(".safetensors")
+    }
+}
+
+/// A name an output of a worker may have: one path component, no leading dot.
+#[must_use]
+pub fn output_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && !name.starts_with('.')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_a_checkpoint_pass() {
+        for good in ["config.json", "model.safetensors", "model-00001-of-00005.safetensors", "tokenizer_config.json"] {
+            assert!(FileName::parse(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            ".safetensors",
+            "..safetensors",
+            "../config.json",
+            "a/b.safetensors",
+            "a\\b.safetensors",
+            "modeling_exaone.py",
+            "pytorch_model.bin",
+            ".hidden.safetensors",
+            "가중치.safetensors",
+            "config.json\0",
+            "CONFIG.JSON",
+        ] {
+            assert!(FileName::parse(bad).is_none(), "{bad}");
+        }
+        assert!(FileName::parse(&format!("{}.safetensors", "a".repeat(120))).is_none());
+        assert!(!output_name("..") && !output_name("") && output_name("samples_mini_gsm.jsonl"));
+    }
+
+    #[test]
+    fn a_blob_is_stored_once_under_its_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let first = storage.put_blob(b"hello").unwrap();
+        assert_eq!(first, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+        assert_eq!(storage.put_blob(b"hello").unwrap(), first);
+        assert_eq!(fs::read(storage.blob(&first)).unwrap(), b"hello");
+        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    }
+}
