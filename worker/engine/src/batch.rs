@@ -113,18 +113,33 @@ impl StepBatch {
         let rows = self.tokens.len();
         require(rows <= limits.step_tokens, "more rows than the executor takes")?;
         require(self.positions.len() == rows, "as many positions as tokens")?;
-        require(self.tokens.iter().all(|&t| (t as usize) < limits.vocab), "token id outside the vocabulary")?;
+        require(
+            self.tokens.iter().all(|&t| (t as usize) < limits.vocab),
+            "token id outside the vocabulary",
+        )?;
         let mut next = 0;
         for s in &self.segments {
             require(s.first_row == next && s.rows > 0, "segments cover the rows in order")?;
             next = s.first_row.saturating_add(s.rows);
             require(next <= rows, "a segment ends after the last row")?;
-            require(s.kv_len >= s.rows && s.kv_len <= limits.positions, "positions outside the model's range")?;
-            require(s.pages.len() >= s.kv_len.div_ceil(PAGE_TOKENS), "too few pages for the segment")?;
-            require(s.pages.iter().all(|&p| (p as usize) < limits.pages), "page outside the cache")?;
+            require(
+                s.kv_len >= s.rows && s.kv_len <= limits.positions,
+                "positions outside the model's range",
+            )?;
+            require(
+                s.pages.len() >= s.kv_len.div_ceil(PAGE_TOKENS),
+                "too few pages for the segment",
+            )?;
+            require(
+                s.pages.iter().all(|&p| (p as usize) < limits.pages),
+                "page outside the cache",
+            )?;
             let first = s.kv_len - s.rows;
             let positions = &self.positions[s.first_row..next];
-            require(positions.iter().enumerate().all(|(i, &p)| p as usize == first + i), "positions follow each other")?;
+            require(
+                positions.iter().enumerate().all(|(i, &p)| p as usize == first + i),
+                "positions follow each other",
+            )?;
         }
         require(next == rows, "rows without a segment")?;
         let mut last = 0;
@@ -132,7 +147,10 @@ impl StepBatch {
             require(o.row < rows, "output of a row that is not there")?;
             require(o.row >= last, "outputs follow the order of rows")?;
             last = o.row;
-            require(!matches!(o.want, Want::Score(t) if t as usize >= limits.vocab), "target outside the vocabulary")?;
+            require(
+                !matches!(o.want, Want::Score(t) if t as usize >= limits.vocab),
+                "target outside the vocabulary",
+            )?;
         }
         Ok(())
     }

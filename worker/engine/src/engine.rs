@@ -152,9 +152,21 @@ pub struct Engine {
 }
 
 enum Goal {
-    Generate { prompt: usize, max_tokens: usize, eos: Vec<u32>, stop: Stop },
-    Score { context: usize, continuation: Vec<u32>, logprobs: Vec<f64>, greedy: bool },
-    Logits { rows: Vec<f32> },
+    Generate {
+        prompt: usize,
+        max_tokens: usize,
+        eos: Vec<u32>,
+        stop: Stop,
+    },
+    Score {
+        context: usize,
+        continuation: Vec<u32>,
+        logprobs: Vec<f64>,
+        greedy: bool,
+    },
+    Logits {
+        rows: Vec<f32>,
+    },
 }
 
 struct Task {
@@ -211,7 +223,11 @@ impl Engine {
     pub fn logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>, EngineError> {
         self.check(0, prompt, prompt.len())?;
         let sequence = Sequence::new(0, prompt.to_vec(), 0, prompt.len());
-        let task = Task { goal: Goal::Logits { rows: Vec::new() }, sequence: Some(sequence), answer: None };
+        let task = Task {
+            goal: Goal::Logits { rows: Vec::new() },
+            sequence: Some(sequence),
+            answer: None,
+        };
         let mut tasks = vec![task];
         self.drive(&mut tasks, &mut |_, _| ControlFlow::Continue(()))?;
         match tasks.pop().map(|t| t.goal) {
@@ -222,8 +238,12 @@ impl Engine {
 
     /// The greedy continuation of a prompt: at most `max_tokens` tokens, an end-of-sequence token included.
     pub fn greedy(&mut self, prompt: &[u32], max_tokens: usize, eos: &[u32]) -> Result<Vec<u32>, EngineError> {
-        let request =
-            Request::Generate { prompt: prompt.to_vec(), max_tokens, eos: eos.to_vec(), stop: Box::new(|_| false) };
+        let request = Request::Generate {
+            prompt: prompt.to_vec(),
+            max_tokens,
+            eos: eos.to_vec(),
+            stop: Box::new(|_| false),
+        };
         let answers = self.run(vec![request], &mut |_, _| ControlFlow::Continue(()))?;
         Ok(answers
             .into_iter()
@@ -240,46 +260,98 @@ impl Engine {
             return Err(EngineError::EmptyPrompt { request });
         }
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= limits.vocab) {
-            return Err(EngineError::UnknownToken { request, token, vocab: limits.vocab });
+            return Err(EngineError::UnknownToken {
+                request,
+                token,
+                vocab: limits.vocab,
+            });
         }
         if most > limits.positions {
-            return Err(EngineError::TooLong { request, tokens: most, positions: limits.positions });
+            return Err(EngineError::TooLong {
+                request,
+                tokens: most,
+                positions: limits.positions,
+            });
         }
         if most.div_ceil(PAGE_TOKENS) > self.pages.count() {
             let capacity = self.pages.count() * PAGE_TOKENS;
-            return Err(EngineError::TooLongForCache { request, tokens: most, capacity });
+            return Err(EngineError::TooLongForCache {
+                request,
+                tokens: most,
+                capacity,
+            });
         }
         Ok(())
     }
 
     fn task(&self, request: usize, asked: Request) -> Result<Task, EngineError> {
         match asked {
-            Request::Generate { prompt, max_tokens, eos, stop } => {
+            Request::Generate {
+                prompt,
+                max_tokens,
+                eos,
+                stop,
+            } => {
                 // the last generated token is never fed back, so it needs no room
                 let most = prompt.len().saturating_add(max_tokens.saturating_sub(1));
                 self.check(request, &prompt, most)?;
-                let none = Answer::Generated { tokens: Vec::new(), finish: Finish::Length };
-                let goal = Goal::Generate { prompt: prompt.len(), max_tokens, eos, stop };
+                let none = Answer::Generated {
+                    tokens: Vec::new(),
+                    finish: Finish::Length,
+                };
+                let goal = Goal::Generate {
+                    prompt: prompt.len(),
+                    max_tokens,
+                    eos,
+                    stop,
+                };
                 let last = prompt.len() - 1;
                 Ok(match max_tokens {
-                    0 => Task { goal, sequence: None, answer: Some(none) },
-                    _ => Task { goal, sequence: Some(Sequence::new(request, prompt, last, most)), answer: None },
+                    0 => Task {
+                        goal,
+                        sequence: None,
+                        answer: Some(none),
+                    },
+                    _ => Task {
+                        goal,
+                        sequence: Some(Sequence::new(request, prompt, last, most)),
+                        answer: None,
+                    },
                 })
             }
-            Request::Score { mut context, continuation } => {
+            Request::Score {
+                mut context,
+                continuation,
+            } => {
                 self.check(request, &context, context.len())?;
                 let first = context.len();
                 if continuation.is_empty() {
                     let goal = Goal::Logits { rows: Vec::new() };
-                    let none = Answer::Scored { logprobs: Vec::new(), greedy: true };
-                    return Ok(Task { goal, sequence: None, answer: Some(none) });
+                    let none = Answer::Scored {
+                        logprobs: Vec::new(),
+                        greedy: true,
+                    };
+                    return Ok(Task {
+                        goal,
+                        sequence: None,
+                        answer: Some(none),
+                    });
                 }
                 context.extend_from_slice(&continuation);
                 self.check(request, &context, context.len() - 1)?;
                 context.pop(); // nothing is asked about what follows the last token
                 let most = context.len();
-                let goal = Goal::Score { context: first, continuation, logprobs: Vec::new(), greedy: true };
-                Ok(Task { goal, sequence: Some(Sequence::new(request, context, first - 1, most)), answer: None })
+                let goal = Goal::Score {
+                    context: first,
+                    continuation,
+                    logprobs: Vec::new(),
+                    greedy: true,
+                };
+                Ok(Task {
+                    goal,
+                    sequence: Some(Sequence::new(request, context, first - 1, most)),
+                    answer: None,
+                })
             }
         }
     }
@@ -333,7 +405,10 @@ impl Engine {
                 StepError::NotFinite { output } => match owners.get(output) {
                     Some(&(work, row)) => {
                         let request = schedule.running()[step.work[work].sequence].request;
-                        EngineError::NotFinite { request, tokens: row + 1 }
+                        EngineError::NotFinite {
+                            request,
+                            tokens: row + 1,
+                        }
                     }
                     None => EngineError::Step(e),
                 },
@@ -374,7 +449,14 @@ impl Engine {
             let index = step.work[work].sequence;
             let sequence = schedule.sequence_mut(index);
             let task = &mut tasks[sequence.request];
-            task.take(sequence, row, picked, &mut logits, self.executor.limits().vocab, &mut self.stats);
+            task.take(
+                sequence,
+                row,
+                picked,
+                &mut logits,
+                self.executor.limits().vocab,
+                &mut self.stats,
+            );
             if sequence.next_output == usize::MAX {
                 done.push(index);
                 if let Some(answer) = &task.answer
@@ -402,7 +484,12 @@ impl Task {
     ) {
         sequence.next_output = row + 1;
         match &mut self.goal {
-            Goal::Generate { prompt, max_tokens, eos, stop } => {
+            Goal::Generate {
+                prompt,
+                max_tokens,
+                eos,
+                stop,
+            } => {
                 stats.generated_tokens += 1;
                 sequence.tokens.push(picked.argmax);
                 let generated = &sequence.tokens[*prompt..];
@@ -416,16 +503,27 @@ impl Task {
                     None
                 };
                 if let Some(finish) = finish {
-                    self.answer = Some(Answer::Generated { tokens: generated.to_vec(), finish });
+                    self.answer = Some(Answer::Generated {
+                        tokens: generated.to_vec(),
+                        finish,
+                    });
                     sequence.next_output = usize::MAX;
                 }
             }
-            Goal::Score { context, continuation, logprobs, greedy } => {
+            Goal::Score {
+                context,
+                continuation,
+                logprobs,
+                greedy,
+            } => {
                 stats.scored_tokens += 1;
                 logprobs.push(picked.logprob);
                 *greedy &= continuation.get(row + 1 - *context) == Some(&picked.argmax);
                 if logprobs.len() == continuation.len() {
-                    self.answer = Some(Answer::Scored { logprobs: std::mem::take(logprobs), greedy: *greedy });
+                    self.answer = Some(Answer::Scored {
+                        logprobs: std::mem::take(logprobs),
+                        greedy: *greedy,
+                    });
                     sequence.next_output = usize::MAX;
                 }
             }
@@ -443,7 +541,9 @@ impl Task {
     fn want(&self, row: usize, last: usize) -> Option<Want> {
         match &self.goal {
             Goal::Generate { .. } => (row == last).then_some(Want::Greedy),
-            Goal::Score { context, continuation, .. } => continuation.get(row + 1 - *context).copied().map(Want::Score),
+            Goal::Score {
+                context, continuation, ..
+            } => continuation.get(row + 1 - *context).copied().map(Want::Score),
             Goal::Logits { .. } => Some(Want::Logits),
         }
     }
@@ -466,7 +566,10 @@ fn fill(batch: &mut StepBatch, step: &NextStep, schedule: &Schedule, tasks: &[Ta
         });
         for row in work.tokens.clone().filter(|&row| row >= sequence.next_output) {
             if let Some(want) = tasks[sequence.request].want(row, sequence.tokens.len() - 1) {
-                batch.outputs.push(Output { row: first_row + row - work.tokens.start, want });
+                batch.outputs.push(Output {
+                    row: first_row + row - work.tokens.start,
+                    want,
+                });
                 owners.push((index, row));
             }
         }

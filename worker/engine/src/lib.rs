@@ -28,6 +28,7 @@ pub use batch::{Limits, Output, Segment, StepBatch, StepError, StepOutput, Want}
 pub use engine::{Answer, Engine, EngineError, Finish, Request, Stats};
 pub use exec::{Device, Executor, ExecutorError, Options, executor};
 pub use model::{LayerParts, LoadError, Model, Parts};
+pub use numerics::Precision;
 
 /// The version that stands in every report: a score is a function of (checkpoint, tasks, engine version, device class).
 pub const ENGINE_VERSION: &str = concat!("assay-engine ", env!("CARGO_PKG_VERSION"), " numerics ", "1");

@@ -3,7 +3,7 @@
 use assay_checkpoint::config::{Family, ModelConfig};
 use assay_checkpoint::{Checkpoint, Linear, Matrix, Norm, OpenError};
 
-use crate::numerics::through_bf16;
+use crate::numerics::Precision;
 use crate::plan::{NormPlace, Plan, PlanError};
 
 /// One layer's weights.
@@ -93,8 +93,16 @@ impl Model {
                     true => Some((checkpoint.norm(Norm::Q(l))?, checkpoint.norm(Norm::K(l))?)),
                     false => None,
                 },
-                attention_norm: checkpoint.norm(if exaone4 { Norm::PostAttention(l) } else { Norm::InputPre(l) })?,
-                mlp_norm: checkpoint.norm(if exaone4 { Norm::PostFeedforward(l) } else { Norm::MlpPre(l) })?,
+                attention_norm: checkpoint.norm(if exaone4 {
+                    Norm::PostAttention(l)
+                } else {
+                    Norm::InputPre(l)
+                })?,
+                mlp_norm: checkpoint.norm(if exaone4 {
+                    Norm::PostFeedforward(l)
+                } else {
+                    Norm::MlpPre(l)
+                })?,
             });
         }
         let parts = Parts {
@@ -116,7 +124,10 @@ impl Model {
     /// The same model with RoPE's inverse frequencies rounded to bf16, as a framework holds them after casting a whole model to bf16.
     /// Loading a checkpoint does not do that; some reference outputs were made with it and can be matched only so.
     pub fn with_bf16_frequencies(mut self) -> Model {
-        self.plan.inverse_frequencies.iter_mut().for_each(|f| *f = through_bf16(*f));
+        self.plan
+            .inverse_frequencies
+            .iter_mut()
+            .for_each(|f| *f = Precision::Bf16.round(*f));
         self
     }
 
@@ -147,7 +158,11 @@ fn check(plan: &Plan, parts: &Parts) -> Result<(), LoadError> {
         false => Err(LoadError::Shape { what, found, expected }),
     };
     let (hidden, inter, q, kv) = (plan.hidden, plan.intermediate, plan.q_width(), plan.kv_width());
-    shape("the list of layers".into(), (parts.layers.len(), 1), (plan.layers.len(), 1))?;
+    shape(
+        "the list of layers".into(),
+        (parts.layers.len(), 1),
+        (plan.layers.len(), 1),
+    )?;
     for (i, l) in parts.layers.iter().enumerate() {
         let matrices = [
             ("q", &l.q, (q, hidden)),
@@ -161,15 +176,27 @@ fn check(plan: &Plan, parts: &Parts) -> Result<(), LoadError> {
         for (name, m, expected) in matrices {
             shape(format!("layer {i}'s {name} projection"), (m.rows, m.cols), expected)?;
         }
-        shape(format!("layer {i}'s attention norm"), (l.attention_norm.len(), 1), (hidden, 1))?;
+        shape(
+            format!("layer {i}'s attention norm"),
+            (l.attention_norm.len(), 1),
+            (hidden, 1),
+        )?;
         shape(format!("layer {i}'s MLP norm"), (l.mlp_norm.len(), 1), (hidden, 1))?;
-        shape(format!("layer {i}'s pair of head norms"), (usize::from(l.qk_norm.is_some()), 1), (plan.qk_norm.into(), 1))?;
+        shape(
+            format!("layer {i}'s pair of head norms"),
+            (usize::from(l.qk_norm.is_some()), 1),
+            (plan.qk_norm.into(), 1),
+        )?;
         for norm in l.qk_norm.iter().flat_map(|(q, k)| [q, k]) {
             shape(format!("layer {i}'s head norm"), (norm.len(), 1), (plan.head_dim, 1))?;
         }
     }
     let table = (plan.vocab, hidden);
-    shape("the embedding".into(), (parts.embedding.rows, parts.embedding.cols), table)?;
+    shape(
+        "the embedding".into(),
+        (parts.embedding.rows, parts.embedding.cols),
+        table,
+    )?;
     if let Some(head) = &parts.head {
         shape("the output head".into(), (head.rows, head.cols), table)?;
     }

@@ -57,7 +57,11 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Table {
-        Table { pages: Vec::new(), chain: Chain::ROOT, full: 0 }
+        Table {
+            pages: Vec::new(),
+            chain: Chain::ROOT,
+            full: 0,
+        }
     }
 }
 
@@ -105,7 +109,11 @@ impl Pages {
     /// The longest known beginning of `tokens`, at most `limit` tokens long.
     pub fn lookup(&self, tokens: &[u32], limit: usize) -> Hit {
         let tokens = &tokens[..limit.min(tokens.len())];
-        let mut hit = Hit { pages: Vec::new(), chain: Chain::ROOT, tail: None };
+        let mut hit = Hit {
+            pages: Vec::new(),
+            chain: Chain::ROOT,
+            tail: None,
+        };
         loop {
             let rest = &tokens[hit.pages.len() * PAGE_TOKENS..];
             let mut next = None;
@@ -133,13 +141,21 @@ impl Pages {
         for &page in &hit.pages {
             self.hold(page);
         }
-        let mut table = Table { pages: hit.pages.clone(), chain: hit.chain, full: hit.pages.len() };
+        let mut table = Table {
+            pages: hit.pages.clone(),
+            chain: hit.chain,
+            full: hit.pages.len(),
+        };
         let mut known = hit.pages.len() * PAGE_TOKENS;
-        let Some((source, same)) = hit.tail else { return (table, known, None) };
+        let Some((source, same)) = hit.tail else {
+            return (table, known, None);
+        };
         self.hold(source); // so that taking a page cannot evict it
         let taken = self.take();
         self.release(&[source]);
-        let Some(target) = taken else { return (table, known, None) };
+        let Some(target) = taken else {
+            return (table, known, None);
+        };
         table.pages.push(target);
         known += same;
         self.record(&mut table, &tokens[..known]);
@@ -211,7 +227,11 @@ impl Pages {
         let tokens = &self.slots[page as usize].tokens;
         let twin = self.children.get(&before).into_iter().flatten().find_map(|&other| {
             let slot = &self.slots[other as usize];
-            if other != page && slot.tokens == *tokens { slot.full } else { None }
+            if other != page && slot.tokens == *tokens {
+                slot.full
+            } else {
+                None
+            }
         });
         twin.unwrap_or_else(|| {
             self.minted += 1;
@@ -238,12 +258,18 @@ impl Pages {
     #[doc(hidden)]
     pub fn assert_consistent(&self, held: &[&[Page]]) {
         let mut holders = vec![0u32; self.slots.len()];
-        held.iter().flat_map(|pages| pages.iter()).for_each(|&p| holders[p as usize] += 1);
+        held.iter()
+            .flat_map(|pages| pages.iter())
+            .for_each(|&p| holders[p as usize] += 1);
         for (p, slot) in self.slots.iter().enumerate() {
             assert_eq!(slot.holders, holders[p], "holders of page {p}");
             let free = self.free.iter().filter(|&&f| f as usize == p).count();
             let idle = self.idle.values().filter(|&&f| f as usize == p).count();
-            assert_eq!(free + idle, usize::from(slot.holders == 0), "page {p} must be free, idle or held");
+            assert_eq!(
+                free + idle,
+                usize::from(slot.holders == 0),
+                "page {p} must be free, idle or held"
+            );
             let listed = self.children.values().flatten().filter(|&&c| c as usize == p).count();
             assert_eq!(listed, usize::from(slot.before.is_some()), "page {p} in the index");
             assert!(slot.full.is_none() || slot.tokens.len() == PAGE_TOKENS);

@@ -64,7 +64,10 @@ impl Plan {
     pub fn new(config: &ModelConfig) -> Result<Plan, PlanError> {
         let sizes = |holds: bool, what: String| if holds { Ok(()) } else { Err(PlanError::Sizes(what)) };
         let (heads, kv_heads, head_dim) = (config.heads, config.kv_heads, config.head_dim);
-        sizes(config.vocab > 0 && config.hidden > 0 && config.intermediate > 0, "a width is zero".into())?;
+        sizes(
+            config.vocab > 0 && config.hidden > 0 && config.intermediate > 0,
+            "a width is zero".into(),
+        )?;
         sizes(config.layers > 0, "the model has no layers".into())?;
         sizes(
             kv_heads > 0 && heads.is_multiple_of(kv_heads),
@@ -75,7 +78,10 @@ impl Plan {
             format!("head dimension {head_dim} is not an even number up to {MAX_HEAD_DIM}"),
         )?;
         let layers = (0..config.layers)
-            .map(|layer| LayerPlan { rope: config.uses_rope(layer), window: config.window(layer) })
+            .map(|layer| LayerPlan {
+                rope: config.uses_rope(layer),
+                window: config.window(layer),
+            })
             .collect();
         let stretch = config.rope.scaling.as_ref().map(|s| Stretch {
             factor: s.factor,

@@ -38,7 +38,15 @@ pub struct Sequence {
 impl Sequence {
     /// A sequence at its beginning. `next_output` is below `tokens.len()`, `most` at least `tokens.len()`.
     pub fn new(request: usize, tokens: Vec<u32>, next_output: usize, most: usize) -> Sequence {
-        Sequence { request, tokens, computed: 0, next_output, most, from_cache: 0, table: Table::default() }
+        Sequence {
+            request,
+            tokens,
+            computed: 0,
+            next_output,
+            most,
+            from_cache: 0,
+            table: Table::default(),
+        }
     }
 
     /// The pages it holds, in order.
@@ -87,7 +95,12 @@ pub struct Schedule {
 impl Schedule {
     /// An empty schedule with steps of at most `budget` rows (at least one).
     pub fn new(budget: usize) -> Schedule {
-        Schedule { budget: budget.max(1), waiting: VecDeque::new(), running: Vec::new(), preemptions: 0 }
+        Schedule {
+            budget: budget.max(1),
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            preemptions: 0,
+        }
     }
 
     /// Queues a sequence. It must fit in the cache alone, which the caller checks.
@@ -127,7 +140,10 @@ impl Schedule {
             let rows = shares[index];
             if rows > 0 && self.give_pages(index, rows, pages) {
                 let computed = self.running[index].computed;
-                step.work.push(Work { sequence: index, tokens: computed..computed + rows });
+                step.work.push(Work {
+                    sequence: index,
+                    tokens: computed..computed + rows,
+                });
                 left -= rows;
             }
             index += 1;
@@ -233,7 +249,9 @@ impl Schedule {
             if !self.running.is_empty() && pages.available() < fresh + revived + growth + reserved {
                 return; // in order: a small newcomer must not starve a large one
             }
-            let Some(mut sequence) = self.waiting.remove(at) else { return };
+            let Some(mut sequence) = self.waiting.remove(at) else {
+                return;
+            };
             let (table, known, copy) = pages.begin(&sequence.tokens, &hit);
             sequence.table = table;
             sequence.computed = known;
@@ -244,7 +262,10 @@ impl Schedule {
             let index = self.running.len() - 1;
             let before = self.preemptions;
             if self.give_pages(index, rows, pages) && self.preemptions == before {
-                step.work.push(Work { sequence: index, tokens: known..known + rows });
+                step.work.push(Work {
+                    sequence: index,
+                    tokens: known..known + rows,
+                });
                 left -= rows;
             } else {
                 return;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::batch::{Limits, Page, StepBatch, StepError, StepOutput};
 use crate::model::Model;
-use crate::numerics::PAGE_TOKENS;
+use crate::numerics::{PAGE_TOKENS, Precision};
 use crate::plan::PlanError;
 
 /// Computes steps. Holds the weights in its own layout and the key/value cache; knows nothing of requests.
@@ -88,13 +88,21 @@ pub struct Options {
     pub kv_tokens: usize,
     /// rows in a step
     pub step_tokens: usize,
+    /// how finely activations are rounded on the CPU; decides bits
+    pub precision: Precision,
 }
 
 impl Default for Options {
-    /// All threads; 16,384 cached tokens (1 GB for the 1.2B model, touched only as used); steps of 256 rows, where a CPU's matrix
+    /// All threads; 16,384 cached tokens (2 GB for the 1.2B model, touched only as used); steps of 256 rows, where a CPU's matrix
     /// products have long reached their full rate.
     fn default() -> Options {
-        Options { device: Device::Auto, threads: 0, kv_tokens: 16_384, step_tokens: 256 }
+        Options {
+            device: Device::Auto,
+            threads: 0,
+            kv_tokens: 16_384,
+            step_tokens: 256,
+            precision: Precision::default(),
+        }
     }
 }
 
@@ -150,6 +158,12 @@ pub fn executor(model: Arc<Model>, options: &Options) -> Result<Box<dyn Executor
 // Values of one layer's keys (or values) for all pages.
 fn cache_len(model: &Model, options: &Options) -> Result<usize, ExecutorError> {
     let width = model.plan().kv_width();
-    let len = options.pages().checked_mul(PAGE_TOKENS).and_then(|n| n.checked_mul(width));
-    len.filter(|&n| n < isize::MAX as usize / 16).ok_or(ExecutorError::CacheTooLarge { tokens: options.kv_tokens })
+    let len = options
+        .pages()
+        .checked_mul(PAGE_TOKENS)
+        .and_then(|n| n.checked_mul(width));
+    len.filter(|&n| n < isize::MAX as usize / 16)
+        .ok_or(ExecutorError::CacheTooLarge {
+            tokens: options.kv_tokens,
+        })
 }

@@ -47,7 +47,12 @@ impl Reference {
         Ok(Reference {
             plan: model.plan().clone(),
             limits: options.limits(model),
-            layers: parts.layers.iter().zip(&model.plan().layers).map(|(l, plan)| Layer::new(l, *plan, cache)).collect(),
+            layers: parts
+                .layers
+                .iter()
+                .zip(&model.plan().layers)
+                .map(|(l, plan)| Layer::new(l, *plan, cache))
+                .collect(),
             embedding: Rows::new(&parts.embedding),
             head: parts.head.as_ref().map(Rows::new),
             final_norm: wide(&parts.final_norm),
@@ -66,8 +71,18 @@ impl Reference {
         let mut h = self.embedding.row(token as usize);
         for layer in &mut self.layers {
             let a = match plan.norms {
-                NormPlace::Input => layer.attention(plan, &norm(&h, &layer.attention_norm, plan), position, pages, &rotations),
-                NormPlace::Output => norm(&layer.attention(plan, &h, position, pages, &rotations), &layer.attention_norm, plan),
+                NormPlace::Input => layer.attention(
+                    plan,
+                    &norm(&h, &layer.attention_norm, plan),
+                    position,
+                    pages,
+                    &rotations,
+                ),
+                NormPlace::Output => norm(
+                    &layer.attention(plan, &h, position, pages, &rotations),
+                    &layer.attention_norm,
+                    plan,
+                ),
             };
             add(&mut h, &a);
             let m = match plan.norms {
@@ -122,7 +137,9 @@ impl Layer {
             k = k.chunks(hd).flat_map(|head| norm(head, k_norm, plan)).collect();
         }
         if self.plan.rope {
-            q.chunks_mut(hd).chain(k.chunks_mut(hd)).for_each(|head| rotate(head, rotations));
+            q.chunks_mut(hd)
+                .chain(k.chunks_mut(hd))
+                .for_each(|head| rotate(head, rotations));
         }
         let at = |j: usize| (pages[j / PAGE_TOKENS] as usize * PAGE_TOKENS + j % PAGE_TOKENS) * plan.kv_width();
         self.keys[at(position)..][..k.len()].copy_from_slice(&k);
@@ -160,11 +177,17 @@ impl Rows {
         for (r, row) in weights.chunks_mut(matrix.cols.max(1)).enumerate() {
             matrix.row_bf16(r, row);
         }
-        Rows { cols: matrix.cols, weights }
+        Rows {
+            cols: matrix.cols,
+            weights,
+        }
     }
 
     fn row(&self, r: usize) -> Vec<f64> {
-        self.weights[r * self.cols..][..self.cols].iter().map(|&w| f64::from(numerics::from_bf16(w))).collect()
+        self.weights[r * self.cols..][..self.cols]
+            .iter()
+            .map(|&w| f64::from(numerics::from_bf16(w)))
+            .collect()
     }
 
     fn times(&self, x: &[f64]) -> Vec<f64> {
@@ -182,7 +205,11 @@ fn dot_bf16(row: &[u16], x: &[f64]) -> f64 {
             sums[j] += f64::from(numerics::from_bf16(w[j])) * x[j];
         }
     }
-    let rest: f64 = row_rest.iter().zip(x_rest).map(|(&w, x)| f64::from(numerics::from_bf16(w)) * x).sum();
+    let rest: f64 = row_rest
+        .iter()
+        .zip(x_rest)
+        .map(|(&w, x)| f64::from(numerics::from_bf16(w)) * x)
+        .sum();
     sums.iter().sum::<f64>() + rest
 }
 
@@ -243,12 +270,16 @@ impl Executor for Reference {
         out.picked.clear();
         out.logits.clear();
         let mut wanted = batch.outputs.iter().enumerate().peekable();
-        for Segment { first_row, rows, pages, .. } in &batch.segments {
+        for Segment {
+            first_row, rows, pages, ..
+        } in &batch.segments
+        {
             for row in *first_row..first_row + rows {
                 let h = self.forward(batch.tokens[row], batch.positions[row] as usize, pages);
                 while let Some((output, o)) = wanted.next_if(|(_, o)| o.row == row) {
                     let logits = self.logits(&h);
-                    out.picked.push(pick(&logits, o.want).ok_or(StepError::NotFinite { output })?);
+                    out.picked
+                        .push(pick(&logits, o.want).ok_or(StepError::NotFinite { output })?);
                     if o.want == Want::Logits {
                         out.logits.extend(logits.iter().map(|&x| x as f32));
                     }
@@ -275,5 +306,9 @@ fn pick(logits: &[f64], want: Want) -> Option<Picked> {
         log_sum_exp = max + logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
         logprob = logits[target as usize] - log_sum_exp;
     }
-    Some(Picked { argmax: argmax as u32, logprob, log_sum_exp })
+    Some(Picked {
+        argmax: argmax as u32,
+        logprob,
+        log_sum_exp,
+    })
 }

@@ -7,21 +7,26 @@
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
 use crate::batch::{Page, Segment};
-use crate::numerics::{KV_CHUNK, LANES, MAX_HEAD_DIM, PAGE_TOKENS, bf16, exp, from_bf16, lane_sum};
+use crate::numerics::{KV_CHUNK, LANES, MAX_HEAD_DIM, PAGE_TOKENS, Precision, exp, lane_sum};
 
-/// One layer's keys and values, bf16.
+/// One layer's keys and values, rounded but kept in f32.
 pub struct KvCache {
     head_dim: usize,
     head_len: usize,
-    keys: Vec<u16>,   // (kv_heads, pages, head_dim, PAGE_TOKENS)
-    values: Vec<u16>, // (kv_heads, pages, PAGE_TOKENS, head_dim)
+    keys: Vec<f32>,   // (kv_heads, pages, head_dim, PAGE_TOKENS)
+    values: Vec<f32>, // (kv_heads, pages, PAGE_TOKENS, head_dim)
 }
 
 impl KvCache {
     /// An empty cache. The sizes' product must have been checked.
     pub fn new(kv_heads: usize, head_dim: usize, pages: usize) -> KvCache {
         let head_len = pages * PAGE_TOKENS * head_dim;
-        KvCache { head_dim, head_len, keys: vec![0; kv_heads * head_len], values: vec![0; kv_heads * head_len] }
+        KvCache {
+            head_dim,
+            head_len,
+            keys: vec![0.0; kv_heads * head_len],
+            values: vec![0.0; kv_heads * head_len],
+        }
     }
 
     /// Copies a page.
@@ -37,32 +42,41 @@ impl KvCache {
 
     /// Fills everything with NaN, so that a test sees any read of what was never stored.
     pub fn poison(&mut self) {
-        self.keys.fill(0x7fc0);
-        self.values.fill(0x7fc0);
+        self.keys.fill(f32::NAN);
+        self.values.fill(f32::NAN);
     }
 
     /// Rounds and stores the rows' keys and values. `k` and `v` give the head of a row: (row, kv head) → (head_dim).
     pub fn store<'a>(
         &mut self,
         pool: &Pool,
+        precision: Precision,
         segments: &[Segment],
         k: impl Fn(usize, usize) -> &'a [f32] + Sync,
         v: impl Fn(usize, usize) -> &'a [f32] + Sync,
     ) {
         let (head_dim, head_len) = (self.head_dim, self.head_len);
-        pool.chunks2((&mut self.keys, head_len), (&mut self.values, head_len), |head, keys, values| {
-            for s in segments {
-                for i in 0..s.rows {
-                    let position = s.kv_len - s.rows + i;
-                    let page = s.pages[position / PAGE_TOKENS] as usize * PAGE_TOKENS * head_dim;
-                    let slot = position % PAGE_TOKENS;
-                    let key = keys[page..].iter_mut().skip(slot).step_by(PAGE_TOKENS);
-                    key.zip(k(s.first_row + i, head)).for_each(|(o, &x)| *o = bf16(x));
-                    let value = &mut values[page + slot * head_dim..][..head_dim];
-                    value.iter_mut().zip(v(s.first_row + i, head)).for_each(|(o, &x)| *o = bf16(x));
+        pool.chunks2(
+            (&mut self.keys, head_len),
+            (&mut self.values, head_len),
+            |head, keys, values| {
+                for s in segments {
+                    for i in 0..s.rows {
+                        let position = s.kv_len - s.rows + i;
+                        let page = s.pages[position / PAGE_TOKENS] as usize * PAGE_TOKENS * head_dim;
+                        let slot = position % PAGE_TOKENS;
+                        let key = keys[page..].iter_mut().skip(slot).step_by(PAGE_TOKENS);
+                        key.zip(k(s.first_row + i, head))
+                            .for_each(|(o, &x)| *o = precision.round(x));
+                        let value = &mut values[page + slot * head_dim..][..head_dim];
+                        value
+                            .iter_mut()
+                            .zip(v(s.first_row + i, head))
+                            .for_each(|(o, &x)| *o = precision.round(x));
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Attention of one row for all query heads of one key/value head. `q` is (group, head_dim), already scaled; so is `out`.
@@ -80,13 +94,22 @@ impl KvCache {
     ) {
         let span = kv_head * self.head_len..(kv_head + 1) * self.head_len;
         let (keys, values) = (&self.keys[span.clone()], &self.values[span]);
-        isa.run(Attend { keys, values, head_dim: self.head_dim, pages, first, position, q, out });
+        isa.run(Attend {
+            keys,
+            values,
+            head_dim: self.head_dim,
+            pages,
+            first,
+            position,
+            q,
+            out,
+        });
     }
 }
 
 struct Attend<'a> {
-    keys: &'a [u16],   // (pages, head_dim, PAGE_TOKENS)
-    values: &'a [u16], // (pages, PAGE_TOKENS, head_dim)
+    keys: &'a [f32],   // (pages, head_dim, PAGE_TOKENS)
+    values: &'a [f32], // (pages, PAGE_TOKENS, head_dim)
     head_dim: usize,
     pages: &'a [Page],
     first: usize,
@@ -98,16 +121,35 @@ struct Attend<'a> {
 impl Kernel for Attend<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        // two heads at a time share every widened key and value
+        // two heads at a time share every key and value loaded
         let (q, q_last) = chunk_pairs(self.q, self.head_dim);
         let (out, out_last) = self.out.split_at_mut(q.len());
-        for (q, out) in q.chunks_exact(2 * self.head_dim).zip(out.chunks_exact_mut(2 * self.head_dim)) {
+        for (q, out) in q
+            .chunks_exact(2 * self.head_dim)
+            .zip(out.chunks_exact_mut(2 * self.head_dim))
+        {
             let (q0, q1) = q.split_at(self.head_dim);
             let (out0, out1) = out.split_at_mut(self.head_dim);
-            heads([q0, q1], [out0, out1], self.keys, self.values, self.pages, self.first, self.position);
+            heads(
+                [q0, q1],
+                [out0, out1],
+                self.keys,
+                self.values,
+                self.pages,
+                self.first,
+                self.position,
+            );
         }
         if !q_last.is_empty() {
-            heads([q_last], [out_last], self.keys, self.values, self.pages, self.first, self.position);
+            heads(
+                [q_last],
+                [out_last],
+                self.keys,
+                self.values,
+                self.pages,
+                self.first,
+                self.position,
+            );
         }
     }
 }
@@ -122,8 +164,8 @@ fn chunk_pairs(q: &[f32], head_dim: usize) -> (&[f32], &[f32]) {
 fn heads<const H: usize>(
     q: [&[f32]; H],
     mut out: [&mut [f32]; H],
-    keys: &[u16],
-    values: &[u16],
+    keys: &[f32],
+    values: &[f32],
     pages: &[Page],
     first: usize,
     position: usize,
@@ -179,12 +221,12 @@ fn heads<const H: usize>(
 // q·k for the 64 keys of a page, (head_dim, PAGE_TOKENS), in order of the head's dimensions. Slots that hold no key yet give
 // numbers nobody looks at.
 #[inline(always)]
-fn page_scores<const H: usize>(q: [&[f32]; H], keys: &[u16], scores: &mut [[f32; KV_CHUNK]; H], at: usize) {
+fn page_scores<const H: usize>(q: [&[f32]; H], keys: &[f32], scores: &mut [[f32; KV_CHUNK]; H], at: usize) {
     let (keys, _) = keys.as_chunks::<PAGE_TOKENS>();
     for block in (0..PAGE_TOKENS).step_by(2 * LANES) {
         let mut sums = [[[0f32; LANES]; 2]; H];
         for (d, k) in keys.iter().enumerate() {
-            let k = widen::<2>(&k[block..block + 2 * LANES]);
+            let k = load::<2>(&k[block..block + 2 * LANES]);
             for h in 0..H {
                 let q = q[h][d];
                 for b in 0..2 {
@@ -232,7 +274,7 @@ fn softmax_terms(p: &mut [f32; KV_CHUNK], first: usize, end: usize) -> f32 {
 fn add_values<const H: usize>(
     p: &[[f32; KV_CHUNK]; H],
     at: usize,
-    values: &[u16],
+    values: &[f32],
     o: &mut [[f32; MAX_HEAD_DIM]; H],
     head_dim: usize,
 ) {
@@ -248,7 +290,7 @@ fn add_values<const H: usize>(
     for h in 0..H {
         for (&p, v) in p[h][at..].iter().zip(values.chunks_exact(head_dim)) {
             for i in d..head_dim {
-                o[h][i] += p * from_bf16(v[i]);
+                o[h][i] += p * v[i];
             }
         }
     }
@@ -258,7 +300,7 @@ fn add_values<const H: usize>(
 fn add_block<const H: usize, const B: usize>(
     p: &[[f32; KV_CHUNK]; H],
     at: usize,
-    values: &[u16],
+    values: &[f32],
     o: &mut [[f32; MAX_HEAD_DIM]; H],
     head_dim: usize,
     d: usize,
@@ -268,7 +310,7 @@ fn add_block<const H: usize, const B: usize>(
         sums[h].as_flattened_mut().copy_from_slice(&o[h][d..d + B * LANES]);
     }
     for (i, v) in values.chunks_exact(head_dim).enumerate() {
-        let v = widen::<B>(&v[d..d + B * LANES]);
+        let v = load::<B>(&v[d..d + B * LANES]);
         for h in 0..H {
             let p = p[h][at + i];
             for b in 0..B {
@@ -283,15 +325,15 @@ fn add_block<const H: usize, const B: usize>(
     }
 }
 
-// Loops and no closures: what is not inlined is not compiled for the instruction set.
+// Loaded whole before use, element by element, so that the compiler sees registers and not memory.
 #[inline(always)]
-fn widen<const B: usize>(bits: &[u16]) -> [[f32; LANES]; B] {
-    let mut wide = [[0f32; LANES]; B];
-    let (bits, _) = bits.as_chunks::<LANES>();
+fn load<const B: usize>(x: &[f32]) -> [[f32; LANES]; B] {
+    let mut lanes = [[0f32; LANES]; B];
+    let (x, _) = x.as_chunks::<LANES>();
     for b in 0..B {
         for j in 0..LANES {
-            wide[b][j] = from_bf16(bits[b][j]);
+            lanes[b][j] = x[b][j];
         }
     }
-    wide
+    lanes
 }

@@ -8,7 +8,7 @@ use assay_checkpoint::Matrix;
 
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
-use crate::numerics::{from_bf16, k_slices, through_bf16};
+use crate::numerics::{Precision, from_bf16, k_slices};
 
 /// Outputs in a panel: one AVX-512 register, two of AVX2.
 pub const PANEL: usize = 16;
@@ -41,10 +41,19 @@ impl Panels {
             let mut row = vec![0u16; cols];
             for lane in 0..PANEL.min(matrix.rows - first) {
                 matrix.row_bf16(first + lane, &mut row);
-                out.iter_mut().skip(lane).step_by(PANEL).zip(&row).for_each(|(o, &w)| *o = w);
+                out.iter_mut()
+                    .skip(lane)
+                    .step_by(PANEL)
+                    .zip(&row)
+                    .for_each(|(o, &w)| *o = w);
             }
         });
-        Panels { cols, starts, panels: homes.len(), weights }
+        Panels {
+            cols,
+            starts,
+            panels: homes.len(),
+            weights,
+        }
     }
 
     /// Outputs including the padding of every part: what a row of the output buffer takes.
@@ -55,7 +64,12 @@ impl Panels {
     /// Row `row` of the first matrix, widened to f32.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         let panel = &self.weights[row / PANEL * self.cols * PANEL..][..self.cols * PANEL];
-        panel.iter().skip(row % PANEL).step_by(PANEL).zip(out).for_each(|(&w, o)| *o = from_bf16(w));
+        panel
+            .iter()
+            .skip(row % PANEL)
+            .step_by(PANEL)
+            .zip(out)
+            .for_each(|(&w, o)| *o = from_bf16(w));
     }
 
     /// Copies the outputs of row `row` of a step with `rows` rows, for the part `part`, out of the output buffer.
@@ -67,12 +81,18 @@ impl Panels {
     }
 }
 
-/// Rounds inputs to bf16 and lays them out for [`multiply`]. `x` and `packed` are (rows, cols).
-pub fn pack_inputs(pool: &Pool, isa: Isa, x: &[f32], cols: usize, packed: &mut [f32]) {
+/// Rounds inputs and lays them out for [`multiply`]. `x` and `packed` are (rows, cols).
+pub fn pack_inputs(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], cols: usize, packed: &mut [f32]) {
     let len = isa.block_rows() * cols;
     pool.chunks(packed, len, |task, out| {
         let x = &x[task * len..][..out.len()];
-        isa.run(Pack { x, cols, block: isa.block_rows(), out });
+        isa.run(Pack {
+            x,
+            cols,
+            block: isa.block_rows(),
+            precision,
+            out,
+        });
     });
 }
 
@@ -80,6 +100,7 @@ struct Pack<'a> {
     x: &'a [f32],
     cols: usize,
     block: usize,
+    precision: Precision,
     out: &'a mut [f32],
 }
 
@@ -91,11 +112,11 @@ impl Kernel for Pack<'_> {
             let span = first * self.cols..(first + size) * self.cols;
             let (x, out) = (&self.x[span.clone()], &mut self.out[span]);
             match size {
-                8 => interleave::<8>(x, out),
-                6 => interleave::<6>(x, out),
-                4 => interleave::<4>(x, out),
-                2 => interleave::<2>(x, out),
-                _ => interleave::<1>(x, out),
+                8 => interleave::<8>(self.precision, x, out),
+                6 => interleave::<6>(self.precision, x, out),
+                4 => interleave::<4>(self.precision, x, out),
+                2 => interleave::<2>(self.precision, x, out),
+                _ => interleave::<1>(self.precision, x, out),
             }
             first += size;
         }
@@ -104,7 +125,7 @@ impl Kernel for Pack<'_> {
 
 // (ROWS, cols) to (cols, ROWS), rounded.
 #[inline(always)]
-fn interleave<const ROWS: usize>(x: &[f32], out: &mut [f32]) {
+fn interleave<const ROWS: usize>(precision: Precision, x: &[f32], out: &mut [f32]) {
     let (out, _) = out.as_chunks_mut::<ROWS>();
     let mut rows = [x; ROWS];
     for (i, row) in rows.iter_mut().enumerate() {
@@ -112,7 +133,7 @@ fn interleave<const ROWS: usize>(x: &[f32], out: &mut [f32]) {
     }
     for (k, out) in out.iter_mut().enumerate() {
         for i in 0..ROWS {
-            out[i] = through_bf16(rows[i][k]);
+            out[i] = precision.round(rows[i][k]);
         }
     }
 }
@@ -131,7 +152,14 @@ pub fn multiply(pool: &Pool, isa: Isa, packed: &[f32], rows: usize, weights: &Pa
     let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
     pool.chunks(out, panels * rows * PANEL, |task, out| {
         let weights = &weights.weights[task * panels * cols * PANEL..][..out.len() / rows * cols];
-        isa.run(Multiply { packed, rows, cols, block: isa.block_rows(), weights, out });
+        isa.run(Multiply {
+            packed,
+            rows,
+            cols,
+            block: isa.block_rows(),
+            weights,
+            out,
+        });
     });
 }
 

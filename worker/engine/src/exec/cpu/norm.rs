@@ -115,7 +115,10 @@ pub struct Rotations {
 impl Rotations {
     /// For the given inverse frequencies.
     pub fn new(inverse: &[f32]) -> Rotations {
-        Rotations { inverse: inverse.to_vec(), table: Vec::new() }
+        Rotations {
+            inverse: inverse.to_vec(),
+            table: Vec::new(),
+        }
     }
 
     /// Makes every position up to `last` available.

@@ -56,10 +56,17 @@ impl Pool {
         let workers = (1..threads)
             .map_while(|i| {
                 let shared = Arc::clone(&shared);
-                std::thread::Builder::new().name(format!("engine-{i}")).spawn(move || shared.work()).ok()
+                std::thread::Builder::new()
+                    .name(format!("engine-{i}"))
+                    .spawn(move || shared.work())
+                    .ok()
             })
             .collect();
-        Pool { shared, turn: Mutex::new(()), workers }
+        Pool {
+            shared,
+            turn: Mutex::new(()),
+            workers,
+        }
     }
 
     /// How many threads work, the caller included.
@@ -81,7 +88,10 @@ impl Pool {
         {
             let mut state = self.shared.lock();
             self.shared.next.store(0, Ordering::Relaxed);
-            state.job = Some(Job { body: body_static, tasks });
+            state.job = Some(Job {
+                body: body_static,
+                tasks,
+            });
             self.shared.epoch.fetch_add(1, Ordering::Release);
         }
         self.shared.wake.notify_all();
@@ -115,7 +125,9 @@ impl Pool {
     ) {
         let (a, b) = (Chunks::new(a, a_len), Chunks::new(b, b_len));
         // SAFETY: as in `chunks`.
-        self.run(a.count().min(b.count()), &|i| body(i, unsafe { a.get(i) }, unsafe { b.get(i) }));
+        self.run(a.count().min(b.count()), &|i| {
+            body(i, unsafe { a.get(i) }, unsafe { b.get(i) })
+        });
     }
 }
 
@@ -190,7 +202,12 @@ unsafe impl<T: Send> Sync for Chunks<'_, T> {}
 
 impl<'a, T> Chunks<'a, T> {
     fn new(data: &'a mut [T], len: usize) -> Chunks<'a, T> {
-        Chunks { start: data.as_mut_ptr(), total: data.len(), len: len.max(1), _borrow: std::marker::PhantomData }
+        Chunks {
+            start: data.as_mut_ptr(),
+            total: data.len(),
+            len: len.max(1),
+            _borrow: std::marker::PhantomData,
+        }
     }
 
     fn count(&self) -> usize {

@@ -7,5 +7,8 @@ use crate::model::Model;
 
 /// Not built yet: says so, and names what to use.
 pub fn executor(_model: &Arc<Model>, options: &Options) -> Result<Box<dyn Executor>, ExecutorError> {
-    Err(ExecutorError::NotBuilt { wanted: options.device, instead: Device::Cpu })
+    Err(ExecutorError::NotBuilt {
+        wanted: options.device,
+        instead: Device::Cpu,
+    })
 }

@@ -1,0 +1,395 @@
+//! The CPU's kernels against f64 on the same rounded inputs, and bit by bit across instruction sets, blocks and threads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use assay_checkpoint::safetensors::Dtype;
+use assay_checkpoint::{Matrix, Weights};
+use assay_engine::exec::cpu::attention::KvCache;
+use assay_engine::exec::cpu::gemm::{PANEL, Panels, multiply, pack_inputs};
+use assay_engine::exec::cpu::isa::Isa;
+use assay_engine::exec::cpu::norm::{Activate, Heads, normalise_row};
+use assay_engine::exec::cpu::pool::Pool;
+use assay_engine::numerics::{PAGE_TOKENS, rotation, silu};
+use assay_engine::{Precision, Segment};
+
+use crate::support::{Random, matrix};
+
+const ROWS: [usize; 25] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 34, 35, 127, 256, 300,
+];
+
+/// Inputs a sum can go wrong on.
+fn inputs(r: &mut Random, kind: usize, rows: usize, cols: usize) -> Vec<f32> {
+    (0..rows * cols)
+        .map(|i| match kind {
+            0 => r.normal(),
+            1 => r.normal() / (r.unit() as f32 + 1e-4),        // heavy tails
+            2 => f32::from(i % cols == (i / cols * 7) % cols), // one-hot
+            _ => r.normal() * if i % 2 == 0 { 1e6 } else { 1e-6 },
+        })
+        .collect()
+}
+
+/// Four-bit codes with zero points.
+fn asymmetric(r: &mut Random, rows: usize, cols: usize) -> Matrix {
+    let group = 32;
+    let groups = cols.div_ceil(group);
+    let weights = Weights::Int {
+        bits: 4,
+        codes: (0..rows * (cols * 4).div_ceil(32)).map(|_| r.next() as u32).collect(),
+        scales: (0..rows * groups)
+            .map(|_| Precision::Bf16.round(0.001 + r.unit() as f32 * 0.1))
+            .collect(),
+        scale_dtype: Dtype::BF16,
+        zeros: Some((0..rows * groups).map(|_| r.below(16) as i8 - 8).collect()),
+        group,
+    };
+    Matrix { rows, cols, weights }
+}
+
+fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, panels: &Panels) -> Vec<f32> {
+    let mut packed = vec![f32::NAN; x.len()];
+    pack_inputs(pool, isa, precision, x, panels.cols, &mut packed);
+    let mut out = vec![f32::NAN; rows * panels.width()];
+    multiply(pool, isa, &packed, rows, panels, &mut out);
+    out
+}
+
+fn check_against_f64(m: &Matrix, x: &[f32], rows: usize, precision: Precision) {
+    let pool = Pool::new(2);
+    let panels = Panels::pack(&pool, &[m]);
+    let out = run(&pool, Isa::detect(), precision, x, rows, &panels);
+    let mut got = vec![0f32; m.rows];
+    let mut w = vec![0f32; m.cols];
+    let weights: Vec<Vec<f64>> = (0..m.rows)
+        .map(|n| {
+            m.row_f32(n, &mut w);
+            w.iter().map(|&w| f64::from(w)).collect()
+        })
+        .collect();
+    for row in 0..rows {
+        panels.gather(&out, rows, row, 0, &mut got);
+        let x: Vec<f64> = x[row * m.cols..][..m.cols]
+            .iter()
+            .map(|&x| f64::from(precision.round(x)))
+            .collect();
+        let (mut error, mut norm) = (0f64, 0f64);
+        for (got, w) in got.iter().zip(&weights) {
+            let exact: f64 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+            let magnitude: f64 = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum();
+            let difference = (f64::from(*got) - exact).abs();
+            assert!(
+                difference <= m.cols as f64 * 2f64.powi(-24) * magnitude,
+                "{difference} of {magnitude}"
+            );
+            error += difference * difference;
+            norm += exact * exact;
+        }
+        assert!(
+            error.sqrt() <= 1e-5 * norm.sqrt() || norm == 0.0 || m.rows < 8,
+            "row {row}: {error} {norm}"
+        );
+    }
+}
+
+#[test]
+fn products_stay_within_the_rounding_of_their_additions() {
+    let mut r = Random(10);
+    for (rows, cols) in [(40, 2048), (33, 72), (5, 31), (16, 4096)] {
+        for kind in 0..4 {
+            let m = matrix(&mut r, rows, cols, 0.05);
+            for precision in [Precision::Bf16, Precision::Pair] {
+                let x = inputs(&mut r, kind, 9, cols);
+                // alternating sizes cancel: only the bound by magnitude applies to them
+                if kind == 3 && rows >= 8 {
+                    let part = Matrix {
+                        rows: 7,
+                        cols,
+                        weights: Weights::F32(r.normals(7 * cols, 0.05)),
+                    };
+                    check_against_f64(&part, &x, 9, precision);
+                } else {
+                    check_against_f64(&m, &x, 9, precision);
+                }
+            }
+        }
+        let m = asymmetric(&mut r, rows, cols);
+        let x = inputs(&mut r, 0, 17, cols);
+        check_against_f64(&m, &x, 17, Precision::Pair);
+    }
+}
+
+#[test]
+fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
+    let mut r = Random(11);
+    let (cols, rows_max) = (200, 300);
+    let m = matrix(&mut r, 37, cols, 0.1);
+    let x = inputs(&mut r, 0, rows_max, cols);
+    let one = Pool::new(1);
+    let panels = Panels::pack(&one, &[&m]);
+    let row_bits = |out: &[f32], rows: usize, row: usize| {
+        let mut got = vec![0f32; m.rows];
+        panels.gather(out, rows, row, 0, &mut got);
+        got.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+    };
+    let portable = Isa::available()[0];
+    let alone: Vec<Vec<u32>> = (0..rows_max)
+        .map(|row| {
+            row_bits(
+                &run(&one, portable, Precision::Pair, &x[row * cols..][..cols], 1, &panels),
+                1,
+                0,
+            )
+        })
+        .collect();
+    for threads in [1, 2, 3] {
+        let pool = Pool::new(threads);
+        for isa in Isa::available() {
+            for rows in ROWS {
+                let out = run(&pool, isa, Precision::Pair, &x[..rows * cols], rows, &panels);
+                for (row, alone) in alone.iter().enumerate().take(rows) {
+                    assert_eq!(&row_bits(&out, rows, row), alone, "{} row {row} of {rows}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_parts_begin_at_panels_and_padding_stays_out() {
+    let mut r = Random(12);
+    let parts = [
+        matrix(&mut r, 20, 40, 1.0),
+        matrix(&mut r, 3, 40, 1.0),
+        matrix(&mut r, 16, 40, 1.0),
+    ];
+    let pool = Pool::new(2);
+    let together = Panels::pack(&pool, &[&parts[0], &parts[1], &parts[2]]);
+    assert_eq!(together.width(), (2 + 1 + 1) * PANEL);
+    let x = r.normals(5 * 40, 1.0);
+    let all = run(&pool, Isa::detect(), Precision::Pair, &x, 5, &together);
+    for (i, part) in parts.iter().enumerate() {
+        let single = Panels::pack(&pool, &[part]);
+        let alone = run(&pool, Isa::detect(), Precision::Pair, &x, 5, &single);
+        for row in 0..5 {
+            let (mut a, mut b) = (vec![0f32; part.rows], vec![0f32; part.rows]);
+            together.gather(&all, 5, row, i, &mut a);
+            single.gather(&alone, 5, row, 0, &mut b);
+            assert_eq!(a, b);
+        }
+    }
+    let mut row = vec![0f32; 40];
+    let mut expected = vec![0f32; 40];
+    for i in [0, 15, 16, 19] {
+        together.row(i, &mut row);
+        parts[0].row_f32(i, &mut expected);
+        assert_eq!(row, expected);
+    }
+}
+
+#[test]
+fn a_nan_input_reaches_every_output_of_its_row_and_no_other() {
+    let mut r = Random(13);
+    let m = matrix(&mut r, 30, 64, 1.0);
+    let pool = Pool::new(1);
+    let panels = Panels::pack(&pool, &[&m]);
+    let mut x = r.normals(9 * 64, 1.0);
+    x[4 * 64 + 17] = f32::NAN;
+    let out = run(&pool, Isa::detect(), Precision::Pair, &x, 9, &panels);
+    let mut got = vec![0f32; 30];
+    for row in 0..9 {
+        panels.gather(&out, 9, row, 0, &mut got);
+        assert!(got.iter().all(|x| x.is_nan() == (row == 4)));
+    }
+}
+
+/// A cache of one key/value head filled with random keys and values through shuffled pages.
+struct Filled {
+    cache: KvCache,
+    pages: Vec<u32>,
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+}
+
+fn filled(r: &mut Random, head_dim: usize, len: usize) -> Filled {
+    let count = len.div_ceil(PAGE_TOKENS);
+    let mut pages: Vec<u32> = (0..count as u32 + 3).collect();
+    (0..pages.len()).rev().for_each(|i| pages.swap(i, r.below(i + 1)));
+    pages.truncate(count);
+    let mut cache = KvCache::new(1, head_dim, count + 3);
+    cache.poison();
+    let keys: Vec<Vec<f32>> = (0..len).map(|_| r.normals(head_dim, 1.0)).collect();
+    let values: Vec<Vec<f32>> = (0..len).map(|_| r.normals(head_dim, 1.0)).collect();
+    let segment = Segment {
+        first_row: 0,
+        rows: len,
+        kv_len: len,
+        pages: pages.clone(),
+    };
+    cache.store(
+        &Pool::new(2),
+        Precision::Pair,
+        &[segment],
+        |row, _| &keys[row],
+        |row, _| &values[row],
+    );
+    Filled {
+        cache,
+        pages,
+        keys,
+        values,
+    }
+}
+
+fn attend_f64(f: &Filled, q: &[f32], first: usize, position: usize) -> Vec<f64> {
+    let round = |x: &f32| f64::from(Precision::Pair.round(*x));
+    let scores: Vec<f64> = (first..=position)
+        .map(|j| q.iter().zip(&f.keys[j]).map(|(q, k)| f64::from(*q) * round(k)).sum())
+        .collect();
+    let max = scores.iter().copied().fold(f64::MIN, f64::max);
+    let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+    (0..q.len())
+        .map(|d| {
+            scores
+                .iter()
+                .zip(first..)
+                .map(|(s, j)| (s - max).exp() / sum * round(&f.values[j][d]))
+                .sum()
+        })
+        .collect()
+}
+
+#[test]
+fn attention_follows_its_definition_at_every_boundary() {
+    let mut r = Random(14);
+    for head_dim in [2, 12, 16, 32, 40, 64, 128] {
+        let f = filled(&mut r, head_dim, 1100);
+        for (first, position) in [
+            (0, 0),
+            (0, 1),
+            (0, 63),
+            (0, 64),
+            (0, 255),
+            (0, 256),
+            (0, 511),
+            (0, 1099),
+            (200, 256),
+            (250, 300),
+            (256, 256),
+            (300, 1099),
+            (1099, 1099),
+        ] {
+            for group in 1..=5 {
+                let q = r.normals(group * head_dim, 1.0 / (head_dim as f32).sqrt());
+                let mut portable = Vec::new();
+                for isa in Isa::available() {
+                    let mut out = vec![f32::NAN; q.len()];
+                    f.cache.attend(isa, 0, &f.pages, first, position, &q, &mut out);
+                    let bits: Vec<u32> = out.iter().map(|x| x.to_bits()).collect();
+                    if portable.is_empty() {
+                        portable = bits;
+                        for (q, out) in q.chunks(head_dim).zip(out.chunks(head_dim)) {
+                            for (exact, got) in attend_f64(&f, q, first, position).iter().zip(out) {
+                                assert!((exact - f64::from(*got)).abs() < 2e-6, "{exact} {got}");
+                            }
+                        }
+                    } else {
+                        assert_eq!(bits, portable, "{}", isa.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copied_page_serves_like_the_original() {
+    let mut r = Random(15);
+    let mut f = filled(&mut r, 16, 100);
+    let q = r.normals(16, 0.3);
+    let mut before = vec![0f32; 16];
+    f.cache.attend(Isa::detect(), 0, &f.pages, 0, 99, &q, &mut before);
+    let spare = (0..5).find(|p| !f.pages.contains(p)).unwrap();
+    f.cache.copy(f.pages[1], spare);
+    let mut after = vec![0f32; 16];
+    f.cache
+        .attend(Isa::detect(), 0, &[f.pages[0], spare], 0, 99, &q, &mut after);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn row_kernels_follow_their_definitions_on_every_instruction_set() {
+    let mut r = Random(16);
+    let (hd, eps) = (24, 1e-5);
+    let (x, weight, up) = (r.normals(3 * hd, 3.0), r.normals(hd, 1.0), r.normals(3 * hd, 1.0));
+    let turns: Vec<(f32, f32)> = (0..hd / 2).map(|k| rotation(77, 1.0 / (1.0 + k as f32))).collect();
+    let norm = |x: &[f32]| -> Vec<f64> {
+        let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / x.len() as f64;
+        x.iter()
+            .zip(&weight)
+            .map(|(&x, &w)| f64::from(x) / (mean + f64::from(eps)).sqrt() * f64::from(w))
+            .collect()
+    };
+    let mut bits: Option<Vec<u32>> = None;
+    for isa in Isa::available() {
+        let mut heads = x.clone();
+        isa.run(Heads {
+            x: &mut heads,
+            head_dim: hd,
+            weight: Some(&weight),
+            eps,
+            rotations: Some(&turns),
+            scale: 0.5,
+        });
+        for (head, got) in x.chunks(hd).zip(heads.chunks(hd)) {
+            let n = norm(head);
+            for (k, &(cos, sin)) in turns.iter().enumerate() {
+                let (a, b, cos, sin) = (n[k], n[k + hd / 2], f64::from(cos), f64::from(sin));
+                assert!((f64::from(got[k]) - 0.5 * (a * cos - b * sin)).abs() < 2e-6);
+                assert!((f64::from(got[k + hd / 2]) - 0.5 * (b * cos + a * sin)).abs() < 2e-6);
+            }
+        }
+        let mut row = x[..hd].to_vec();
+        normalise_row(isa, &mut row, &weight, eps);
+        row.iter()
+            .zip(norm(&x[..hd]))
+            .for_each(|(got, exact)| assert!((f64::from(*got) - exact).abs() < 2e-6));
+        let mut gate = x.clone();
+        isa.run(Activate {
+            gate: &mut gate,
+            up: &up,
+        });
+        gate.iter()
+            .zip(x.iter().zip(&up))
+            .for_each(|(got, (&g, &u))| assert_eq!(*got, silu(g) * u));
+        let all: Vec<u32> = heads.iter().chain(&row).chain(&gate).map(|x| x.to_bits()).collect();
+        assert_eq!(bits.get_or_insert(all.clone()), &all, "{}", isa.name());
+    }
+}
+
+#[test]
+fn the_pool_runs_every_task_once_and_passes_panics_on() {
+    for threads in [1, 2, 5] {
+        let pool = Pool::new(threads);
+        assert_eq!(pool.threads(), threads);
+        for round in 0..200 {
+            let counts: Vec<AtomicUsize> = (0..round).map(|_| AtomicUsize::new(0)).collect();
+            pool.run(round, &|i| {
+                counts[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+        }
+        let mut data = vec![0u32; 103];
+        pool.chunks(&mut data, 10, |i, chunk| chunk.fill(i as u32 + 1));
+        assert!(data.iter().enumerate().all(|(i, &x)| x as usize == i / 10 + 1));
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.run(64, &|i| assert!(i != 40, "task 40"));
+        }));
+        assert!(caught.is_err());
+        let after = AtomicUsize::new(0);
+        pool.run(64, &|_| {
+            after.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(after.into_inner(), 64);
+    }
+}

@@ -1,0 +1,12 @@
+//! The engine's tests: held to golden files, to f64, and to itself bit by bit.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+mod bits;
+mod engine;
+mod golden;
+mod kernels;
+mod numerics;
+mod pages;
+mod schedule;

@@ -1,0 +1,157 @@
+//! The numerics specification against f64 and against published values.
+
+use assay_engine::numerics::*;
+
+use crate::support::Random;
+
+#[test]
+fn rope_frequencies_are_the_published_ones() {
+    // EXAONE 4.0 1.2B: theta 1e6, head 64, llama3 factor 16, low 1, high 4, original 8192
+    let stretch = Stretch {
+        factor: 16.0,
+        low: 1.0,
+        high: 4.0,
+        original: 8192.0,
+    };
+    let plain = inverse_frequencies(64, 1e6, None);
+    let scaled = inverse_frequencies(64, 1e6, Some(stretch));
+    let golden: [(usize, f64, f64); 9] = [
+        (0, 1.0, 1.0),
+        (8, 0.031_622_778_6, 0.031_622_778_6),
+        (13, 0.003_651_741_43, 0.003_651_741_43),
+        (14, 0.002_371_373_82, 0.001_698_341_45),
+        (15, 0.001_539_926_63, 5.812_030_38e-4),
+        (16, 1.000_000_05e-3, 1.574_366_81e-4),
+        (17, 6.493_816_62e-4, 4.058_635_39e-5),
+        (24, 3.162_277_43e-5, 1.976_423_39e-6),
+        (31, 1.539_926_53e-6, 9.624_540_81e-8),
+    ];
+    assert_eq!(plain.len(), 32);
+    for (k, inverse, stretched) in golden.map(|(k, i, s)| (k, i as f32, s as f32)) {
+        let ulp = |a: f32, b: f32| a.to_bits().abs_diff(b.to_bits());
+        assert!(ulp(plain[k], inverse) <= 1, "{k}: {} {inverse}", plain[k]);
+        assert!(ulp(scaled[k], stretched) <= 2, "{k}: {} {stretched}", scaled[k]);
+    }
+}
+
+#[test]
+fn rotation_rounds_the_angle_to_f32_first() {
+    let (cos, sin) = rotation(50_001, 0.031_622_78);
+    let angle = f64::from(50_001f32 * 0.031_622_78f32);
+    assert_eq!((cos, sin), (angle.cos() as f32, angle.sin() as f32));
+    assert_eq!(rotation(0, 0.5), (1.0, 0.0));
+}
+
+#[test]
+fn rounding_goes_to_the_nearest_and_ties_to_even() {
+    let bf16 = Precision::Bf16;
+    assert_eq!(bf16.round(1.0 + 1.0 / 256.0), 1.0); // halfway between 1 and 1 + 1/128
+    assert_eq!(bf16.round(1.0 + 3.0 / 256.0), 1.0 + 2.0 / 128.0);
+    assert_eq!(bf16.round(-1.0 - 1.01 / 256.0), -1.0 - 1.0 / 128.0);
+    assert_eq!(bf16.round(f32::MAX), f32::INFINITY);
+    assert_eq!(bf16.round(-0.0).to_bits(), (-0.0f32).to_bits());
+    for precision in [Precision::Bf16, Precision::Pair] {
+        assert!(precision.round(f32::NAN).is_nan());
+        assert!(precision.round(f32::from_bits(0x7f80_0001)).is_nan());
+        assert!(precision.round(f32::from_bits(0xffff_ffff)).is_nan());
+        assert_eq!(precision.round(f32::NEG_INFINITY), f32::NEG_INFINITY);
+    }
+}
+
+#[test]
+fn a_pair_is_exactly_two_bf16_and_its_products_are_exact() {
+    let mut r = Random(3);
+    for _ in 0..20_000 {
+        let x = r.normal() * (r.normal() * 20.0).exp2();
+        let pair = Precision::Pair.round(x);
+        let high = Precision::Bf16.round(pair);
+        let low = Precision::Bf16.round(pair - high);
+        assert_eq!(high + low, pair);
+        assert!((f64::from(pair) - f64::from(x)).abs() <= f64::from(x).abs() * 2f64.powi(-16));
+        let w = Precision::Bf16.round(r.normal());
+        assert_eq!(f64::from(pair * w), f64::from(pair) * f64::from(w));
+    }
+}
+
+#[test]
+fn exp_is_within_two_ulp() {
+    let mut r = Random(4);
+    for i in 0..200_000 {
+        let x = if i < 1000 {
+            -i as f32 * 0.087
+        } else {
+            (r.unit() * 175.0 - 87.0) as f32
+        };
+        let exact = f64::from(x).exp();
+        let error = (f64::from(exp(x)) - exact).abs() / exact;
+        assert!(error <= 2.0 * 2f64.powi(-23), "exp({x}) = {} not {exact}", exp(x));
+    }
+    assert_eq!(exp(0.0), 1.0);
+    assert!(exp(f32::NAN).is_nan());
+    assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(-1e30) < 2e-38);
+    assert!(exp(f32::INFINITY).is_finite() && exp(f32::INFINITY) > 1e38);
+}
+
+#[test]
+fn silu_follows_its_definition() {
+    for i in -4000..4000 {
+        let x = i as f32 * 0.025;
+        let exact = f64::from(x) / (1.0 + (-f64::from(x)).exp());
+        assert!(
+            (f64::from(silu(x)) - exact).abs() <= 1e-6 * exact.abs().max(1e-6),
+            "{x}"
+        );
+    }
+    assert!(silu(f32::NAN).is_nan());
+}
+
+#[test]
+fn slices_cover_k_once_and_begin_at_units() {
+    for k in 1..5000 {
+        let mut next = 0;
+        for slice in k_slices(k) {
+            assert!(slice.start == next && slice.end >= slice.start);
+            assert!(slice.is_empty() || slice.start % K_SLICE_UNIT == 0);
+            next = slice.end;
+        }
+        assert_eq!(next, k);
+    }
+    assert_eq!(k_slices(2048), [0..512, 512..1024, 1024..1536, 1536..2048]);
+}
+
+#[test]
+fn the_lowest_of_equal_logits_wins_and_what_is_not_finite_is_refused() {
+    assert_eq!(argmax(&[1.0, 3.0, 3.0, -1.0]), Some(1));
+    assert_eq!(argmax(&[0.0, -0.0]), Some(0));
+    assert_eq!(argmax(&[-0.0, 0.0]), Some(0));
+    assert_eq!(argmax(&[f32::MIN, f32::MIN]), Some(0));
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(argmax(&[1.0, bad, 2.0]), None);
+        assert_eq!(argmax(&[bad, 1.0]), None);
+    }
+    assert_eq!(argmax(&[]), None);
+}
+
+#[test]
+fn log_sum_exp_holds_for_extreme_rows() {
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12 * b.abs().max(1.0), "{a} {b}");
+    near(log_sum_exp(&[0.0; 1000]), 1000f64.ln());
+    near(log_sum_exp(&[3e38, -3e38]), f64::from(3e38f32));
+    near(log_sum_exp(&[-5000.0; 4]), -5000.0 + 4f64.ln());
+    let mut r = Random(5);
+    let row = r.normals(611, 5.0);
+    near(
+        log_sum_exp(&row),
+        row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln(),
+    );
+}
+
+#[test]
+fn sums_over_a_row_follow_the_lanes() {
+    let x = Random(6).normals(37, 1.0);
+    let mut lanes = [0f32; LANES];
+    x.iter().enumerate().for_each(|(i, x)| lanes[i % LANES] += x);
+    let mut sum = lanes[0];
+    lanes[1..].iter().for_each(|l| sum += l);
+    assert_eq!(lane_sum(&x).to_bits(), sum.to_bits());
+}

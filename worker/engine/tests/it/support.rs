@@ -1,0 +1,243 @@
+//! Fixtures, a seeded random source, and small made-up models.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use assay_checkpoint::config::{ComputeDtype, Family, LayerType, Llama3, ModelConfig, Rope};
+use assay_checkpoint::safetensors::{Dtype, parse_header};
+use assay_checkpoint::{Checkpoint, Matrix, Weights};
+use assay_engine::{Device, Engine, LayerParts, Model, Options, Parts, executor};
+
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+/// Loads the checkpoint of a fixture.
+pub fn load(name: &str) -> Arc<Model> {
+    let checkpoint = Checkpoint::open(&fixtures().join("checkpoints").join(name)).unwrap();
+    let model = Model::load(&checkpoint).unwrap();
+    // The golden files of the two random models come from modules cast whole to bf16, RoPE frequencies included.
+    Arc::new(if ["hybrid", "exaone35"].contains(&name) {
+        model.with_bf16_frequencies()
+    } else {
+        model
+    })
+}
+
+pub fn options(device: Device) -> Options {
+    Options {
+        device,
+        threads: 2,
+        kv_tokens: 4096,
+        ..Options::default()
+    }
+}
+
+pub fn engine(model: &Arc<Model>, options: &Options) -> Engine {
+    Engine::new(executor(Arc::clone(model), options).unwrap(), options)
+}
+
+/// One prompt of a golden file and what transformers computed from it.
+pub struct Golden {
+    pub prompt: Vec<u32>,
+    /// (T, vocab)
+    pub logits: Vec<f32>,
+    pub greedy: Vec<u32>,
+}
+
+/// Names of all golden files.
+pub fn golden_names() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(fixtures().join("golden"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+pub fn golden(name: &str) -> Vec<Golden> {
+    let file = std::fs::read(fixtures().join("golden").join(format!("{name}.safetensors"))).unwrap();
+    let header = parse_header(&file, file.len() as u64).unwrap();
+    let bytes = |key: &str, dtype: Dtype| {
+        let t = &header.tensors[key];
+        assert_eq!(t.dtype, dtype, "{key}");
+        &file[(header.header_bytes + t.begin) as usize..(header.header_bytes + t.end) as usize]
+    };
+    let ids = |key: &str| -> Vec<u32> {
+        let values = bytes(key, Dtype::I64).as_chunks::<8>().0.iter();
+        values.map(|b| u32::try_from(i64::from_le_bytes(*b)).unwrap()).collect()
+    };
+    let floats = |key: &str| -> Vec<f32> {
+        bytes(key, Dtype::F32)
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect()
+    };
+    let names: BTreeMap<usize, ()> = header
+        .tensors
+        .keys()
+        .filter_map(|k| k.strip_prefix("prompt.")?.parse().ok())
+        .map(|i| (i, ()))
+        .collect();
+    let all: Vec<Golden> = names
+        .into_keys()
+        .map(|i| Golden {
+            prompt: ids(&format!("prompt.{i}")),
+            logits: floats(&format!("logits.{i}")),
+            greedy: ids(&format!("greedy.{i}")),
+        })
+        .collect();
+    assert!(!all.is_empty());
+    all
+}
+
+/// SplitMix64: the same numbers on every machine.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// in (0, 1)
+    pub fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    pub fn normal(&mut self) -> f32 {
+        ((-2.0 * self.unit().ln()).sqrt() * (2.0 * std::f64::consts::PI * self.unit()).cos()) as f32
+    }
+
+    pub fn normals(&mut self, n: usize, scale: f32) -> Vec<f32> {
+        (0..n).map(|_| self.normal() * scale).collect()
+    }
+
+    pub fn tokens(&mut self, n: usize, vocab: usize) -> Vec<u32> {
+        (0..n).map(|_| self.below(vocab) as u32).collect()
+    }
+}
+
+pub fn matrix(random: &mut Random, rows: usize, cols: usize, scale: f32) -> Matrix {
+    Matrix {
+        rows,
+        cols,
+        weights: Weights::F32(random.normals(rows * cols, scale)),
+    }
+}
+
+/// Sizes of a made-up model; odd on purpose.
+#[derive(Clone)]
+pub struct Shape {
+    pub family: Family,
+    pub vocab: usize,
+    pub hidden: usize,
+    pub intermediate: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    pub window: Option<usize>,
+    pub tie: bool,
+}
+
+/// Sizes that are no multiple of any lane count, with sliding windows.
+pub const ODD: Shape = Shape {
+    family: Family::Exaone4,
+    vocab: 101,
+    hidden: 72,
+    intermediate: 88,
+    heads: 6,
+    kv_heads: 2,
+    head_dim: 12,
+    window: Some(70),
+    tie: false,
+};
+
+pub const PLAIN: Shape = Shape {
+    family: Family::Exaone4,
+    vocab: 128,
+    hidden: 64,
+    intermediate: 96,
+    heads: 4,
+    kv_heads: 2,
+    head_dim: 16,
+    window: None,
+    tie: true,
+};
+
+/// A made-up model of three layers.
+pub fn model(shape: &Shape, seed: u64) -> Arc<Model> {
+    let r = &mut Random(seed);
+    let s = shape;
+    let (q, kv) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
+    let config = ModelConfig {
+        family: s.family,
+        vocab: s.vocab,
+        hidden: s.hidden,
+        intermediate: s.intermediate,
+        layers: 3,
+        heads: s.heads,
+        kv_heads: s.kv_heads,
+        head_dim: s.head_dim,
+        rms_eps: 1e-5,
+        rope: Rope {
+            theta: 1e4,
+            scaling: Some(Llama3 {
+                factor: 8.0,
+                low: 1.0,
+                high: 4.0,
+                original: 512.0,
+            }),
+        },
+        sliding_window: s.window,
+        layer_types: (0..3)
+            .map(|l| {
+                if s.window.is_some() && l < 2 {
+                    LayerType::Sliding
+                } else {
+                    LayerType::Full
+                }
+            })
+            .collect(),
+        tie: s.tie,
+        max_positions: 8192,
+        eos: vec![0],
+        bos: None,
+        pad: None,
+        dtype: ComputeDtype::Bf16,
+    };
+    let norm = |r: &mut Random, n: usize| r.normals(n, 0.2).iter().map(|x| 1.0 + x).collect::<Vec<f32>>();
+    let layers = (0..3)
+        .map(|_| LayerParts {
+            q: matrix(r, q, s.hidden, 0.2),
+            k: matrix(r, kv, s.hidden, 0.2),
+            v: matrix(r, kv, s.hidden, 0.2),
+            o: matrix(r, s.hidden, q, 0.2),
+            gate: matrix(r, s.intermediate, s.hidden, 0.2),
+            up: matrix(r, s.intermediate, s.hidden, 0.2),
+            down: matrix(r, s.hidden, s.intermediate, 0.2),
+            qk_norm: (s.family == Family::Exaone4).then(|| (norm(r, s.head_dim), norm(r, s.head_dim))),
+            attention_norm: norm(r, s.hidden),
+            mlp_norm: norm(r, s.hidden),
+        })
+        .collect();
+    let parts = Parts {
+        layers,
+        embedding: matrix(r, s.vocab, s.hidden, 0.5),
+        head: (!s.tie).then(|| matrix(r, s.vocab, s.hidden, 0.3)),
+        final_norm: norm(r, s.hidden),
+    };
+    Arc::new(Model::assemble(config, parts).unwrap())
+}
