@@ -12,7 +12,8 @@
 //! | [`batch`] | what a step is given and what it gives back |
 //! | [`pages`] | the key/value cache's pages: sharing, copying, eviction |
 //! | [`schedule`] | which tokens run in the next step |
-//! | [`engine`] | requests in, answers out |
+//! | [`request`] | what can be asked, what comes back |
+//! | [`engine`] | the loop over steps; `task` keeps one request's progress |
 //! | [`exec`] | the executors: `reference` (the oracle), `cpu`, and the place of `gpu` |
 
 pub mod batch;
@@ -22,13 +23,16 @@ pub mod model;
 pub mod numerics;
 pub mod pages;
 pub mod plan;
+pub mod request;
 pub mod schedule;
+mod task;
 
 pub use batch::{Limits, Output, Segment, StepBatch, StepError, StepOutput, Want};
-pub use engine::{Answer, Engine, EngineError, Finish, Request, Stats};
+pub use engine::Engine;
 pub use exec::{Device, Executor, ExecutorError, Options, executor};
 pub use model::{LayerParts, LoadError, Model, Parts};
 pub use numerics::Precision;
+pub use request::{Answer, EngineError, Finish, Request, Stats, Stop};
 
 /// The version that stands in every report: a score is a function of (checkpoint, tasks, engine version, device class).
 pub const ENGINE_VERSION: &str = concat!("assay-engine ", env!("CARGO_PKG_VERSION"), " numerics ", "1");
