@@ -69,6 +69,7 @@ impl Application {
                 .wrap(from_fn(middleware::csrf::guard))
                 .wrap(from_fn(middleware::errors::render))
                 .wrap(from_fn(middleware::headers::secure))
+                .wrap(from_fn(middleware::head::as_get))
                 .wrap(TracingLogger::<RequestSpan>::new())
         })
         .workers(threads)
@@ -106,7 +107,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Opens a connection pool whose statements cannot hang forever.
+/// Opens a connection pool whose statements cannot hang forever. (A migration may take its time: it connects by itself.)
 pub async fn connect(store: &StoreSettings, connections: u32) -> anyhow::Result<PgPool> {
     let options: PgConnectOptions = store
         .database_url

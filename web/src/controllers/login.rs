@@ -105,10 +105,11 @@ async fn authenticate(
 ) -> Result<Result<UserId, Refused>, ApiError> {
     let email = Email::parse(&form.email).ok();
     let account = email.as_ref().map(Email::folded).unwrap_or_default();
-    let subjects = Throttle::subjects(&account, client::address(request, &state.settings));
+    let address = client::address(request, &state.settings);
+    let subjects = Throttle::subjects(&account, address);
     let wait = state.throttle.wait(&subjects);
     if !wait.is_zero() {
-        tracing::warn!(action = "login.throttled", "a login was slowed down");
+        tracing::warn!(action = "login.throttled", client = %address, "a login was slowed down");
         return Err(ApiError::too_many(
             "login-throttled",
             wait,
@@ -147,7 +148,7 @@ async fn authenticate(
             Ok(Ok(id))
         }
         _ => {
-            tracing::warn!(action = "login.failed", "a login failed");
+            tracing::warn!(action = "login.failed", client = %address, "a login failed");
             Ok(Err(Refused::new(
                 "login-failed",
                 "The e-mail address or the password is wrong.",

@@ -8,6 +8,7 @@ pub mod health;
 pub mod locale;
 pub mod login;
 pub mod logout;
+mod manifest;
 pub mod precheck;
 pub mod signup;
 mod submission_pages;

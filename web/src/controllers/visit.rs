@@ -105,7 +105,7 @@ fn bare_page(request: &HttpRequest, viewer: &Viewer) -> Page {
 }
 
 fn contest_info(rules: &Contest, locale: Locale, now: DateTime<Utc>) -> ContestInfo {
-    let open = rules.phase_at(now).and_then(|phase| Some((phase, phase.closes_at()?)));
+    let open = rules.phase_at(now).and_then(|phase| Some((phase, phase.closes_at()?.to_utc())));
     ContestInfo {
         title: locale.pick(&rules.title.en, &rules.title.ko).to_owned(),
         timezone: rules.timezone.clone(),

@@ -1,7 +1,8 @@
-//! What wraps every request, from the inside out: [`csrf`], [`errors`], [`headers`].
+//! What wraps every request, from the inside out: [`csrf`], [`errors`], [`headers`], [`head`].
 
 pub mod csrf;
 pub mod errors;
+pub mod head;
 pub mod headers;
 
 use actix_web::http::header::ACCEPT;
@@ -17,7 +18,7 @@ pub fn request_id(request: &HttpRequest) -> String {
 pub fn wants_json(request: &HttpRequest) -> bool {
     let path = request.path();
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    ["/api/", "/worker/", "/files/"].iter().any(|prefix| path.starts_with(prefix))
+    ["/api/", "/worker/", "/files"].iter().any(|prefix| path.starts_with(prefix))
         || path.ends_with(".json")
         || (accept.contains("json") && !accept.contains("text/html"))
 }
