@@ -10,3 +10,4 @@ mod kernels;
 mod numerics;
 mod pages;
 mod schedule;
+mod speed;
