@@ -15,8 +15,15 @@ const DEFAULT_MAX_TOKENS: usize = 256;
 /// One request in token ids.
 #[derive(Clone)]
 pub enum Prepared {
-    Generate { prompt: Vec<u32>, max_tokens: usize, stops: Arc<[String]> },
-    Score { context: Vec<u32>, continuation: Vec<u32> },
+    Generate {
+        prompt: Vec<u32>,
+        max_tokens: usize,
+        stops: Arc<[String]>,
+    },
+    Score {
+        context: Vec<u32>,
+        continuation: Vec<u32>,
+    },
 }
 
 impl Prepared {
@@ -36,7 +43,11 @@ pub enum PrepareError {
     Task(#[from] TaskError),
     /// The tokenizer leaves nothing to score, or nothing to score it after.
     #[error("document {doc} of {task}: {error}")]
-    Encode { task: String, doc: usize, error: EncodeError },
+    Encode {
+        task: String,
+        doc: usize,
+        error: EncodeError,
+    },
     /// Not even the end of the prompt fits beside what is to be generated or scored.
     #[error("a prompt leaves no room: {wanted} tokens are to follow it, and the model has {positions} positions")]
     NoRoom { wanted: usize, positions: usize },
@@ -58,13 +69,23 @@ impl Voice {
     /// The request of an instance.
     pub fn prepare(&self, instance: &Instance) -> Result<Prepared, PrepareError> {
         match &instance.kind {
-            InstanceKind::Generate { prompt, until, max_tokens } => {
+            InstanceKind::Generate {
+                prompt,
+                until,
+                max_tokens,
+            } => {
                 let max_tokens = max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
                 self.generate(prompt, until.as_slice().into(), max_tokens)
             }
             InstanceKind::Loglikelihood { context, continuation } => {
                 let bare = context.is_empty();
-                let encode = |text: &str| if bare { self.codec.encode_bare(text) } else { self.codec.encode(text) };
+                let encode = |text: &str| {
+                    if bare {
+                        self.codec.encode_bare(text)
+                    } else {
+                        self.codec.encode(text)
+                    }
+                };
                 let pair = encode_pair_after(self.prefix, context, continuation, &encode);
                 let (mut context, continuation) = pair.map_err(|error| PrepareError::Encode {
                     task: instance.task.clone(),
@@ -74,7 +95,10 @@ impl Voice {
                 // The model sees all but the last token.
                 let most = self.positions + 1;
                 if continuation.len() >= most {
-                    return Err(PrepareError::NoRoom { wanted: continuation.len(), positions: self.positions });
+                    return Err(PrepareError::NoRoom {
+                        wanted: continuation.len(),
+                        positions: self.positions,
+                    });
                 }
                 keep_last(&mut context, most - continuation.len());
                 Ok(Prepared::Score { context, continuation })
@@ -85,10 +109,17 @@ impl Voice {
     /// A request for at most `max_tokens` after `prompt`.
     pub fn generate(&self, prompt: &str, stops: Arc<[String]>, max_tokens: usize) -> Result<Prepared, PrepareError> {
         let room = self.positions.checked_sub(max_tokens).filter(|room| *room > 0);
-        let room = room.ok_or(PrepareError::NoRoom { wanted: max_tokens, positions: self.positions })?;
+        let room = room.ok_or(PrepareError::NoRoom {
+            wanted: max_tokens,
+            positions: self.positions,
+        })?;
         let mut prompt = self.codec.encode(prompt);
         keep_last(&mut prompt, room);
-        Ok(Prepared::Generate { prompt, max_tokens, stops })
+        Ok(Prepared::Generate {
+            prompt,
+            max_tokens,
+            stops,
+        })
     }
 
     /// Runs requests; `on_done` is told of each answer and may end the run.
@@ -100,15 +131,28 @@ impl Voice {
     ) -> Result<Vec<Response>, EngineError> {
         let requests = prepared.iter().map(|prepared| self.request(prepared)).collect();
         let answers = engine.run(requests, on_done)?;
-        Ok(answers.iter().zip(prepared).map(|(answer, prepared)| self.response(answer, prepared)).collect())
+        Ok(answers
+            .iter()
+            .zip(prepared)
+            .map(|(answer, prepared)| self.response(answer, prepared))
+            .collect())
     }
 
     fn request(&self, prepared: &Prepared) -> Request {
         match prepared.clone() {
-            Prepared::Generate { prompt, max_tokens, stops } => {
+            Prepared::Generate {
+                prompt,
+                max_tokens,
+                stops,
+            } => {
                 let mut detector = Detector::new(self.codec.clone(), stops);
                 let stop = Box::new(move |generated: &[u32]| detector.is_over(generated));
-                Request::Generate { prompt, max_tokens, eos: self.eos.clone(), stop }
+                Request::Generate {
+                    prompt,
+                    max_tokens,
+                    eos: self.eos.clone(),
+                    stop,
+                }
             }
             Prepared::Score { context, continuation } => Request::Score { context, continuation },
         }
@@ -124,9 +168,10 @@ impl Voice {
                 };
                 Response::Text(text.to_string())
             }
-            Answer::Scored { logprobs, greedy } => {
-                Response::Loglikelihood { value: logprobs.iter().sum(), greedy: *greedy }
-            }
+            Answer::Scored { logprobs, greedy } => Response::Loglikelihood {
+                value: logprobs.iter().sum(),
+                greedy: *greedy,
+            },
         }
     }
 }

@@ -19,7 +19,11 @@ pub enum GroundsError {
     #[error("the contest's rules have digest {found}, the job was made for {expected}")]
     Digest { expected: String, found: String },
     #[error("{path} is not the file the contest pins: its sha256 is {found}, the contest says {expected}")]
-    Pin { path: PathBuf, expected: String, found: String },
+    Pin {
+        path: PathBuf,
+        expected: String,
+        found: String,
+    },
 }
 
 impl GroundsError {
@@ -32,7 +36,10 @@ impl GroundsError {
             GroundsError::Read { path, error } => problem(
                 "cannot-read",
                 path,
-                Text::new(format!("The file cannot be read: {error}."), format!("파일을 읽을 수 없습니다: {error}.")),
+                Text::new(
+                    format!("The file cannot be read: {error}."),
+                    format!("파일을 읽을 수 없습니다: {error}."),
+                ),
                 Text::new("Check the path and its permissions.", "경로와 권한을 확인하십시오."),
             ),
             GroundsError::Contest { errors, .. } => errors.problems(),
@@ -43,13 +50,18 @@ impl GroundsError {
                     format!("The rules that arrived have digest {found}; the job was made for {expected}."),
                     format!("도착한 규칙의 다이제스트는 {found}인데 작업은 {expected}에 대한 것입니다."),
                 ),
-                Text::new("Run the submission again under the current rules.", "현재 규칙으로 다시 채점하십시오."),
+                Text::new(
+                    "Run the submission again under the current rules.",
+                    "현재 규칙으로 다시 채점하십시오.",
+                ),
             ),
             GroundsError::Pin { path, expected, found } => problem(
                 "pin-mismatch",
                 path,
                 Text::new(
-                    format!("This is not the file the contest pins: its sha256 is {found}, the contest says {expected}."),
+                    format!(
+                        "This is not the file the contest pins: its sha256 is {found}, the contest says {expected}."
+                    ),
                     format!("대회가 고정한 파일이 아닙니다: sha256이 {found}이고 대회 설정은 {expected}입니다."),
                 ),
                 Text::new(
@@ -96,7 +108,10 @@ impl Grounds {
         let contest = parse(&dir.join(CONTEST_FILE))?;
         let found = contest.digest();
         if found != digest {
-            return Err(GroundsError::Digest { expected: digest.to_string(), found });
+            return Err(GroundsError::Digest {
+                expected: digest.to_string(),
+                found,
+            });
         }
         Grounds::of(contest, dir.join(CONTEST_BASE), dir.join(CONTEST_TASKS))
     }
@@ -106,7 +121,10 @@ impl Grounds {
         let mut parts = spec.split(',').map(str::trim).filter(|part| !part.is_empty());
         let path = PathBuf::from(parts.next().unwrap_or("."));
         let mut tasks: Vec<String> = parts.map(String::from).collect();
-        let meta = fs::metadata(&path).map_err(|error| GroundsError::Read { path: path.clone(), error })?;
+        let meta = fs::metadata(&path).map_err(|error| GroundsError::Read {
+            path: path.clone(),
+            error,
+        })?;
         let tasks_dir = if meta.is_dir() {
             if tasks.is_empty() {
                 tasks = top_files(&path)?;
@@ -118,7 +136,14 @@ impl Grounds {
             }
             path.parent().unwrap_or(Path::new(".")).to_path_buf()
         };
-        Ok(Grounds { rules: None, tasks_dir, tasks, profile: Profile::Plain, limit: None, seed: 1234 })
+        Ok(Grounds {
+            rules: None,
+            tasks_dir,
+            tasks,
+            profile: Profile::Plain,
+            limit: None,
+            seed: 1234,
+        })
     }
 
     fn of(contest: Contest, base: PathBuf, tasks_dir: PathBuf) -> Result<Grounds, GroundsError> {
@@ -129,9 +154,16 @@ impl Grounds {
         ];
         for (name, expected) in pins {
             let path = base.join(name);
-            let found = files::sha256_file(&path).map_err(|error| GroundsError::Read { path: path.clone(), error })?;
+            let found = files::sha256_file(&path).map_err(|error| GroundsError::Read {
+                path: path.clone(),
+                error,
+            })?;
             if found != *expected {
-                return Err(GroundsError::Pin { path, expected: expected.clone(), found });
+                return Err(GroundsError::Pin {
+                    path,
+                    expected: expected.clone(),
+                    found,
+                });
             }
         }
         Ok(Grounds {
@@ -151,12 +183,17 @@ impl Grounds {
 
     /// Longest a grade may take.
     pub fn wall(&self) -> Option<Duration> {
-        self.rules.as_ref().map(|rules| Duration::from_secs(rules.contest.grading.wall_seconds))
+        self.rules
+            .as_ref()
+            .map(|rules| Duration::from_secs(rules.contest.grading.wall_seconds))
     }
 
     /// Digest of the contest's rules; empty in a self-check.
     pub fn digest(&self) -> String {
-        self.rules.as_ref().map(|rules| rules.contest.digest()).unwrap_or_default()
+        self.rules
+            .as_ref()
+            .map(|rules| rules.contest.digest())
+            .unwrap_or_default()
     }
 }
 
@@ -168,7 +205,10 @@ fn parse(file: &Path) -> Result<Contest, GroundsError> {
 
 /// Names of the task files at the top of a folder: what runs when no name is given.
 fn top_files(dir: &Path) -> Result<Vec<String>, GroundsError> {
-    let read = |error| GroundsError::Read { path: dir.to_path_buf(), error };
+    let read = |error| GroundsError::Read {
+        path: dir.to_path_buf(),
+        error,
+    };
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(read)? {
         let path = entry.map_err(read)?.path();

@@ -3,14 +3,21 @@
 /// Make and model of the processor, from `/proc/cpuinfo`.
 pub fn cpu_name() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name").and_then(|rest| rest.split_once(':')));
-    model.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string())
+    let model = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name").and_then(|rest| rest.split_once(':')));
+    model.map_or_else(
+        || std::env::consts::ARCH.to_string(),
+        |(_, name)| name.trim().to_string(),
+    )
 }
 
 /// This machine's name, for the organizer's list of workers.
 pub fn host_name() -> String {
     let read = |path| std::fs::read_to_string(path).ok().map(|name| name.trim().to_string());
-    read("/proc/sys/kernel/hostname").filter(|name| !name.is_empty()).unwrap_or_else(|| "worker".to_string())
+    read("/proc/sys/kernel/hostname")
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "worker".to_string())
 }
 
 /// Threads worth starting.

@@ -17,7 +17,11 @@ impl Locale {
             let value = ["LC_ALL", "LC_MESSAGES", "LANG"]
                 .iter()
                 .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
-            Some(if value.starts_with("ko") { Locale::Ko } else { Locale::En })
+            Some(if value.starts_with("ko") {
+                Locale::Ko
+            } else {
+                Locale::En
+            })
         };
         flag.or_else(from_env).unwrap_or(Locale::En)
     }

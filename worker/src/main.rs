@@ -4,6 +4,7 @@ mod commands;
 mod evaluate;
 mod files;
 mod grounds;
+mod halt;
 mod host;
 mod locale;
 mod outcome;
@@ -62,7 +63,10 @@ fn main() -> ExitCode {
         match error.downcast_ref::<grounds::GroundsError>() {
             Some(error) => {
                 let mut out = String::new();
-                let title = locale.say("The contest or its files cannot be used", "대회 설정이나 파일을 사용할 수 없습니다");
+                let title = locale.say(
+                    "The contest or its files cannot be used",
+                    "대회 설정이나 파일을 사용할 수 없습니다",
+                );
                 report::problems(&mut out, title, &error.problems(), locale);
                 eprint!("{out}");
             }

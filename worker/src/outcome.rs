@@ -31,7 +31,9 @@ pub struct Planned {
 impl Planned {
     /// Whether it asks for text.
     pub fn generates(&self) -> bool {
-        self.instances.iter().any(|instance| matches!(instance.kind, InstanceKind::Generate { .. }))
+        self.instances
+            .iter()
+            .any(|instance| matches!(instance.kind, InstanceKind::Generate { .. }))
     }
 }
 
@@ -41,8 +43,15 @@ impl Work {
         let mut planned = Vec::new();
         for (index, task) in set.tasks().iter().enumerate() {
             let instances = task.instances(settings)?;
-            let prepared = instances.iter().map(|instance| voice.prepare(instance)).collect::<Result<_, _>>()?;
-            planned.push(Planned { task: index, instances, prepared });
+            let prepared = instances
+                .iter()
+                .map(|instance| voice.prepare(instance))
+                .collect::<Result<_, _>>()?;
+            planned.push(Planned {
+                task: index,
+                instances,
+                prepared,
+            });
         }
         Ok(Work { set, planned })
     }
@@ -75,21 +84,33 @@ impl Work {
         let task = self.task(planned);
         let outcome = task.score(&by_doc)?;
         let samples = samples(task, &planned.instances, &by_doc, &outcome)?;
-        Ok(Scored { outcome, samples, responses: by_doc })
+        Ok(Scored {
+            outcome,
+            samples,
+            responses: by_doc,
+        })
     }
 
     /// The groups' numbers.
     pub fn groups(&self, scored: &[Scored]) -> Vec<TaskReport> {
         let outcomes: Vec<TaskOutcome> = scored.iter().map(|scored| scored.outcome.clone()).collect();
-        let groups = self.set.group_outcomes(&outcomes).into_iter().filter(|group| !group.measures.is_empty());
-        groups.map(|group| report(&group.group, &group.alias, group.n, &group.measures)).collect()
+        let groups = self
+            .set
+            .group_outcomes(&outcomes)
+            .into_iter()
+            .filter(|group| !group.measures.is_empty());
+        groups
+            .map(|group| report(&group.group, &group.alias, group.n, &group.measures))
+            .collect()
     }
 
     /// lm-evaluation-harness's results file.
     pub fn results(&self, scored: &[Scored], settings: &Settings<'_>, run: &RunInfo) -> Value {
         let outcomes: Vec<TaskOutcome> = scored.iter().map(|scored| scored.outcome.clone()).collect();
-        let hashes: Vec<(String, String)> =
-            scored.iter().map(|scored| (scored.outcome.task.clone(), scored.samples.task_hash.clone())).collect();
+        let hashes: Vec<(String, String)> = scored
+            .iter()
+            .map(|scored| (scored.outcome.task.clone(), scored.samples.task_hash.clone()))
+            .collect();
         results_json(&self.set, &outcomes, settings, run, &hashes)
     }
 }
@@ -105,7 +126,12 @@ pub struct Scored {
 impl Scored {
     /// What the report says about it.
     pub fn report(&self) -> TaskReport {
-        report(&self.outcome.task, &self.outcome.alias, self.outcome.n, &self.outcome.measures)
+        report(
+            &self.outcome.task,
+            &self.outcome.alias,
+            self.outcome.n,
+            &self.outcome.measures,
+        )
     }
 
     /// lm-evaluation-harness's samples file.
@@ -120,8 +146,15 @@ fn report(task: &str, alias: &str, n: usize, measures: &[Measure]) -> TaskReport
         task: task.to_string(),
         alias: alias.to_string(),
         n: n as u64,
-        measures: measures.iter().map(|m| (m.key(), m.value)).filter(|(_, value)| finite(value)).collect(),
-        stderr: measures.iter().filter_map(|m| Some((m.key(), m.stderr.filter(finite)?))).collect(),
+        measures: measures
+            .iter()
+            .map(|m| (m.key(), m.value))
+            .filter(|(_, value)| finite(value))
+            .collect(),
+        stderr: measures
+            .iter()
+            .filter_map(|m| Some((m.key(), m.stderr.filter(finite)?)))
+            .collect(),
     }
 }
 

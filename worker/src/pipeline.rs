@@ -9,17 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use assay_checkpoint::config::ModelConfig;
-use assay_checkpoint::{BaseModel, Checkpoint, Inspection, LookError, OpenError};
-use assay_contest::wire::{FailureClass, Generation, Progress, Report, Stage};
-use assay_contest::{Problem, Profile, Text};
-use assay_engine::{Answer, Device, ENGINE_VERSION, Engine, EngineError, LoadError, Model, Options, executor};
+use assay_checkpoint::{BaseModel, Checkpoint, Inspection, OpenError};
+use assay_contest::wire::{Generation, Progress, Report, Stage};
+use assay_contest::{Problem, Profile};
+use assay_engine::{Answer, Device, ENGINE_VERSION, Engine, LoadError, Model, Options, executor};
 use assay_tasks::{ChatTemplate, JinjaTemplate, Limit, Message, Response, Role, RunInfo, Settings, TaskSet};
 
 use crate::commands::inspect::look;
 use crate::evaluate::{PrepareError, Prepared, Voice};
 use crate::grounds::Grounds;
-use crate::tokenizer::Codec;
+use crate::halt::{self, Halt, broken, engine_failed, infra, open_failed, task_failed};
 use crate::outcome::{Tally, Work, add_measures};
+use crate::tokenizer::Codec;
 use crate::{files, host, stops};
 
 /// What to grade, on what, and where to leave the files.
@@ -45,16 +46,10 @@ pub enum Verdict {
     /// Every task ran.
     Graded(Box<Report>),
     /// Against the rules: it was not run.
-    Rejected { problems: Vec<Problem>, report: Box<Report> },
-}
-
-/// Why there is no verdict.
-#[derive(Debug)]
-pub enum Halt {
-    /// No score could be found.
-    Failed { class: FailureClass, problem: Problem },
-    /// Someone asked to stop.
-    Stopped,
+    Rejected {
+        problems: Vec<Problem>,
+        report: Box<Report>,
+    },
 }
 
 /// Runs the whole pipeline.
@@ -90,7 +85,10 @@ impl<'a> Run<'a> {
             started: now,
             deadline: job.grounds.wall().and_then(|wall| now.checked_add(wall)),
             stage_started: now,
-            progress: Progress { stage: Stage::Verify, ..Progress::default() },
+            progress: Progress {
+                stage: Stage::Verify,
+                ..Progress::default()
+            },
             timings: BTreeMap::new(),
         }
     }
@@ -101,8 +99,12 @@ impl<'a> Run<'a> {
         let rules = grounds.rules.as_ref();
         let base = rules.map(|rules| BaseModel::read_dir(&rules.base)).transpose();
         let base = base.map_err(|error| infra("base", error.to_string()))?;
-        let found = look(&self.job.checkpoint, base.as_ref(), rules.map(|rules| &rules.contest.checkpoint));
-        let found = found.map_err(|error| self.not_looked_at(error))?;
+        let found = look(
+            &self.job.checkpoint,
+            base.as_ref(),
+            rules.map(|rules| &rules.contest.checkpoint),
+        );
+        let found = found.map_err(halt::not_looked_at)?;
 
         self.enter(Stage::Weigh)?;
         self.progress.measures.insert("bytes".into(), found.bytes.total as f64);
@@ -151,21 +153,9 @@ impl<'a> Run<'a> {
     fn rejected(&mut self, found: Inspection, mut report: Report) -> Verdict {
         self.close_stage();
         report.timings = self.timings.clone();
-        Verdict::Rejected { problems: found.problems, report: Box::new(report) }
-    }
-
-    fn not_looked_at(&self, error: LookError) -> Halt {
-        match error {
-            LookError::TooManyEntries { .. } => Halt::Failed {
-                class: FailureClass::Submission,
-                problem: Problem::new(
-                    "too-many-files",
-                    "",
-                    Text::new("The submission has thousands of files.", "제출물에 파일이 수천 개 있습니다."),
-                    Text::new("Upload only the checkpoint's own files.", "체크포인트의 파일만 올리십시오."),
-                ),
-            },
-            error => infra("checkpoint", error.to_string()),
+        Verdict::Rejected {
+            problems: found.problems,
+            report: Box::new(report),
         }
     }
 
@@ -173,34 +163,28 @@ impl<'a> Run<'a> {
     fn prepare(&mut self, voice: &Voice, settings: &Settings<'_>) -> Result<Work, Halt> {
         let started = Instant::now();
         let grounds = &self.job.grounds;
-        let set = TaskSet::load(&grounds.tasks_dir, &grounds.tasks).map_err(|error| task_failed(error.problem()))?;
+        let set = TaskSet::load(&grounds.tasks_dir, &grounds.tasks).map_err(|error| task_failed(&error))?;
         let work = Work::prepare(set, settings, voice).map_err(|error| match error {
-            PrepareError::Task(error) => task_failed(error.problem()),
+            PrepareError::Task(error) => task_failed(&error),
             error @ PrepareError::Encode { .. } => infra("tasks", error.to_string()),
-            error @ PrepareError::NoRoom { .. } => Halt::Failed {
-                class: FailureClass::Submission,
-                problem: Problem::new(
-                    "context-too-short",
-                    "config.json",
-                    Text::new(
-                        format!("The model's context is too short for the tasks: {error}."),
-                        format!("모델의 문맥 길이가 과제를 담기에 너무 짧습니다: {error}."),
-                    ),
-                    Text::new(
-                        "Keep the base's max_position_embeddings.",
-                        "기준 모델의 max_position_embeddings를 그대로 두십시오.",
-                    ),
-                ),
-            },
+            error @ PrepareError::NoRoom { .. } => halt::no_room(&error.to_string()),
         })?;
         self.timings.insert("prompts".into(), started.elapsed().as_secs_f64());
         Ok(work)
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, work: &Work) -> Result<Engine, Halt> {
-        let samples = self.job.grounds.rules.iter().flat_map(|rules| &rules.contest.grading.samples);
+        let samples = self
+            .job
+            .grounds
+            .rules
+            .iter()
+            .flat_map(|rules| &rules.contest.grading.samples);
         // A sample prompt is at most a few hundred tokens; its length is known only once it is encoded.
-        let longest_sample = samples.map(|sample| sample.prompt.len() + sample.max_tokens as usize).max().unwrap_or(0);
+        let longest_sample = samples
+            .map(|sample| sample.prompt.len() + sample.max_tokens as usize)
+            .max()
+            .unwrap_or(0);
         let defaults = Options::default();
         let options = Options {
             device: self.job.device,
@@ -210,7 +194,7 @@ impl<'a> Run<'a> {
         };
         let model = Model::load(checkpoint).map_err(|error| match error {
             LoadError::Open(error) => open_failed(error),
-            error @ (LoadError::Plan(_) | LoadError::Shape { .. }) => broken("cannot-load", error.to_string()),
+            error @ (LoadError::Plan(_) | LoadError::Shape { .. }) => broken("cannot-load", &error.to_string()),
         })?;
         self.check()?;
         let executor = executor(Arc::new(model), &options).map_err(|error| infra("device", error.to_string()))?;
@@ -250,9 +234,12 @@ impl<'a> Run<'a> {
                 tally.generating += asked.elapsed();
             }
             self.progress.done = before + planned.prepared.len() as u64;
-            let scored = work.score(planned, responses).map_err(|error| task_failed(error.problem()))?;
+            let scored = work.score(planned, responses).map_err(|error| task_failed(&error))?;
             add_measures(&scored.report(), &mut self.progress.measures);
-            self.write(&format!("samples_{}.jsonl", scored.outcome.task), scored.jsonl().as_bytes())?;
+            self.write(
+                &format!("samples_{}.jsonl", scored.outcome.task),
+                scored.jsonl().as_bytes(),
+            )?;
             tally.scored.push(scored);
             if let Some(speed) = tally.tokens_per_second() {
                 self.progress.measures.insert("tokens_per_second".into(), speed);
@@ -262,9 +249,18 @@ impl<'a> Run<'a> {
         self.progress.task = None;
         report.tasks = tally.scored.iter().map(|scored| scored.report()).collect();
         report.groups = work.groups(&tally.scored);
-        report.groups.iter().for_each(|group| add_measures(group, &mut self.progress.measures));
+        report
+            .groups
+            .iter()
+            .for_each(|group| add_measures(group, &mut self.progress.measures));
         let run = RunInfo {
-            model: self.job.checkpoint.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            model: self
+                .job
+                .checkpoint
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             model_args: None,
             device: Some(report.device.clone()),
             started: self.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
@@ -285,27 +281,36 @@ impl<'a> Run<'a> {
         template: Option<&JinjaTemplate>,
         report: &mut Report,
     ) -> Result<(), Halt> {
-        let Some(rules) = &self.job.grounds.rules else { return Ok(()) };
+        let Some(rules) = &self.job.grounds.rules else {
+            return Ok(());
+        };
         let prompts = &rules.contest.grading.samples;
         self.enter(Stage::Samples)?;
         let mut prepared = Vec::new();
         for sample in prompts {
             let text = match template {
                 Some(template) => {
-                    let message = Message { role: Role::User, content: sample.prompt.clone() };
+                    let message = Message {
+                        role: Role::User,
+                        content: sample.prompt.clone(),
+                    };
                     let text = template.render(&[message], true);
                     text.map_err(|error| infra("chat_template.jinja", error.to_string()))?
                 }
                 None => sample.prompt.clone(),
             };
             let request = voice.generate(&text, Arc::new([]), sample.max_tokens as usize);
-            prepared.push(request.map_err(|error| broken("context-too-short", error.to_string()))?);
+            prepared.push(request.map_err(|error| halt::no_room(&error.to_string()))?);
         }
         let responses = self.ask(engine, voice, &prepared, &mut |_, _| {})?;
         for (sample, response) in prompts.iter().zip(responses) {
             let Response::Text(text) = response else { continue };
             let text = stops::whole_characters(&text).to_string();
-            report.samples.push(Generation { kind: sample.kind.clone(), prompt: sample.prompt.clone(), text });
+            report.samples.push(Generation {
+                kind: sample.kind.clone(),
+                prompt: sample.prompt.clone(),
+                text,
+            });
         }
         Ok(())
     }
@@ -332,7 +337,10 @@ impl<'a> Run<'a> {
                     std::thread::park_timeout(Duration::from_millis(50));
                 }
             });
-            let _dismissed = Dismiss { over: &over, guard: guard.thread().clone() };
+            let _dismissed = Dismiss {
+                over: &over,
+                guard: guard.thread().clone(),
+            };
             voice.ask(engine, prepared, &mut |_, answer| {
                 on_done(self, answer);
                 ControlFlow::Continue(())
@@ -368,7 +376,12 @@ impl<'a> Run<'a> {
         if self.progress.stage != stage {
             self.close_stage();
         }
-        self.progress = Progress { stage, done: 0, total: 0, ..self.progress.clone() };
+        self.progress = Progress {
+            stage,
+            done: 0,
+            total: 0,
+            ..self.progress.clone()
+        };
         self.say();
         Ok(())
     }
@@ -389,24 +402,10 @@ impl<'a> Run<'a> {
             return Err(Halt::Stopped);
         }
         match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Halt::Failed {
-                class: FailureClass::Timeout,
-                problem: Problem::new(
-                    "wall-time",
-                    self.progress.stage.name(),
-                    Text::new(
-                        format!("Grading took longer than {:?}.", self.job.grounds.wall().unwrap_or_default()),
-                        format!(
-                            "채점이 제한 시간 {}초를 넘겼습니다.",
-                            self.job.grounds.wall().unwrap_or_default().as_secs()
-                        ),
-                    ),
-                    Text::new(
-                        "Make the model faster, or have it stop on its own: endless answers take the most time.",
-                        "모델을 더 빠르게 하거나 답이 스스로 끝나게 하십시오. 끝나지 않는 답이 시간을 가장 많이 씁니다.",
-                    ),
-                ),
-            }),
+            Some(deadline) if Instant::now() >= deadline => Err(halt::too_slow(
+                self.progress.stage,
+                self.job.grounds.wall().unwrap_or_default(),
+            )),
             _ => Ok(()),
         }
     }
@@ -454,67 +453,7 @@ fn template(texts: &Path, profile: Profile) -> Result<Option<JinjaTemplate>, Hal
     }
     let source = fs::read_to_string(texts.join("chat_template.jinja"));
     let source = source.map_err(|error| infra("chat_template.jinja", error.to_string()))?;
-    JinjaTemplate::new(&source).map(Some).map_err(|error| infra("chat_template.jinja", error.to_string()))
-}
-
-/// A failure of this platform.
-pub fn infra(place: &str, detail: impl Into<String>) -> Halt {
-    let detail = detail.into();
-    Halt::Failed {
-        class: FailureClass::Infra,
-        problem: Problem::new(
-            "platform-failed",
-            place,
-            Text::new(
-                format!("The grader could not do its work: {detail}"),
-                format!("채점기가 작업을 수행하지 못했습니다: {detail}"),
-            ),
-            Text::new(
-                "Nothing to do for the team: it is graded again, free of charge.",
-                "팀이 조치할 것은 없습니다. 추가 비용 없이 다시 채점됩니다.",
-            ),
-        ),
-    }
-}
-
-/// A failure of the contest's tasks: the organizer's, not the team's.
-fn task_failed(problem: Problem) -> Halt {
-    Halt::Failed { class: FailureClass::Infra, problem }
-}
-
-/// A failure of the submission that the rules did not foresee.
-fn broken(code: &str, detail: String) -> Halt {
-    Halt::Failed {
-        class: FailureClass::Submission,
-        problem: Problem::new(
-            code,
-            "checkpoint",
-            Text::new(
-                format!("The checkpoint cannot be run: {detail}."),
-                format!("체크포인트를 실행할 수 없습니다: {detail}."),
-            ),
-            Text::new(
-                "Run `assay-worker grade` on it before submitting again.",
-                "다시 제출하기 전에 `assay-worker grade`로 실행해 보십시오.",
-            ),
-        ),
-    }
-}
-
-fn open_failed(error: OpenError) -> Halt {
-    match error {
-        OpenError::Look(error) => infra("checkpoint", error.to_string()),
-        error @ OpenError::Read { .. } => infra("checkpoint", error.to_string()),
-        error @ (OpenError::Rejected(_) | OpenError::Tensor { .. }) => broken("cannot-load", error.to_string()),
-    }
-}
-
-fn engine_failed(error: EngineError) -> Halt {
-    match error {
-        EngineError::NotFinite { .. } => broken("not-finite", error.to_string()),
-        EngineError::UnknownToken { .. } | EngineError::TooLong { .. } => broken("cannot-run", error.to_string()),
-        EngineError::EmptyPrompt { .. } | EngineError::TooLongForCache { .. } => infra("engine", error.to_string()),
-        EngineError::Cancelled => Halt::Stopped,
-        EngineError::Step(_) => infra("engine", error.to_string()),
-    }
+    JinjaTemplate::new(&source)
+        .map(Some)
+        .map_err(|error| infra("chat_template.jinja", error.to_string()))
 }

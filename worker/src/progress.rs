@@ -22,7 +22,9 @@ pub fn stage_name(stage: Stage, locale: Locale) -> &'static str {
 pub fn bars(locale: Locale) -> impl FnMut(&Progress) + Send {
     let mut current: Option<(Stage, Option<String>, ProgressBar)> = None;
     move |progress| {
-        let is_same = current.as_ref().is_some_and(|(s, t, _)| *s == progress.stage && *t == progress.task);
+        let is_same = current
+            .as_ref()
+            .is_some_and(|(s, t, _)| *s == progress.stage && *t == progress.task);
         if !is_same {
             if let Some((_, _, bar)) = current.take() {
                 bar.finish();

@@ -17,8 +17,16 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         locale.say("rejected", "거부")
     };
     line(&mut out, locale.say("Verdict", "판정"), verdict);
-    let scheme = if found.scheme.is_empty() { String::new() } else { format!(", {}", found.scheme) };
-    line(&mut out, locale.say("Format", "형식"), &format!("{}{scheme}", found.format));
+    let scheme = if found.scheme.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", found.scheme)
+    };
+    line(
+        &mut out,
+        locale.say("Format", "형식"),
+        &format!("{}{scheme}", found.format),
+    );
     let of_base = match base_bytes {
         Some(base) if base > 0 => {
             let percent = 100.0 * found.bytes.total as f64 / base as f64;
@@ -30,7 +38,11 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         _ => String::new(),
     };
     let unit = locale.say("bytes", "바이트");
-    line(&mut out, locale.say("Weight", "용량"), &format!("{} {unit}{of_base}", grouped(found.bytes.total)));
+    line(
+        &mut out,
+        locale.say("Weight", "용량"),
+        &format!("{} {unit}{of_base}", grouped(found.bytes.total)),
+    );
     let rows: Vec<Vec<String>> = found
         .bytes
         .groups
@@ -40,13 +52,27 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
             vec![plain(&group.name), grouped(group.bytes), format!("{share:.1}%")]
         })
         .collect();
-    out.push_str(&columns(&rows, &[Side::Left, Side::Right, Side::Right], "             "));
+    out.push_str(&columns(
+        &rows,
+        &[Side::Left, Side::Right, Side::Right],
+        "             ",
+    ));
     problems(&mut out, locale.say("Problems", "문제점"), &found.problems, locale);
     problems(&mut out, locale.say("Findings", "참고 사항"), &found.findings, locale);
     if !found.hints.is_empty() {
-        let _ = writeln!(out, "\n{}", locale.say("Bytes that could be saved", "줄일 수 있는 용량"));
+        let _ = writeln!(
+            out,
+            "\n{}",
+            locale.say("Bytes that could be saved", "줄일 수 있는 용량")
+        );
         for hint in &found.hints {
-            let _ = writeln!(out, "  {:>15}  {}  [{}]", grouped(hint.saves), plain(locale.text(&hint.message)), hint.code);
+            let _ = writeln!(
+                out,
+                "  {:>15}  {}  [{}]",
+                grouped(hint.saves),
+                plain(locale.text(&hint.message)),
+                hint.code
+            );
         }
     }
     out
@@ -76,12 +102,22 @@ pub fn results(report: &Report, locale: Locale) -> String {
     line(&mut out, locale.say("Profile", "프로파일"), report.profile.name());
     out.push('\n');
     let mut rows = vec![
-        [("Task", "과제"), ("Filter", "필터"), ("Metric", "지표"), ("n", "n"), ("Value", "값"), ("Stderr", "표준오차")]
-            .map(|(en, ko)| locale.say(en, ko).to_string())
-            .to_vec(),
+        [
+            ("Task", "과제"),
+            ("Filter", "필터"),
+            ("Metric", "지표"),
+            ("n", "n"),
+            ("Value", "값"),
+            ("Stderr", "표준오차"),
+        ]
+        .map(|(en, ko)| locale.say(en, ko).to_string())
+        .to_vec(),
     ];
     report.tasks.iter().for_each(|task| rows.extend(result_rows(task, "")));
-    report.groups.iter().for_each(|group| rows.extend(result_rows(group, "* ")));
+    report
+        .groups
+        .iter()
+        .for_each(|group| rows.extend(result_rows(group, "* ")));
     let sides = [Side::Left, Side::Left, Side::Left, Side::Right, Side::Right, Side::Left];
     out.push_str(&columns(&rows, &sides, ""));
     if !report.groups.is_empty() {
@@ -96,15 +132,22 @@ pub fn results(report: &Report, locale: Locale) -> String {
     let seconds = |value: f64| format!("{value:.1} s");
     fact("load_seconds", "Loading", "적재 시간", &seconds);
     fact("wall_seconds", "In all", "전체 시간", &seconds);
-    fact("tokens_per_second", "Speed", "속도", &|value| format!("{value:.1} tokens/s"));
-    fact("peak_memory", "Memory", "최대 메모리", &|value| format!("{} MiB", grouped((value / (1 << 20) as f64) as u64)));
+    fact("tokens_per_second", "Speed", "속도", &|value| {
+        format!("{value:.1} tokens/s")
+    });
+    fact("peak_memory", "Memory", "최대 메모리", &|value| {
+        format!("{} MiB", grouped((value / (1 << 20) as f64) as u64))
+    });
     out
 }
 
 fn result_rows(task: &TaskReport, mark: &str) -> Vec<Vec<String>> {
     let rows = task.measures.iter().map(|(name, value)| {
         let (metric, filter) = name.split_once(',').unwrap_or((name, "none"));
-        let stderr = task.stderr.get(name).map_or("N/A".to_string(), |stderr| format!("{stderr:.4}"));
+        let stderr = task
+            .stderr
+            .get(name)
+            .map_or("N/A".to_string(), |stderr| format!("{stderr:.4}"));
         vec![
             format!("{mark}{}", plain(&task.alias)),
             plain(filter),
@@ -133,7 +176,11 @@ pub fn samples(report: &Report, locale: Locale) -> String {
 
 /// `label    value`
 pub fn line(out: &mut String, label: &str, value: &str) {
-    let _ = writeln!(out, "{label}{} {value}", " ".repeat(12usize.saturating_sub(width(label))));
+    let _ = writeln!(
+        out,
+        "{label}{} {value}",
+        " ".repeat(12usize.saturating_sub(width(label)))
+    );
 }
 
 #[derive(Clone, Copy)]
@@ -146,7 +193,13 @@ enum Side {
 fn columns(rows: &[Vec<String>], sides: &[Side], indent: &str) -> String {
     let mut out = String::new();
     let widths: Vec<usize> = (0..sides.len())
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| width(cell))
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     for row in rows {
         let cells: Vec<String> = row
@@ -176,7 +229,9 @@ fn width(text: &str) -> usize {
 
 /// `text` without control characters: names of uploaded files must not steer the terminal.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// 1234567 as 1,234,567.
@@ -207,8 +262,14 @@ mod tests {
 
     #[test]
     fn columns_line_up_with_wide_characters() {
-        let rows = vec![vec!["과제".to_string(), "1".into()], vec!["mini_gsm".to_string(), "22".into()]];
-        assert_eq!(columns(&rows, &[Side::Left, Side::Right], ""), "과제       1\nmini_gsm  22\n");
+        let rows = vec![
+            vec!["과제".to_string(), "1".into()],
+            vec!["mini_gsm".to_string(), "22".into()],
+        ];
+        assert_eq!(
+            columns(&rows, &[Side::Left, Side::Right], ""),
+            "과제       1\nmini_gsm  22\n"
+        );
     }
 
     #[test]

@@ -11,7 +11,11 @@ use crate::tokenizer::Codec;
 
 /// Byte offset of the earliest occurrence of any of `stops` in `text`. Empty stops count for nothing.
 pub fn earliest(text: &str, stops: &[String]) -> Option<usize> {
-    stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min()
+    stops
+        .iter()
+        .filter(|stop| !stop.is_empty())
+        .filter_map(|stop| text.find(stop.as_str()))
+        .min()
 }
 
 /// `text` up to its earliest stop.
@@ -24,7 +28,11 @@ pub fn cut<'a>(text: &'a str, stops: &[String]) -> &'a str {
 /// With the stops `bc` and `abcd`, `abc` is cut at 1 for now, but `abcd` would be cut at 0.
 pub fn is_settled(text: &str, stops: &[String]) -> bool {
     let Some(at) = earliest(text, stops) else { return false };
-    let open = |from: usize| stops.iter().any(|stop| stop.len() > text.len() - from && stop.starts_with(&text[from..]));
+    let open = |from: usize| {
+        stops
+            .iter()
+            .any(|stop| stop.len() > text.len() - from && stop.starts_with(&text[from..]))
+    };
     !text[..at].char_indices().any(|(from, _)| open(from))
 }
 
@@ -51,7 +59,13 @@ const WINDOW_SLACK: usize = 64;
 impl Detector {
     pub fn new(codec: Arc<Codec>, stops: Arc<[String]>) -> Detector {
         let longest = stops.iter().map(String::len).max().unwrap_or(0);
-        Detector { codec, stops, longest, from: 0, pending: false }
+        Detector {
+            codec,
+            stops,
+            longest,
+            from: 0,
+            pending: false,
+        }
     }
 
     /// Whether generation may end after `generated`, all tokens generated so far.

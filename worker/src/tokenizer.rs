@@ -21,15 +21,22 @@ impl Codec {
     /// never be shortened behind our back.
     pub fn from_bytes(json: &[u8], prefix: Option<u32>) -> Result<Codec, CodecError> {
         let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| CodecError(error.to_string()))?;
-        tokenizer.with_truncation(None).map_err(|error| CodecError(error.to_string()))?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| CodecError(error.to_string()))?;
         tokenizer.with_padding(None);
-        let prefix = prefix.and_then(|id| tokenizer.decode(&[id], false).ok()).filter(|text| !text.is_empty());
+        let prefix = prefix
+            .and_then(|id| tokenizer.decode(&[id], false).ok())
+            .filter(|text| !text.is_empty());
         Ok(Codec { tokenizer, prefix })
     }
 
     /// Token ids of `text`, with the special tokens the tokenizer itself adds, unless `text` already begins with the prefix.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let bare = self.prefix.as_ref().is_some_and(|prefix| text.starts_with(prefix.as_str()));
+        let bare = self
+            .prefix
+            .as_ref()
+            .is_some_and(|prefix| text.starts_with(prefix.as_str()));
         self.encode_with(text, !bare)
     }
 
@@ -55,11 +62,6 @@ impl Codec {
     pub fn show(&self, ids: &[u32]) -> String {
         self.tokenizer.decode(ids, false).unwrap_or_default()
     }
-
-    /// Entries of the vocabulary, added tokens included.
-    pub fn vocabulary(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
-    }
 }
 
 #[cfg(test)]
@@ -76,7 +78,10 @@ pub mod tests {
     fn calibration_leftovers_do_not_shorten_a_prompt() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/checkpoints");
         let json = std::fs::read(format!("{root}/w4a16-gptq/tokenizer.json")).unwrap();
-        assert!(String::from_utf8_lossy(&json).contains("\"max_length\": 256"), "the fixture truncates at 256");
+        assert!(
+            String::from_utf8_lossy(&json).contains("\"max_length\": 256"),
+            "the fixture truncates at 256"
+        );
         let codec = Codec::from_bytes(&json, Some(1)).unwrap();
         let text = "Question: one and one?\nAnswer: 2\n\n".repeat(100);
         let ids = codec.encode(&text);

@@ -3,6 +3,7 @@
 mod compare;
 mod page;
 mod tasks;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,19 +45,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         for device in [Device::Reference, Device::Cpu] {
             eprintln!("logits {name} {device}");
-            let options = Options { device, threads: args.threads, ..Options::default() };
+            let options = Options {
+                device,
+                threads: args.threads,
+                ..Options::default()
+            };
             let row = compare::logits(&args.fixtures, &name, &options).with_context(|| name.clone())?;
             page.logits.push(row);
         }
     }
     if !args.no_tasks {
         for name in names(&args.fixtures.join("harness"), "json")? {
-            let Some((checkpoint, profile)) = name.rsplit_once('.') else { continue };
+            let Some((checkpoint, profile)) = name.rsplit_once('.') else {
+                continue;
+            };
             if !wanted(&args.only, checkpoint) {
                 continue;
             }
             eprintln!("tasks {name}");
-            let run = tasks::Run { fixtures: &args.fixtures, checkpoint, profile, limit: args.limit, threads: args.threads };
+            let run = tasks::Run {
+                fixtures: &args.fixtures,
+                checkpoint,
+                profile,
+                limit: args.limit,
+                threads: args.threads,
+            };
             page.tasks.extend(run.compare().with_context(|| name.clone())?);
         }
     }

@@ -13,8 +13,9 @@ use assay_contest::{Contest, Measures, Profile};
 
 use super::Compute;
 use crate::grounds::Grounds;
+use crate::halt::Halt;
 use crate::locale::Locale;
-use crate::pipeline::{self, Halt, Job, Verdict, Watch};
+use crate::pipeline::{self, Job, Verdict, Watch};
 use crate::{progress, report};
 
 /// Grade a checkpoint as the service does: 0 graded, 1 the checkpoint is at fault, 2 could not grade.
@@ -74,7 +75,10 @@ pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
         threads: args.compute.threads(),
         out: args.out.clone(),
     };
-    let mut watch = Watch { abort: Arc::new(AtomicBool::new(false)), report: Box::new(progress::bars(locale)) };
+    let mut watch = Watch {
+        abort: Arc::new(AtomicBool::new(false)),
+        report: Box::new(progress::bars(locale)),
+    };
     match pipeline::run(&job, &mut watch) {
         Ok(Verdict::Graded(found)) => {
             print!("{}", weighed(&found, contest.as_ref(), locale)?);
@@ -93,7 +97,7 @@ pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
         }
         Err(Halt::Failed { class, problem }) => {
             let mut out = String::new();
-            report::problems(&mut out, locale.say("No score", "점수 없음"), &[problem], locale);
+            report::problems(&mut out, locale.say("No score", "점수 없음"), &[*problem], locale);
             eprint!("{out}");
             Ok(ExitCode::from(if class == FailureClass::Submission { 1 } else { 2 }))
         }
@@ -104,7 +108,11 @@ pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
 /// The inspection in a report, for people.
 fn weighed(report: &Report, contest: Option<&Contest>, locale: Locale) -> anyhow::Result<String> {
     let found: Inspection = serde_json::from_value(report.submission.clone())?;
-    Ok(report::inspection(&found, contest.map(|contest| contest.base.bytes), locale))
+    Ok(report::inspection(
+        &found,
+        contest.map(|contest| contest.base.bytes),
+        locale,
+    ))
 }
 
 /// What the contest's formula makes of the measures.
@@ -119,7 +127,12 @@ fn score(contest: &Contest, report: &Report, locale: Locale) -> String {
     let label = locale.say("Score", "점수");
     match board(contest, &[entry]).into_iter().next().map(|row| row.standing) {
         Some(Standing::Ranked { score, .. }) => report::line(&mut out, label, &contest.shown(score)),
-        Some(Standing::BelowFloor { measure, value, at_least, .. }) => {
+        Some(Standing::BelowFloor {
+            measure,
+            value,
+            at_least,
+            ..
+        }) => {
             let text = match locale {
                 Locale::En => format!("none: {measure} is {value}, the floor is {at_least}"),
                 Locale::Ko => format!("없음: {measure} 값 {value}이(가) 하한 {at_least}에 미치지 못합니다"),

@@ -33,7 +33,11 @@ pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
     };
     let base = args.base.as_ref().or(rules.as_ref().map(|rules| &rules.base));
     let base = base.map(|dir| BaseModel::read_dir(dir)).transpose()?;
-    let found = look(&args.dir, base.as_ref(), rules.as_ref().map(|rules| &rules.contest.checkpoint))?;
+    let found = look(
+        &args.dir,
+        base.as_ref(),
+        rules.as_ref().map(|rules| &rules.contest.checkpoint),
+    )?;
     let base_bytes = rules.as_ref().map(|Rules { contest, .. }| contest.base.bytes);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&found)?);
@@ -51,5 +55,9 @@ pub fn look(
 ) -> Result<Inspection, assay_checkpoint::LookError> {
     let listing = Listing::read_dir(dir)?;
     let found = verify(&listing, base, rules);
-    Ok(if found.accepted() { verify_data(dir, &found) } else { found })
+    Ok(if found.accepted() {
+        verify_data(dir, &found)
+    } else {
+        found
+    })
 }

@@ -32,7 +32,11 @@ impl Compute {
     }
 
     pub fn threads(&self) -> usize {
-        if self.threads == 0 { host::threads() } else { self.threads }
+        if self.threads == 0 {
+            host::threads()
+        } else {
+            self.threads
+        }
     }
 
     /// What the server is told about this machine. An error where the device has no executor.
@@ -40,8 +44,18 @@ impl Compute {
         let kind = match self.device {
             Device::Auto | Device::Cpu => "cpu",
             Device::Reference => "reference",
-            Device::Gpu => return Err(ExecutorError::NotBuilt { wanted: Device::Gpu, instead: Device::Cpu }),
+            Device::Gpu => {
+                return Err(ExecutorError::NotBuilt {
+                    wanted: Device::Gpu,
+                    instead: Device::Cpu,
+                });
+            }
         };
-        Ok(wire::Device { name: format!("{} ({} threads)", host::cpu_name(), self.threads()), kind: kind.to_string() })
+        // The server takes names of up to 120 characters.
+        let cpu: String = host::cpu_name().chars().filter(|c| !c.is_control()).take(90).collect();
+        Ok(wire::Device {
+            name: format!("{cpu} ({} threads)", self.threads()),
+            kind: kind.to_string(),
+        })
     }
 }

@@ -48,7 +48,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(args))
 }
 
@@ -58,7 +61,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let wishes = signals::listen()?;
     let server = Server::new(&args.server).with_context(|| format!("{} is not a usable address", args.server))?;
     let device = args.compute.describe()?;
-    let mut patience = Patience { until: Instant::now() + Duration::from_secs(args.patience), answered: false };
+    let mut patience = Patience {
+        until: Instant::now() + Duration::from_secs(args.patience),
+        answered: false,
+    };
     let Some(identity) = identify(&args, &server, &device, &wishes, &mut patience).await? else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -73,11 +79,18 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     };
     // What a worker that was killed left behind.
     attempt::clear(&bench.scratch)?;
-    tracing::info!(worker = identity.worker_id, device = device.name, kind = device.kind, "ready");
+    tracing::info!(
+        worker = identity.worker_id,
+        device = device.name,
+        kind = device.kind,
+        "ready"
+    );
 
     let mut failures = 0;
     while !bench.wishes.is_draining() {
-        let Some(claim) = claim(&bench, &identity, &device, &mut patience).await? else { continue };
+        let Some(claim) = claim(&bench, &identity, &device, &mut patience).await? else {
+            continue;
+        };
         match attempt::work(&bench, claim).await {
             End::PlatformFailed => failures += 1,
             End::Reported => failures = 0,
@@ -118,12 +131,20 @@ async fn identify(
     let kept = Identity::read(&args.data).with_context(|| format!("{} cannot be read", path.display()))?;
     if let Some(identity) = kept {
         if identity.server.trim_end_matches('/') != args.server.trim_end_matches('/') {
-            bail!("{} holds a key for {}, not for {}", path.display(), identity.server, args.server);
+            // The same server may have a new address; another one will not know the key.
+            tracing::warn!(
+                enrolled_at = identity.server,
+                server = args.server,
+                "the key was made at another address"
+            );
         }
         return Ok(Some(identity));
     }
     let Some(token) = &args.enrol else {
-        bail!("{} is not there: enrol this worker with --enrol TOKEN, made on the organizer's page", path.display());
+        bail!(
+            "{} is not there: enrol this worker with --enrol TOKEN, made on the organizer's page",
+            path.display()
+        );
     };
     let enrol = Enrol {
         token: token.clone(),
@@ -139,9 +160,14 @@ async fn identify(
         match answer {
             Ok(enrolled) => {
                 patience.answered = true;
-                let identity =
-                    Identity { server: args.server.clone(), worker_id: enrolled.worker_id, key: enrolled.key };
-                identity.write(&args.data).with_context(|| format!("{} cannot be written", path.display()))?;
+                let identity = Identity {
+                    server: args.server.clone(),
+                    worker_id: enrolled.worker_id,
+                    key: enrolled.key,
+                };
+                identity
+                    .write(&args.data)
+                    .with_context(|| format!("{} cannot be written", path.display()))?;
                 return Ok(Some(identity));
             }
             Err(error) if error.is_passing() && patience.lasts() => {

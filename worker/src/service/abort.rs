@@ -27,7 +27,10 @@ pub struct Abort {
 impl Abort {
     /// Asks everything that works on the attempt to stop.
     pub fn stop(&self, why: Why) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.why
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(why);
         self.flag.store(true, Ordering::Relaxed);
         self.token.cancel();
     }

@@ -17,7 +17,8 @@ use super::heartbeat::{Ledger, Pulse};
 use super::retry::Backoff;
 use super::signals::Wishes;
 use crate::grounds::{Grounds, GroundsError};
-use crate::pipeline::{self, Halt, Job, Verdict, Watch};
+use crate::halt::Halt;
+use crate::pipeline::{self, Job, Verdict, Watch};
 
 /// Most files of a claim, so that a broken server cannot fill the disk with empty ones.
 const MAX_FILES: usize = 20_000;
@@ -57,7 +58,12 @@ pub async fn work(bench: &Bench, claim: Claim) -> End {
         abort: abort.clone(),
         drain: bench.wishes.drain.clone(),
     };
-    tracing::info!(attempt = claim.attempt_id, submission = claim.submission_id, fence = claim.fence, "claimed");
+    tracing::info!(
+        attempt = claim.attempt_id,
+        submission = claim.submission_id,
+        fence = claim.fence,
+        "claimed"
+    );
     // Nothing is begun before the server has confirmed that the attempt is alive.
     let until = match pulse.first().await {
         Ok(until) => until,
@@ -85,7 +91,11 @@ pub async fn work(bench: &Bench, claim: Claim) -> End {
     if let End::Dropped(why) = end {
         tracing::warn!(attempt = claim.attempt_id, ?why, "dropped");
         if why != Why::LeaseLost {
-            let reason = if why == Why::Cancelled { "cancelled" } else { "worker stopped" };
+            let reason = if why == Why::Cancelled {
+                "cancelled"
+            } else {
+                "worker stopped"
+            };
             if let Err(error) = bench.server.release(&claim, reason).await {
                 tracing::warn!(%error, "the attempt could not be given back; its lease will run out");
             }
@@ -112,8 +122,13 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
         fetched = fetch_all(bench, claim, ledger) => fetched,
         () = abort.stopped() => return None,
     };
-    if let Err(problem) = fetched {
-        return Some(infra(problem));
+    match fetched {
+        Ok(()) => {}
+        Err(FetchHalt::LeaseLost) => {
+            abort.stop(Why::LeaseLost);
+            return None;
+        }
+        Err(FetchHalt::Failed(problem)) => return Some(infra(*problem)),
     }
     let dir = bench.scratch.clone();
     let (device, threads) = (bench.device, bench.threads);
@@ -121,17 +136,32 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
     let graded = tokio::task::spawn_blocking(move || {
         let grounds = Grounds::fetched(&dir.join("contest"), &claim.contest_digest).map_err(|error| Halt::Failed {
             class: FailureClass::Infra,
-            problem: grounds_problem(&error),
+            problem: Box::new(grounds_problem(&error)),
         })?;
-        let mut watch = Watch { abort: flag, report: Box::new(move |progress| ledger.report(progress)) };
-        let job = Job { checkpoint: dir.join("submission"), grounds, device, threads, out: dir.join("outputs") };
+        let mut watch = Watch {
+            abort: flag,
+            report: Box::new(move |progress| ledger.report(progress)),
+        };
+        let job = Job {
+            checkpoint: dir.join("submission"),
+            grounds,
+            device,
+            threads,
+            out: dir.join("outputs"),
+        };
         pipeline::run(&job, &mut watch)
     })
     .await;
     let outcome = match graded {
         Ok(Ok(Verdict::Graded(report))) => Outcome::Graded { report: *report },
-        Ok(Ok(Verdict::Rejected { problems, report })) => Outcome::Rejected { problems, report: *report },
-        Ok(Err(Halt::Failed { class, problem })) => Outcome::Failed { class, problem },
+        Ok(Ok(Verdict::Rejected { problems, report })) => Outcome::Rejected {
+            problems,
+            report: *report,
+        },
+        Ok(Err(Halt::Failed { class, problem })) => Outcome::Failed {
+            class,
+            problem: *problem,
+        },
         Ok(Err(Halt::Stopped)) => return None,
         Err(panic) => {
             tracing::error!(%panic, "the pipeline panicked");
@@ -151,7 +181,10 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
 }
 
 fn infra(problem: Problem) -> Outcome {
-    Outcome::Failed { class: FailureClass::Infra, problem }
+    Outcome::Failed {
+        class: FailureClass::Infra,
+        problem,
+    }
 }
 
 /// The organizer's business; the team sees that the platform failed.
@@ -164,11 +197,17 @@ fn grounds_problem(error: &GroundsError) -> Problem {
     })
 }
 
+/// Why the files are not here.
+enum FetchHalt {
+    LeaseLost,
+    Failed(Box<Problem>),
+}
+
 /// Brings every file of the claim to the scratch folder: `submission/…` and `contest/…`.
-async fn fetch_all(bench: &Bench, claim: &Claim, ledger: &Ledger) -> Result<(), Problem> {
+async fn fetch_all(bench: &Bench, claim: &Claim, ledger: &Ledger) -> Result<(), FetchHalt> {
     let failed = |place: &str, detail: String| {
         tracing::error!(file = place, detail, "fetch failed");
-        Problem::new(
+        FetchHalt::Failed(Box::new(Problem::new(
             "fetch-failed",
             place,
             Text::new(
@@ -179,10 +218,16 @@ async fn fetch_all(bench: &Bench, claim: &Claim, ledger: &Ledger) -> Result<(), 
                 "Nothing to do: the submission is graded again, free of charge.",
                 "조치할 것이 없습니다. 제출물은 추가 비용 없이 다시 채점됩니다.",
             ),
-        )
+        )))
     };
-    let kinds = [("submission", &claim.submission_files), ("contest", &claim.contest_files)];
-    let all: Vec<(&str, &RemoteFile)> = kinds.iter().flat_map(|(kind, files)| files.iter().map(move |f| (*kind, f))).collect();
+    let kinds = [
+        ("submission", &claim.submission_files),
+        ("contest", &claim.contest_files),
+    ];
+    let all: Vec<(&str, &RemoteFile)> = kinds
+        .iter()
+        .flat_map(|(kind, files)| files.iter().map(move |f| (*kind, f)))
+        .collect();
     if all.len() > MAX_FILES {
         return Err(failed("claim", format!("{} files", all.len())));
     }
@@ -196,7 +241,10 @@ async fn fetch_all(bench: &Bench, claim: &Claim, ledger: &Ledger) -> Result<(), 
     clear(&bench.scratch).map_err(disk)?;
     let needed: BTreeSet<&str> = all.iter().map(|(_, file)| file.sha256.as_str()).collect();
     let total: u64 = all.iter().map(|(_, file)| file.bytes).fold(0, u64::saturating_add);
-    bench.cache.make_room(total, &|name| needed.contains(name)).map_err(disk)?;
+    bench
+        .cache
+        .make_room(total, &|name| needed.contains(name))
+        .map_err(disk)?;
 
     let done = AtomicI64::new(0);
     let said = AtomicU64::new(0);
@@ -205,16 +253,30 @@ async fn fetch_all(bench: &Bench, claim: &Claim, ledger: &Ledger) -> Result<(), 
         // Every chunk would be too much talk: a hundredth of the whole, or the end.
         let step = (total / 100).max(1);
         if done / step != said.swap(done / step, Ordering::Relaxed) || done == total {
-            ledger.report(&Progress { stage: Stage::Fetch, done, total, ..Progress::default() });
+            ledger.report(&Progress {
+                stage: Stage::Fetch,
+                done,
+                total,
+                ..Progress::default()
+            });
         }
     };
     for (kind, file) in all {
-        fetch(&bench.server, claim, kind, file, &bench.cache, &tell).await.map_err(|error| match &error {
-            FetchError::Call { name, .. } | FetchError::Wrong { name, .. } | FetchError::Disk { name, .. } => {
-                failed(name, error.to_string())
-            }
-        })?;
-        bench.cache.place(&file.sha256, &bench.scratch.join(kind).join(&file.name)).map_err(disk)?;
+        fetch(&bench.server, claim, kind, file, &bench.cache, &tell)
+            .await
+            .map_err(|error| match &error {
+                FetchError::Call {
+                    error: CallError::LeaseLost,
+                    ..
+                } => FetchHalt::LeaseLost,
+                FetchError::Call { name, .. } | FetchError::Wrong { name, .. } | FetchError::Disk { name, .. } => {
+                    failed(name, error.to_string())
+                }
+            })?;
+        bench
+            .cache
+            .place(&file.sha256, &bench.scratch.join(kind).join(&file.name))
+            .map_err(disk)?;
     }
     fs::create_dir_all(bench.scratch.join("outputs")).map_err(disk)
 }
@@ -222,7 +284,10 @@ async fn fetch_all(bench: &Bench, claim: &Claim, ledger: &Ledger) -> Result<(), 
 /// Sends outputs and result until the server has them or the lease is lost.
 async fn report(bench: &Bench, claim: &Claim, abort: &Abort, outcome: Outcome) -> End {
     let end = match &outcome {
-        Outcome::Failed { class: FailureClass::Infra, problem } => {
+        Outcome::Failed {
+            class: FailureClass::Infra,
+            problem,
+        } => {
             tracing::error!(%problem, "could not grade");
             End::PlatformFailed
         }
@@ -243,7 +308,10 @@ async fn report(bench: &Bench, claim: &Claim, abort: &Abort, outcome: Outcome) -
         if matches!(outcome, Outcome::Graded { .. }) {
             put_outputs(bench, claim).await?;
         }
-        let body = ResultBody { fence: claim.fence, outcome };
+        let body = ResultBody {
+            fence: claim.fence,
+            outcome,
+        };
         let mut backoff = Backoff::default();
         loop {
             match bench.server.put_result(claim, &body).await {
@@ -274,7 +342,12 @@ async fn report(bench: &Bench, claim: &Claim, abort: &Abort, outcome: Outcome) -
 async fn put_outputs(bench: &Bench, claim: &Claim) -> Result<(), CallError> {
     let dir = bench.scratch.join("outputs");
     let mut names: Vec<String> = fs::read_dir(&dir)
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
         .unwrap_or_default();
     names.sort();
     for name in names {
@@ -297,4 +370,3 @@ async fn put_outputs(bench: &Bench, claim: &Claim) -> Result<(), CallError> {
     }
     Ok(())
 }
-

@@ -47,7 +47,10 @@ impl Cache {
             Ok(_) => {}
         }
         // The modification time is the time of last use.
-        fs::OpenOptions::new().write(true).open(&path)?.set_modified(SystemTime::now())?;
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)?
+            .set_modified(SystemTime::now())?;
         Ok(true)
     }
 
@@ -89,10 +92,15 @@ mod tests {
     use super::*;
 
     fn put(cache: &Cache, bytes: &[u8], age: u64) -> String {
-        let digest = files::sha256(bytes);
+        let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes));
         fs::write(cache.path(&digest), bytes).unwrap();
         let then = SystemTime::now() - std::time::Duration::from_secs(age);
-        fs::OpenOptions::new().write(true).open(cache.path(&digest)).unwrap().set_modified(then).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(cache.path(&digest))
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
         digest
     }
 
@@ -100,7 +108,11 @@ mod tests {
     fn the_longest_unused_goes_first_and_what_is_needed_stays() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path().join("cache"), 30).unwrap();
-        let (old, needed, young) = (put(&cache, &[1; 10], 300), put(&cache, &[2; 10], 200), put(&cache, &[3; 10], 100));
+        let (old, needed, young) = (
+            put(&cache, &[1; 10], 300),
+            put(&cache, &[2; 10], 200),
+            put(&cache, &[3; 10], 100),
+        );
         cache.make_room(0, &|_| false).unwrap();
         assert!(cache.has(&old, 10).unwrap());
         // `old` was just used, so `young` is now the one that is unused longest, after `needed`.

@@ -76,7 +76,10 @@ impl Server {
     /// A client for the server at `base`, which must be http or https.
     pub fn new(base: &str) -> anyhow::Result<Server> {
         let base = Url::parse(base)?;
-        anyhow::ensure!(matches!(base.scheme(), "http" | "https"), "the server's address must be http or https");
+        anyhow::ensure!(
+            matches!(base.scheme(), "http" | "https"),
+            "the server's address must be http or https"
+        );
         let is_local = match base.host_str() {
             Some(host) => host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_loopback),
             None => anyhow::bail!("the server's address names no host"),
@@ -113,7 +116,13 @@ impl Server {
 
     /// Trades the one-time token for a key.
     pub async fn enrol(&self, enrol: &Enrol) -> Result<Enrolled, CallError> {
-        json(self.http.post(self.url(&["worker", "v1", "enrol"])).json(enrol).timeout(SILENCE)).await
+        json(
+            self.http
+                .post(self.url(&["worker", "v1", "enrol"]))
+                .json(enrol)
+                .timeout(SILENCE),
+        )
+        .await
     }
 
     /// Waits for something to do. None: nothing for now.
@@ -124,7 +133,14 @@ impl Server {
         }
         let mut url = self.url(&["worker", "v1", "claim"]);
         url.set_query(Some(&format!("wait={}", CLAIM_WAIT.as_secs())));
-        let response = send(self.http.post(url).bearer_auth(key).json(&Body { device }).timeout(SILENCE)).await?;
+        let response = send(
+            self.http
+                .post(url)
+                .bearer_auth(key)
+                .json(&Body { device })
+                .timeout(SILENCE),
+        )
+        .await?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
         }
@@ -132,7 +148,12 @@ impl Server {
     }
 
     /// Reports progress and renews the lease.
-    pub async fn heartbeat(&self, claim: &Claim, beat: &Heartbeat, limit: Duration) -> Result<HeartbeatAnswer, CallError> {
+    pub async fn heartbeat(
+        &self,
+        claim: &Claim,
+        beat: &Heartbeat,
+        limit: Duration,
+    ) -> Result<HeartbeatAnswer, CallError> {
         let url = self.attempt(&claim.attempt_id, &["heartbeat"]);
         json(self.http.post(url).bearer_auth(&claim.token).json(beat).timeout(limit)).await
     }
@@ -140,7 +161,10 @@ impl Server {
     /// Starts reading a file of the attempt at byte `from`; `kind` is `submission` or `contest`.
     pub async fn open(&self, claim: &Claim, kind: &str, name: &str, from: u64) -> Result<Response, CallError> {
         let parts: Vec<&str> = std::iter::once(kind).chain(name.split('/')).collect();
-        let mut request = self.http.get(self.attempt(&claim.attempt_id, &parts)).bearer_auth(&claim.token);
+        let mut request = self
+            .http
+            .get(self.attempt(&claim.attempt_id, &parts))
+            .bearer_auth(&claim.token);
         if from > 0 {
             request = request.header(reqwest::header::RANGE, format!("bytes={from}-"));
         }
@@ -150,23 +174,38 @@ impl Server {
     /// Stores one of the grade's output files.
     pub async fn put_output(&self, claim: &Claim, name: &str, bytes: bytes::Bytes) -> Result<(), CallError> {
         let url = self.attempt(&claim.attempt_id, &["outputs", name]);
-        let kind = if name.ends_with(".jsonl") { "application/jsonl" } else { "application/json" };
-        let request = self.http.put(url).bearer_auth(&claim.token).header(reqwest::header::CONTENT_TYPE, kind);
+        let kind = if name.ends_with(".jsonl") {
+            "application/jsonl"
+        } else {
+            "application/json"
+        };
+        let request = self
+            .http
+            .put(url)
+            .bearer_auth(&claim.token)
+            .header(reqwest::header::CONTENT_TYPE, kind);
         send(request.body(bytes)).await.map(|_| ())
     }
 
     /// Writes the result. The same body may be sent again: the server answers the same.
     pub async fn put_result(&self, claim: &Claim, body: &ResultBody) -> Result<(), CallError> {
         let url = self.attempt(&claim.attempt_id, &["result"]);
-        send(self.http.request(Method::PUT, url).bearer_auth(&claim.token).json(body)).await.map(|_| ())
+        send(self.http.request(Method::PUT, url).bearer_auth(&claim.token).json(body))
+            .await
+            .map(|_| ())
     }
 
     /// Gives the attempt back without a result.
     pub async fn release(&self, claim: &Claim, reason: &str) -> Result<(), CallError> {
         let url = self.attempt(&claim.attempt_id, &["release"]);
-        let body = Release { fence: claim.fence, reason: reason.to_string() };
+        let body = Release {
+            fence: claim.fence,
+            reason: reason.to_string(),
+        };
         let limit = Duration::from_secs(10);
-        send(self.http.post(url).bearer_auth(&claim.token).json(&body).timeout(limit)).await.map(|_| ())
+        send(self.http.post(url).bearer_auth(&claim.token).json(&body).timeout(limit))
+            .await
+            .map(|_| ())
     }
 }
 
@@ -185,11 +224,17 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
     if status.is_success() {
         return Ok(response);
     }
-    let after = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let after = response
+        .headers()
+        .get(reqwest::header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok());
     let after = after.and_then(|value| value.parse().ok()).map(Duration::from_secs);
     let is_later = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
     if is_later {
-        return Err(CallError::Passing { message: format!("the server answered {status}"), after });
+        return Err(CallError::Passing {
+            message: format!("the server answered {status}"),
+            after,
+        });
     }
     #[derive(serde::Deserialize, Default)]
     #[serde(default)]
@@ -203,8 +248,16 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
     if problem.code == "lease-lost" || problem.code == "lease_lost" {
         return Err(CallError::LeaseLost);
     }
-    let detail = if problem.detail.is_empty() { problem.title } else { problem.detail };
-    Err(CallError::Refused { status: status.as_u16(), code: problem.code, detail })
+    let detail = if problem.detail.is_empty() {
+        problem.title
+    } else {
+        problem.detail
+    };
+    Err(CallError::Refused {
+        status: status.as_u16(),
+        code: problem.code,
+        detail,
+    })
 }
 
 async fn read_json<T: DeserializeOwned>(response: Response) -> Result<T, CallError> {
@@ -230,9 +283,16 @@ mod tests {
     #[test]
     fn addresses_keep_a_prefix_and_escape_names() {
         let server = Server::new("http://127.0.0.1:8080/assay/").unwrap();
-        assert_eq!(server.url(&["worker", "v1"]).as_str(), "http://127.0.0.1:8080/assay/worker/v1");
+        assert_eq!(
+            server.url(&["worker", "v1"]).as_str(),
+            "http://127.0.0.1:8080/assay/worker/v1"
+        );
         let url = server.attempt("a1", &["submission", "모델 1?.safetensors"]);
-        assert!(url.as_str().ends_with("/attempts/a1/submission/%EB%AA%A8%EB%8D%B8%201%3F.safetensors"), "{url}");
+        assert!(
+            url.as_str()
+                .ends_with("/attempts/a1/submission/%EB%AA%A8%EB%8D%B8%201%3F.safetensors"),
+            "{url}"
+        );
         assert!(Server::new("ftp://x").is_err());
         assert!(Server::new("not an address").is_err());
     }

@@ -41,7 +41,10 @@ pub async fn fetch(
     cache: &Cache,
     grown: &(dyn Fn(i64) + Sync),
 ) -> Result<(), FetchError> {
-    let disk = |error| FetchError::Disk { name: file.name.clone(), error };
+    let disk = |error| FetchError::Disk {
+        name: file.name.clone(),
+        error,
+    };
     if cache.has(&file.sha256, file.bytes).map_err(disk)? {
         grown(file.bytes as i64);
         return Ok(());
@@ -66,7 +69,10 @@ pub async fn fetch(
                 if wrong >= WRONG_DIGESTS {
                     let _ = fs::remove_file(&part);
                     let detail = format!("sha256 {digest}, announced {}", file.sha256);
-                    return Err(FetchError::Wrong { name: file.name.clone(), detail });
+                    return Err(FetchError::Wrong {
+                        name: file.name.clone(),
+                        detail,
+                    });
                 }
                 grown(-(gathered.bytes as i64));
                 gathered.restart().map_err(disk)?;
@@ -93,7 +99,11 @@ struct Gathered {
 impl Gathered {
     /// Opens what an earlier try left, at most `limit` bytes of it.
     fn resume(part: &Path, limit: u64) -> io::Result<Gathered> {
-        let file = fs::OpenOptions::new().create(true).truncate(false).append(true).open(part)?;
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .append(true)
+            .open(part)?;
         if file.metadata()?.len() > limit {
             file.set_len(0)?;
         }
@@ -129,23 +139,39 @@ async fn gather(
     if gathered.bytes == file.bytes && file.bytes > 0 {
         return Ok(());
     }
-    let disk = |error| FetchError::Disk { name: file.name.clone(), error };
-    let call = |error| FetchError::Call { name: file.name.clone(), error };
+    let disk = |error| FetchError::Disk {
+        name: file.name.clone(),
+        error,
+    };
+    let call = |error| FetchError::Call {
+        name: file.name.clone(),
+        error,
+    };
     let mut response = match server.open(claim, kind, &file.name, gathered.bytes).await {
         // "Range not satisfiable": what we hold is not a part of what the server holds.
         Err(CallError::Refused { status: 416, .. }) if gathered.bytes > 0 => {
             grown(-(gathered.bytes as i64));
             gathered.restart().map_err(disk)?;
-            return Err(call(CallError::Passing { message: "range refused, starting over".into(), after: None }));
+            return Err(call(CallError::Passing {
+                message: "range refused, starting over".into(),
+                after: None,
+            }));
         }
         opened => opened.map_err(call)?,
     };
     let resumed = response.status() == StatusCode::PARTIAL_CONTENT;
     if resumed {
-        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let range = response
+            .headers()
+            .get(CONTENT_RANGE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         if range_start(range) != Some(gathered.bytes) {
             let detail = format!("asked for bytes from {}, got {range:?}", gathered.bytes);
-            return Err(FetchError::Wrong { name: file.name.clone(), detail });
+            return Err(FetchError::Wrong {
+                name: file.name.clone(),
+                detail,
+            });
         }
     } else if gathered.bytes > 0 {
         // A server that knows no ranges sends the whole file.
@@ -155,7 +181,10 @@ async fn gather(
     while let Some(chunk) = response.chunk().await.map_err(|error| call(error.into()))? {
         if gathered.bytes.saturating_add(chunk.len() as u64) > file.bytes {
             let detail = format!("more than the announced {} bytes", file.bytes);
-            return Err(FetchError::Wrong { name: file.name.clone(), detail });
+            return Err(FetchError::Wrong {
+                name: file.name.clone(),
+                detail,
+            });
         }
         gathered.push(&chunk).map_err(disk)?;
         grown(chunk.len() as i64);

@@ -25,7 +25,13 @@ impl Ledger {
     pub fn report(&self, progress: &Progress) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let step = latest.0.step + 1;
-        *latest = (Progress { step, ..progress.clone() }, true);
+        *latest = (
+            Progress {
+                step,
+                ..progress.clone()
+            },
+            true,
+        );
     }
 
     /// The progress, and whether it is news since the last [`Ledger::take`].
@@ -55,7 +61,10 @@ impl Pulse {
     /// One heartbeat. Returns the lease granted, counted from before the call: the server's clock started later.
     async fn beat(&self, limit: Duration) -> Result<Instant, CallError> {
         let sent = Instant::now();
-        let beat = Heartbeat { fence: self.claim.fence, progress: self.ledger.take() };
+        let beat = Heartbeat {
+            fence: self.claim.fence,
+            progress: self.ledger.take(),
+        };
         let answer = self.server.heartbeat(&self.claim, &beat, limit).await?;
         match answer.directive {
             Directive::Continue => {}
@@ -96,7 +105,10 @@ impl Pulse {
                 tokio::time::sleep(LEAST_GAP.min(due.saturating_duration_since(Instant::now()))).await;
             }
             // No answer after the lease ended could be acted on.
-            match self.beat(until.saturating_duration_since(Instant::now()).max(LEAST_GAP)).await {
+            match self
+                .beat(until.saturating_duration_since(Instant::now()).max(LEAST_GAP))
+                .await
+            {
                 Ok(lease) => {
                     until = lease;
                     backoff.reset();
@@ -127,8 +139,15 @@ mod tests {
     fn steps_rise_and_news_is_told_once() {
         let ledger = Ledger::default();
         assert!(!ledger.is_news());
-        ledger.report(&Progress { done: 5, step: 99, ..Progress::default() });
-        ledger.report(&Progress { done: 6, ..Progress::default() });
+        ledger.report(&Progress {
+            done: 5,
+            step: 99,
+            ..Progress::default()
+        });
+        ledger.report(&Progress {
+            done: 6,
+            ..Progress::default()
+        });
         assert!(ledger.is_news());
         let told = ledger.take();
         assert_eq!((told.done, told.step), (6, 2));

@@ -43,11 +43,16 @@ impl Identity {
 /// Takes the data folder for this process: two workers in one folder would fight over cache and key.
 /// The lock goes with the returned file.
 pub fn lock(data: &Path) -> io::Result<File> {
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock"))?;
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(data.join("lock"))?;
     file.try_lock().map_err(|error| match error {
-        fs::TryLockError::WouldBlock => {
-            io::Error::new(io::ErrorKind::ResourceBusy, "another worker already uses this data folder")
-        }
+        fs::TryLockError::WouldBlock => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another worker already uses this data folder",
+        ),
         fs::TryLockError::Error(error) => error,
     })?;
     Ok(file)
@@ -61,7 +66,11 @@ mod tests {
     fn the_key_survives_a_restart_and_the_folder_has_one_owner() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Identity::read(dir.path()).unwrap().is_none());
-        let identity = Identity { server: "http://x".into(), worker_id: "1".into(), key: "k".into() };
+        let identity = Identity {
+            server: "http://x".into(),
+            worker_id: "1".into(),
+            key: "k".into(),
+        };
         identity.write(dir.path()).unwrap();
         assert_eq!(Identity::read(dir.path()).unwrap().unwrap().key, "k");
 

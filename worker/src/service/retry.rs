@@ -48,7 +48,13 @@ mod tests {
         assert!(waits[39] >= LONGEST / 2);
         backoff.reset();
         assert!(backoff.next(None) <= FIRST);
-        assert_eq!(Backoff::default().next(Some(Duration::from_secs(5))), Duration::from_secs(5));
-        assert_eq!(Backoff::default().next(Some(Duration::from_secs(9999))), Duration::from_secs(60));
+        assert_eq!(
+            Backoff::default().next(Some(Duration::from_secs(5))),
+            Duration::from_secs(5)
+        );
+        assert_eq!(
+            Backoff::default().next(Some(Duration::from_secs(9999))),
+            Duration::from_secs(60)
+        );
     }
 }

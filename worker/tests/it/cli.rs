@@ -23,7 +23,11 @@ fn an_accepted_checkpoint_exits_with_0_and_its_weight_adds_up() {
         let expected: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
         assert_eq!(found["bytes"]["total"], expected, "{name}");
         let groups = found["bytes"]["groups"].as_array().unwrap();
-        assert_eq!(groups.iter().map(|group| group["bytes"].as_u64().unwrap()).sum::<u64>(), expected, "{name}");
+        assert_eq!(
+            groups.iter().map(|group| group["bytes"].as_u64().unwrap()).sum::<u64>(),
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -47,7 +51,10 @@ fn a_broken_checkpoint_exits_with_1_and_says_why_in_both_languages() {
     assert_eq!(code, 1);
     assert_eq!(found["verdict"], "rejected");
     let problem = &found["problems"][0];
-    assert!(problem["code"].is_string() && problem["where"] == "model.safetensors", "{problem:#}");
+    assert!(
+        problem["code"].is_string() && problem["where"] == "model.safetensors",
+        "{problem:#}"
+    );
     for language in ["en", "ko"] {
         assert!(!problem["message"][language].as_str().unwrap().is_empty());
         assert!(!problem["fix"][language].as_str().unwrap().is_empty());
@@ -62,7 +69,12 @@ fn a_folder_that_cannot_be_looked_at_exits_with_2() {
     let output = run(&[&"inspect", &"/no/such/folder"]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("/no/such/folder"));
-    let output = run(&[&"inspect", &fixture("checkpoints/base"), &"--contest", &"/no/such/contest.toml"]);
+    let output = run(&[
+        &"inspect",
+        &fixture("checkpoints/base"),
+        &"--contest",
+        &"/no/such/contest.toml",
+    ]);
     assert_eq!(code(&output), 2);
 }
 
@@ -70,7 +82,10 @@ fn a_folder_that_cannot_be_looked_at_exits_with_2() {
 fn a_contest_whose_base_was_changed_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     let source = std::fs::read_to_string(sample_contest()).unwrap();
-    let source = source.replace("../../tests/fixtures", fixture("").to_str().unwrap().trim_end_matches('/'));
+    let source = source.replace(
+        "../../tests/fixtures",
+        fixture("").to_str().unwrap().trim_end_matches('/'),
+    );
     // Folders in a contest are relative: put the contest where the fixtures can be named so.
     let root = dir.path().join("contest.toml");
     let base = copy_checkpoint("base");
@@ -93,7 +108,12 @@ fn people_read_their_own_language() {
     assert!(english.contains("Verdict") && english.contains("accepted"), "{english}");
     let korean = stdout(&run(&[&"--lang", &"ko", &"inspect", &dir]));
     assert!(korean.contains("판정") && korean.contains("통과"), "{korean}");
-    let output = crate::support::worker().env("LANG", "ko_KR.UTF-8").arg("inspect").arg(&dir).output().unwrap();
+    let output = crate::support::worker()
+        .env("LANG", "ko_KR.UTF-8")
+        .arg("inspect")
+        .arg(&dir)
+        .output()
+        .unwrap();
     assert_eq!(stdout(&output), korean);
 }
 
@@ -103,10 +123,25 @@ fn an_unknown_device_and_one_that_is_not_built_are_told_apart() {
     let prompts = fixture("golden/base.safetensors");
     let out = tempfile::tempdir().unwrap();
     let file = out.path().join("out.safetensors");
-    let ask = |device: &str| run(&[&"logits", &dir, &"--prompts", &prompts, &"--out", &file, &"--device", &device]);
+    let ask = |device: &str| {
+        run(&[
+            &"logits",
+            &dir,
+            &"--prompts",
+            &prompts,
+            &"--out",
+            &file,
+            &"--device",
+            &device,
+        ])
+    };
     let output = ask("tpu");
     assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("`tpu`") && stderr(&output).contains("reference"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("`tpu`") && stderr(&output).contains("reference"),
+        "{}",
+        stderr(&output)
+    );
     let output = ask("gpu");
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("--device cpu"), "{}", stderr(&output));

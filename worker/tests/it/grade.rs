@@ -18,7 +18,16 @@ fn json(path: &Path) -> Value {
 fn rows(path: &Path) -> BTreeMap<(u64, String), Value> {
     let text = std::fs::read_to_string(path).unwrap();
     let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    rows.map(|row| ((row["doc_id"].as_u64().unwrap(), row["filter"].as_str().unwrap().to_string()), row)).collect()
+    rows.map(|row| {
+        (
+            (
+                row["doc_id"].as_u64().unwrap(),
+                row["filter"].as_str().unwrap().to_string(),
+            ),
+            row,
+        )
+    })
+    .collect()
 }
 
 /// Grades the mini tasks and compares every document with the harness's file: prompts, texts, outcomes.
@@ -53,7 +62,11 @@ fn compare(name: &str, profile: &str, device: &str, limit: usize) {
                 let row = &rows[&(doc["doc_id"].as_u64().unwrap(), filter.clone())];
                 assert_eq!(row["prompt_hash"], doc["prompt_hash"], "{what}");
                 for (metric, value) in metrics.as_object().unwrap() {
-                    assert_eq!(row[metric], *value, "{what} {metric}: ours {}, theirs {}", row["resps"], doc["responses"]);
+                    assert_eq!(
+                        row[metric], *value,
+                        "{what} {metric}: ours {}, theirs {}",
+                        row["resps"], doc["responses"]
+                    );
                     *sums.entry(format!("acc.{task}.{metric}.{filter}")).or_default() += value.as_f64().unwrap();
                 }
                 if let Some(text) = doc["responses"][0].as_str() {
@@ -97,7 +110,9 @@ fn a_contest_grade_has_a_score_and_every_measure_its_formula_names() {
     let contest = dir.path().join("contest.toml");
     let source = std::fs::read_to_string(sample_contest()).unwrap();
     let source = source.replace("\nlimit = 100\n", "\nlimit = 8\n");
-    let source = source.replace("../../tests/fixtures/checkpoints/base", "base").replace("../../tests/fixtures/tasks", "tasks");
+    let source = source
+        .replace("../../tests/fixtures/checkpoints/base", "base")
+        .replace("../../tests/fixtures/tasks", "tasks");
     std::fs::write(&contest, source).unwrap();
     std::os::unix::fs::symlink(fixture("checkpoints/base"), dir.path().join("base")).unwrap();
     std::os::unix::fs::symlink(fixture("tasks"), dir.path().join("tasks")).unwrap();
@@ -143,7 +158,14 @@ fn a_checkpoint_that_was_tampered_with_is_not_run() {
     vocabulary.insert(names[1].clone(), a);
     std::fs::write(&path, tokenizer.to_string()).unwrap();
     let out = tempfile::tempdir().unwrap();
-    let output = run(&[&"grade", &dir.path(), &"--contest", &sample_contest(), &"--out", &out.path()]);
+    let output = run(&[
+        &"grade",
+        &dir.path(),
+        &"--contest",
+        &sample_contest(),
+        &"--out",
+        &out.path(),
+    ]);
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     assert!(stdout(&output).contains("tokenizer.json"), "{}", stdout(&output));
     let report = json(&out.path().join("report.json"));
@@ -163,7 +185,16 @@ fn weights_that_are_no_numbers_are_turned_away() {
     std::fs::write(&path, bytes).unwrap();
     let out = tempfile::tempdir().unwrap();
     let tasks = format!("{},mini_wino", fixture("tasks").display());
-    let output = run(&[&"grade", &dir.path(), &"--tasks", &tasks, &"--limit", &"1", &"--out", &out.path()]);
+    let output = run(&[
+        &"grade",
+        &dir.path(),
+        &"--tasks",
+        &tasks,
+        &"--limit",
+        &"1",
+        &"--out",
+        &out.path(),
+    ]);
     assert_eq!(code(&output), 1, "{}{}", stdout(&output), stderr(&output));
 }
 
@@ -173,7 +204,9 @@ fn a_grade_that_takes_too_long_is_a_timeout() {
     let contest = dir.path().join("contest.toml");
     let source = std::fs::read_to_string(sample_contest()).unwrap();
     let source = source.replace("wall_seconds = 1800", "wall_seconds = 1");
-    let source = source.replace("../../tests/fixtures/checkpoints/base", "base").replace("../../tests/fixtures/tasks", "tasks");
+    let source = source
+        .replace("../../tests/fixtures/checkpoints/base", "base")
+        .replace("../../tests/fixtures/tasks", "tasks");
     std::fs::write(&contest, source).unwrap();
     std::os::unix::fs::symlink(fixture("checkpoints/base"), dir.path().join("base")).unwrap();
     std::os::unix::fs::symlink(fixture("tasks"), dir.path().join("tasks")).unwrap();
@@ -201,7 +234,16 @@ fn what_to_grade_by_has_to_be_said_once() {
     assert_eq!(code(&run(&[&"grade", &base, &"--out", &"/tmp/never"])), 2);
     let tasks = fixture("tasks");
     assert_eq!(
-        code(&run(&[&"grade", &base, &"--out", &"/tmp/never", &"--tasks", &tasks, &"--contest", &sample_contest()])),
+        code(&run(&[
+            &"grade",
+            &base,
+            &"--out",
+            &"/tmp/never",
+            &"--tasks",
+            &tasks,
+            &"--contest",
+            &sample_contest()
+        ])),
         2
     );
     let out = tempfile::tempdir().unwrap();

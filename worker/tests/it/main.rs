@@ -1,6 +1,9 @@
 //! The built `assay-worker`, run as people and the service run it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod cli;
+mod fidelity;
 mod grade;
 mod logits;
 mod server;

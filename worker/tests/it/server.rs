@@ -42,7 +42,13 @@ pub struct Reply {
 
 impl Reply {
     pub fn status(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Vec::new(), cut: None, delay: Duration::ZERO }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            cut: None,
+            delay: Duration::ZERO,
+        }
     }
 
     /// No answer at all: the connection ends.
@@ -51,7 +57,10 @@ impl Reply {
     }
 
     pub fn json(status: u16, body: &Value) -> Reply {
-        Reply { body: body.to_string().into_bytes(), ..Reply::status(status) }
+        Reply {
+            body: body.to_string().into_bytes(),
+            ..Reply::status(status)
+        }
     }
 
     pub fn problem(status: u16, code: &str) -> Reply {
@@ -61,15 +70,27 @@ impl Reply {
     /// A file, or the part of it that the call asks for.
     pub fn file(call: &Call, bytes: &[u8]) -> Reply {
         let from = call.headers.get("range").map(|range| {
-            range.strip_prefix("bytes=").and_then(|rest| rest.strip_suffix('-')).unwrap().parse::<usize>().unwrap()
+            range
+                .strip_prefix("bytes=")
+                .and_then(|rest| rest.strip_suffix('-'))
+                .unwrap()
+                .parse::<usize>()
+                .unwrap()
         });
         match from {
             Some(from) if from >= bytes.len() => Reply::status(416),
             Some(from) => {
                 let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
-                Reply { headers: vec![("content-range", range)], body: bytes[from..].to_vec(), ..Reply::status(206) }
+                Reply {
+                    headers: vec![("content-range", range)],
+                    body: bytes[from..].to_vec(),
+                    ..Reply::status(206)
+                }
             }
-            None => Reply { body: bytes.to_vec(), ..Reply::status(200) },
+            None => Reply {
+                body: bytes.to_vec(),
+                ..Reply::status(200)
+            },
         }
     }
 }
@@ -110,7 +131,12 @@ impl Server {
         let mut files = BTreeMap::new();
         gather(&fixture("checkpoints").join(checkpoint), "submission", &mut files);
         gather(&fixture("tasks"), "contest/tasks", &mut files);
-        for name in ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"] {
+        for name in [
+            "config.json",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "generation_config.json",
+        ] {
             let bytes = std::fs::read(fixture("checkpoints/base").join(name)).unwrap();
             files.insert(format!("contest/base/{name}"), bytes);
         }
@@ -119,17 +145,28 @@ impl Server {
         files.insert("contest/contest.toml".into(), contest.into_bytes());
         change(&mut files);
         let contest = String::from_utf8(files["contest/contest.toml"].clone()).unwrap();
-        let digest = assay_contest::Contest::parse(&contest).map(|contest| contest.digest()).unwrap_or_default();
+        let digest = assay_contest::Contest::parse(&contest)
+            .map(|contest| contest.digest())
+            .unwrap_or_default();
         let listed = |kind: &str| -> Vec<Value> {
-            let own = files.iter().filter_map(|(name, bytes)| Some((name.strip_prefix(&format!("{kind}/"))?, bytes)));
-            own.map(|(name, bytes)| json!({"name": name, "bytes": bytes.len(), "sha256": sha256(bytes)})).collect()
+            let own = files
+                .iter()
+                .filter_map(|(name, bytes)| Some((name.strip_prefix(&format!("{kind}/"))?, bytes)));
+            own.map(|(name, bytes)| json!({"name": name, "bytes": bytes.len(), "sha256": sha256(bytes)}))
+                .collect()
         };
         let claim = json!({
             "attempt_id": ATTEMPT, "job_id": "j", "submission_id": "s", "fence": 3, "lease_seconds": 4,
             "token": "job-token", "contest_id": "sample", "contest_digest": digest,
             "submission_files": listed("submission"), "contest_files": listed("contest"),
         });
-        let state = State { calls: Vec::new(), fault, waiting: true, claim, files };
+        let state = State {
+            calls: Vec::new(),
+            fault,
+            waiting: true,
+            claim,
+            files,
+        };
         let state = Arc::new(Mutex::new(state));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -150,7 +187,13 @@ impl Server {
 
     /// Everything that arrived so far.
     pub fn calls(&self) -> Vec<Call> {
-        self.state.lock().unwrap().calls.iter().map(|(_, call)| call.clone()).collect()
+        self.state
+            .lock()
+            .unwrap()
+            .calls
+            .iter()
+            .map(|(_, call)| call.clone())
+            .collect()
     }
 
     /// Calls of one kind.
@@ -161,7 +204,12 @@ impl Server {
     /// When calls of one kind arrived.
     pub fn times(&self, method: &str, end: &str) -> Vec<Instant> {
         let state = self.state.lock().unwrap();
-        state.calls.iter().filter(|(_, call)| call.is(method, end)).map(|(at, _)| *at).collect()
+        state
+            .calls
+            .iter()
+            .filter(|(_, call)| call.is(method, end))
+            .map(|(at, _)| *at)
+            .collect()
     }
 
     /// Waits until `done` holds of what arrived.
@@ -197,10 +245,20 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     if reply.status == 0 {
         return;
     }
-    let mut head = format!("HTTP/1.1 {} X\r\ncontent-length: {}\r\nconnection: close\r\n", reply.status, reply.body.len());
-    reply.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    let mut head = format!(
+        "HTTP/1.1 {} X\r\ncontent-length: {}\r\nconnection: close\r\n",
+        reply.status,
+        reply.body.len()
+    );
+    reply
+        .headers
+        .iter()
+        .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(b"\r\n")).and_then(|()| stream.write_all(body));
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(b"\r\n"))
+        .and_then(|()| stream.write_all(body));
 }
 
 fn read(stream: &TcpStream) -> Option<Call> {
@@ -213,13 +271,23 @@ fn read(stream: &TcpStream) -> Option<Call> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         headers.insert(name.to_ascii_lowercase(), value.to_string());
     }
-    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length = headers
+        .get("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Call { method, path, headers, body })
+    Some(Call {
+        method,
+        path,
+        headers,
+        body,
+    })
 }
 
 /// What the real server would say.
@@ -237,7 +305,10 @@ fn answer(call: &Call, state: &Mutex<State>) -> Reply {
             return Reply::json(200, &state.claim);
         }
         drop(state);
-        return Reply { delay: Duration::from_millis(100), ..Reply::status(204) };
+        return Reply {
+            delay: Duration::from_millis(100),
+            ..Reply::status(204)
+        };
     }
     if bearer != Some("Bearer job-token") {
         return Reply::problem(401, "unknown-token");
@@ -246,7 +317,13 @@ fn answer(call: &Call, state: &Mutex<State>) -> Reply {
         return Reply::json(200, &json!({"directive": "continue", "lease_seconds": 4}));
     }
     if call.method == "GET" {
-        let name = call.path.split_once(ATTEMPT).unwrap().1.trim_start_matches('/').to_string();
+        let name = call
+            .path
+            .split_once(ATTEMPT)
+            .unwrap()
+            .1
+            .trim_start_matches('/')
+            .to_string();
         let bytes = state.lock().unwrap().files.get(&name).cloned();
         return bytes.map_or(Reply::problem(404, "no-such-file"), |bytes| Reply::file(call, &bytes));
     }

@@ -18,7 +18,16 @@ fn no_fault() -> Fault {
 /// The command of a worker with its data in `data`, ready to be started.
 fn command(server: &Server, data: &Path) -> Command {
     let mut command = worker();
-    command.args(["run", "--server", &server.address, "--enrol", "one-time", "--name", "bench", "--data"]);
+    command.args([
+        "run",
+        "--server",
+        &server.address,
+        "--enrol",
+        "one-time",
+        "--name",
+        "bench",
+        "--data",
+    ]);
     command.arg(data).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -42,7 +51,10 @@ fn end(mut child: Child) -> std::process::Output {
 }
 
 fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args([format!("-{name}"), child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -69,12 +81,21 @@ fn a_job_is_fetched_graded_and_reported() {
     assert_eq!(enrol["device"]["kind"], "cpu");
     // The first heartbeat comes before the first byte.
     let calls = server.calls();
-    let position = |end: &str, method: &str| calls.iter().position(|call| call.method == method && call.path.contains(end));
+    let position = |end: &str, method: &str| {
+        calls
+            .iter()
+            .position(|call| call.method == method && call.path.contains(end))
+    };
     assert!(position("/heartbeat", "POST").unwrap() < position("/submission/", "GET").unwrap());
     // Outputs before the result, and nothing after it.
-    let outputs: Vec<&str> =
-        calls.iter().filter_map(|call| Some(call.path.split_once("/outputs/")?.1)).collect();
-    assert!(outputs.contains(&"results.json") && outputs.contains(&"samples_mini_gsm.jsonl"), "{outputs:?}");
+    let outputs: Vec<&str> = calls
+        .iter()
+        .filter_map(|call| Some(call.path.split_once("/outputs/")?.1))
+        .collect();
+    assert!(
+        outputs.contains(&"results.json") && outputs.contains(&"samples_mini_gsm.jsonl"),
+        "{outputs:?}"
+    );
     assert!(calls.last().unwrap().is("PUT", "/result"));
 
     let result = result(&server);
@@ -84,12 +105,25 @@ fn a_job_is_fetched_graded_and_reported() {
     assert_eq!(report["submission"]["verdict"], "accepted");
     assert_eq!(report["tasks"].as_array().unwrap().len(), 5);
     assert_eq!(report["samples"].as_array().unwrap().len(), 3);
-    for measure in ["bytes", "acc.mini_gsm.exact_match.strict-match", "time_per_token", "load_seconds", "wall_seconds", "peak_memory"] {
-        assert!(report["measures"][measure].as_f64().is_some_and(f64::is_finite), "{measure}: {report:#}");
+    for measure in [
+        "bytes",
+        "acc.mini_gsm.exact_match.strict-match",
+        "time_per_token",
+        "load_seconds",
+        "wall_seconds",
+        "peak_memory",
+    ] {
+        assert!(
+            report["measures"][measure].as_f64().is_some_and(f64::is_finite),
+            "{measure}: {report:#}"
+        );
     }
     // Progress never goes back.
-    let steps: Vec<u64> =
-        server.of("POST", "/heartbeat").iter().map(|beat| beat.json()["progress"]["step"].as_u64().unwrap()).collect();
+    let steps: Vec<u64> = server
+        .of("POST", "/heartbeat")
+        .iter()
+        .map(|beat| beat.json()["progress"]["step"].as_u64().unwrap())
+        .collect();
     assert!(steps.is_sorted(), "{steps:?}");
 
     // The key is kept for its owner alone, and a second start needs no token.
@@ -111,29 +145,46 @@ fn a_cut_download_goes_on_where_it_stopped_and_is_kept_for_the_next_job() {
                 return None;
             }
             let bytes: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
-            Some(Reply { cut: Some(100_000), ..Reply::file(call, &bytes) })
+            Some(Reply {
+                cut: Some(100_000),
+                ..Reply::file(call, &bytes)
+            })
         }),
         // Not a checkpoint's file: the submission is rejected, which is all this test needs.
         |files| {
-            files.insert("submission/big.safetensors".into(), (0..300_000u32).map(|i| i as u8).collect());
+            files.insert(
+                "submission/big.safetensors".into(),
+                (0..300_000u32).map(|i| i as u8).collect(),
+            );
         },
     );
     let data = tempfile::tempdir().unwrap();
     let output = once(&server, data.path());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let gets = server.of("GET", "/submission/big.safetensors");
-    let ranges: Vec<Option<&str>> = gets.iter().map(|call| call.headers.get("range").map(String::as_str)).collect();
-    assert_eq!(ranges, [None, Some("bytes=100000-"), Some("bytes=200000-")], "each byte is sent once");
+    let ranges: Vec<Option<&str>> = gets
+        .iter()
+        .map(|call| call.headers.get("range").map(String::as_str))
+        .collect();
+    assert_eq!(
+        ranges,
+        [None, Some("bytes=100000-"), Some("bytes=200000-")],
+        "each byte is sent once"
+    );
     assert_eq!(result(&server)["outcome"]["kind"], "rejected");
     let bytes: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
-    assert_eq!(std::fs::read(data.path().join("cache").join(sha256(&bytes))).unwrap(), bytes);
+    assert_eq!(
+        std::fs::read(data.path().join("cache").join(sha256(&bytes))).unwrap(),
+        bytes
+    );
 
-    // The same files again: nothing of them is fetched.
+    // The same files again, from the server's new address: nothing of them is fetched, and the key is the same.
     let again = Server::with_files("w4a16-gptq", 1, no_fault(), |files| {
-        files.insert("submission/big.safetensors".into(), (0..300_000u32).map(|i| i as u8).collect());
+        files.insert(
+            "submission/big.safetensors".into(),
+            (0..300_000u32).map(|i| i as u8).collect(),
+        );
     });
-    let text = std::fs::read_to_string(data.path().join("worker.json")).unwrap();
-    std::fs::write(data.path().join("worker.json"), text.replace(&server.address, &again.address)).unwrap();
     let output = once(&again, data.path());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(again.of("POST", "/enrol").is_empty());
@@ -149,7 +200,10 @@ fn a_file_that_is_not_what_was_announced_is_a_platform_failure() {
     let output = once(&server, data.path());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let outcome = result(&server)["outcome"].clone();
-    assert_eq!((&outcome["kind"], &outcome["class"]), (&json!("failed"), &json!("infra")));
+    assert_eq!(
+        (&outcome["kind"], &outcome["class"]),
+        (&json!("failed"), &json!("infra"))
+    );
     assert_eq!(outcome["problem"]["code"], "fetch-failed");
     assert!(scratch_is_empty(data.path()));
 }
@@ -163,7 +217,10 @@ fn a_name_that_leaves_the_folder_is_not_followed() {
         let output = once(&server, data.path());
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         assert_eq!(result(&server)["outcome"]["class"], "infra", "{name}");
-        assert!(server.calls().iter().all(|call| call.method != "GET"), "nothing is fetched");
+        assert!(
+            server.calls().iter().all(|call| call.method != "GET"),
+            "nothing is fetched"
+        );
         assert!(!data.path().join("escaped").exists());
     }
 }
@@ -175,14 +232,19 @@ fn rules_that_changed_since_the_job_was_made_are_not_used() {
     let data = tempfile::tempdir().unwrap();
     once(&server, data.path());
     let outcome = result(&server)["outcome"].clone();
-    assert_eq!((&outcome["class"], &outcome["problem"]["code"]), (&json!("infra"), &json!("contest-changed")));
+    assert_eq!(
+        (&outcome["class"], &outcome["problem"]["code"]),
+        (&json!("infra"), &json!("contest-changed"))
+    );
 }
 
 #[test]
 fn a_checkpoint_against_the_rules_is_reported_with_its_reasons() {
     let server = Server::with_files("w4a16-gptq", 1, no_fault(), |files| {
         let config = files.get_mut("submission/config.json").unwrap();
-        let text = String::from_utf8(config.clone()).unwrap().replace("\"vocab_size\": 611", "\"vocab_size\": 612");
+        let text = String::from_utf8(config.clone())
+            .unwrap()
+            .replace("\"vocab_size\": 611", "\"vocab_size\": 612");
         *config = text.into_bytes();
     });
     let data = tempfile::tempdir().unwrap();
@@ -202,7 +264,10 @@ fn a_job_whose_first_heartbeat_is_refused_is_not_begun() {
     let data = tempfile::tempdir().unwrap();
     let output = once(&server, data.path());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    assert!(server.calls().iter().all(|call| call.method == "POST"), "nothing fetched, nothing written");
+    assert!(
+        server.calls().iter().all(|call| call.method == "POST"),
+        "nothing fetched, nothing written"
+    );
 }
 
 /// Answers heartbeats of the evaluation as told, and lets the rest pass.
@@ -215,13 +280,25 @@ fn while_evaluating(answer: impl Fn() -> Reply + Send + 'static) -> Fault {
 
 #[test]
 fn a_lost_lease_stops_the_run_and_nothing_is_written() {
-    let server = Server::start("w4a16-gptq", 100, while_evaluating(|| Reply::problem(409, "lease-lost")));
+    let server = Server::start(
+        "w4a16-gptq",
+        100,
+        while_evaluating(|| Reply::problem(409, "lease-lost")),
+    );
     let data = tempfile::tempdir().unwrap();
     let started = Instant::now();
-    let output = command(&server, data.path()).args(["--once", "--device", "reference"]).output().unwrap();
+    let output = command(&server, data.path())
+        .args(["--once", "--device", "reference"])
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(started.elapsed() < Duration::from_secs(60), "the run did not stop");
-    assert!(server.calls().iter().all(|call| call.method != "PUT" && !call.path.ends_with("/release")));
+    assert!(
+        server
+            .calls()
+            .iter()
+            .all(|call| call.method != "PUT" && !call.path.ends_with("/release"))
+    );
     assert!(scratch_is_empty(data.path()));
 }
 
@@ -230,13 +307,20 @@ fn a_lease_that_cannot_be_renewed_is_given_up_in_time() {
     let fault = while_evaluating(|| Reply::status(503));
     let server = Server::start("w4a16-gptq", 100, fault);
     let data = tempfile::tempdir().unwrap();
-    let output = command(&server, data.path()).args(["--once", "--device", "reference"]).output().unwrap();
+    let output = command(&server, data.path())
+        .args(["--once", "--device", "reference"])
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stderr(&output).contains("the lease ran out"), "{}", stderr(&output));
     assert!(server.calls().iter().all(|call| call.method != "PUT"));
     // The lease is 4 s, and the last renewal was answered before the evaluation began.
     let beats = server.times("POST", "/heartbeat");
-    let evaluating = server.of("POST", "/heartbeat").iter().filter(|b| b.json()["progress"]["stage"] == "evaluate").count();
+    let evaluating = server
+        .of("POST", "/heartbeat")
+        .iter()
+        .filter(|b| b.json()["progress"]["stage"] == "evaluate")
+        .count();
     let from = beats[beats.len() - evaluating - 1];
     assert!(beats[beats.len() - 1].duration_since(from) <= Duration::from_millis(4500));
     assert!(evaluating >= 2, "it was tried again");
@@ -247,11 +331,17 @@ fn a_cancelled_attempt_is_stopped_and_given_back() {
     let fault = while_evaluating(|| Reply::json(200, &json!({"directive": "cancel", "lease_seconds": 4})));
     let server = Server::start("w4a16-gptq", 100, fault);
     let data = tempfile::tempdir().unwrap();
-    let output = command(&server, data.path()).args(["--once", "--device", "reference"]).output().unwrap();
+    let output = command(&server, data.path())
+        .args(["--once", "--device", "reference"])
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let release = server.of("POST", "/release");
     assert_eq!(release.len(), 1);
-    assert_eq!((&release[0].json()["fence"], &release[0].json()["reason"]), (&json!(3), &json!("cancelled")));
+    assert_eq!(
+        (&release[0].json()["fence"], &release[0].json()["reason"]),
+        (&json!(3), &json!("cancelled"))
+    );
     assert!(server.calls().iter().all(|call| call.method != "PUT"));
 }
 
@@ -261,13 +351,15 @@ fn a_result_is_sent_until_it_is_taken_and_never_changes() {
     let server = Server::start(
         "w4a16-gptq",
         1,
-        Box::new(move |call| match call.is("PUT", "/result").then(|| tries.fetch_add(1, Ordering::Relaxed)) {
-            Some(0) => Some(Reply::status(503)),
-            // Taken, but the answer never arrives: the worker cannot know.
-            Some(1) => Some(Reply::hang_up()),
-            Some(2) => Some(Reply::status(502)),
-            _ => None,
-        }),
+        Box::new(
+            move |call| match call.is("PUT", "/result").then(|| tries.fetch_add(1, Ordering::Relaxed)) {
+                Some(0) => Some(Reply::status(503)),
+                // Taken, but the answer never arrives: the worker cannot know.
+                Some(1) => Some(Reply::hang_up()),
+                Some(2) => Some(Reply::status(502)),
+                _ => None,
+            },
+        ),
     );
     let data = tempfile::tempdir().unwrap();
     let output = once(&server, data.path());
@@ -283,11 +375,16 @@ fn a_server_that_restarts_is_found_again() {
     let server = Server::start(
         "w4a16-gptq",
         1,
-        Box::new(move |call| match call.is("POST", "/claim").then(|| claims.fetch_add(1, Ordering::Relaxed)) {
-            Some(0) => Some(Reply::status(204)),
-            Some(1) => Some(Reply::status(503)),
-            Some(2) => Some(Reply::hang_up()),
-            _ => None,
+        Box::new(move |call| {
+            match call
+                .is("POST", "/claim")
+                .then(|| claims.fetch_add(1, Ordering::Relaxed))
+            {
+                Some(0) => Some(Reply::status(204)),
+                Some(1) => Some(Reply::status(503)),
+                Some(2) => Some(Reply::hang_up()),
+                _ => None,
+            }
         }),
     );
     let data = tempfile::tempdir().unwrap();
@@ -326,9 +423,14 @@ fn the_first_signal_finishes_the_attempt_and_takes_no_other() {
 fn the_second_signal_gives_the_attempt_back() {
     let server = Server::start("w4a16-gptq", 100, no_fault());
     let data = tempfile::tempdir().unwrap();
-    let child = command(&server, data.path()).args(["--device", "reference"]).spawn().unwrap();
+    let child = command(&server, data.path())
+        .args(["--device", "reference"])
+        .spawn()
+        .unwrap();
     server.wait("the evaluation", |calls| {
-        calls.iter().any(|call| call.is("POST", "/heartbeat") && call.json()["progress"]["stage"] == "evaluate")
+        calls
+            .iter()
+            .any(|call| call.is("POST", "/heartbeat") && call.json()["progress"]["stage"] == "evaluate")
     });
     signal(&child, "TERM");
     std::thread::sleep(Duration::from_millis(300));
@@ -342,9 +444,16 @@ fn the_second_signal_gives_the_attempt_back() {
 
 #[test]
 fn an_idle_worker_stops_at_once() {
-    let server = Server::start("w4a16-gptq", 1, Box::new(|call| {
-        call.is("POST", "/claim").then(|| Reply { delay: Duration::from_secs(20), ..Reply::status(204) })
-    }));
+    let server = Server::start(
+        "w4a16-gptq",
+        1,
+        Box::new(|call| {
+            call.is("POST", "/claim").then(|| Reply {
+                delay: Duration::from_secs(20),
+                ..Reply::status(204)
+            })
+        }),
+    );
     let data = tempfile::tempdir().unwrap();
     let child = command(&server, data.path()).spawn().unwrap();
     server.wait("a claim", |calls| calls.iter().any(|call| call.is("POST", "/claim")));
@@ -358,7 +467,11 @@ fn an_idle_worker_stops_at_once() {
 #[test]
 fn a_server_that_drains_gets_its_result_and_no_further_claim() {
     let drain = || Reply::json(200, &json!({"directive": "drain", "lease_seconds": 4}));
-    let server = Server::start("w4a16-gptq", 1, Box::new(move |call| call.is("POST", "/heartbeat").then(drain)));
+    let server = Server::start(
+        "w4a16-gptq",
+        1,
+        Box::new(move |call| call.is("POST", "/heartbeat").then(drain)),
+    );
     let data = tempfile::tempdir().unwrap();
     let output = end(command(&server, data.path()).spawn().unwrap());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -369,18 +482,22 @@ fn a_server_that_drains_gets_its_result_and_no_further_claim() {
 #[test]
 fn a_server_that_cannot_be_used_ends_the_worker() {
     // A key it does not know.
-    let server = Server::start("w4a16-gptq", 1, Box::new(|call| {
-        call.is("POST", "/claim").then(|| Reply::problem(401, "unknown-key"))
-    }));
+    let server = Server::start(
+        "w4a16-gptq",
+        1,
+        Box::new(|call| call.is("POST", "/claim").then(|| Reply::problem(401, "unknown-key"))),
+    );
     let data = tempfile::tempdir().unwrap();
     let output = once(&server, data.path());
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("enrol it again"), "{}", stderr(&output));
 
     // A token it does not take; no key is kept.
-    let server = Server::start("w4a16-gptq", 1, Box::new(|call| {
-        call.is("POST", "/enrol").then(|| Reply::problem(403, "token-used"))
-    }));
+    let server = Server::start(
+        "w4a16-gptq",
+        1,
+        Box::new(|call| call.is("POST", "/enrol").then(|| Reply::problem(403, "token-used"))),
+    );
     let data = tempfile::tempdir().unwrap();
     let output = once(&server, data.path());
     assert_eq!(code(&output), 2);
@@ -390,15 +507,27 @@ fn a_server_that_cannot_be_used_ends_the_worker() {
     // Nobody there at all, and no patience.
     let data = tempfile::tempdir().unwrap();
     let output = worker()
-        .args(["run", "--server", "http://127.0.0.1:9", "--enrol", "x", "--patience", "1", "--data"])
+        .args([
+            "run",
+            "--server",
+            "http://127.0.0.1:9",
+            "--enrol",
+            "x",
+            "--patience",
+            "1",
+            "--data",
+        ])
         .arg(data.path())
         .output()
         .unwrap();
     assert_eq!(code(&output), 2, "{}", stderr(&output));
 
     // Neither key nor token.
-    let output =
-        worker().args(["run", "--server", "http://127.0.0.1:9", "--data"]).arg(data.path()).output().unwrap();
+    let output = worker()
+        .args(["run", "--server", "http://127.0.0.1:9", "--data"])
+        .arg(data.path())
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("--enrol"), "{}", stderr(&output));
 }

@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 
 /// A path below tests/fixtures.
 pub fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(path)
 }
 
 /// The sample contest.
@@ -18,7 +20,15 @@ pub fn sample_contest() -> PathBuf {
 /// The binary, with nothing of this environment that could change what it does or says.
 pub fn worker() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay-worker"));
-    for name in ["LC_ALL", "LC_MESSAGES", "RUST_LOG", "ASSAY_SERVER", "ASSAY_ENROL_TOKEN", "ASSAY_WORKER_DATA", "ASSAY_DEVICE"] {
+    for name in [
+        "LC_ALL",
+        "LC_MESSAGES",
+        "RUST_LOG",
+        "ASSAY_SERVER",
+        "ASSAY_ENROL_TOKEN",
+        "ASSAY_WORKER_DATA",
+        "ASSAY_DEVICE",
+    ] {
         command.env_remove(name);
     }
     command.env("LANG", "C.UTF-8").env("ASSAY_THREADS", "2");
@@ -27,12 +37,18 @@ pub fn worker() -> Command {
 
 /// Runs it to its end.
 pub fn run(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
-    worker().args(arguments.iter().map(|argument| argument.as_ref())).output().unwrap()
+    worker()
+        .args(arguments.iter().map(|argument| argument.as_ref()))
+        .output()
+        .unwrap()
 }
 
 /// Its exit code.
 pub fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("killed: {}", String::from_utf8_lossy(&output.stderr)))
+    output
+        .status
+        .code()
+        .unwrap_or_else(|| panic!("killed: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 pub fn stdout(output: &Output) -> String {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use assay_engine::ENGINE_VERSION;
 
-use super::compare::LogitRow;
+use super::compare::{LogitRow, Note};
 use super::tasks::{NEAR_TIE, TaskRow};
 
 /// Everything measured for the page.
@@ -25,8 +25,8 @@ impl Page {
     /// The page in Markdown.
     pub fn render(&self) -> String {
         let mut out = String::from(INTRODUCTION);
-        let executors: BTreeSet<&str> = self.logits.iter().map(|row| row.executor.as_str()).collect();
-        let executors: Vec<&str> = executors.into_iter().collect();
+        let executors: BTreeSet<String> = self.logits.iter().map(|row| timeless(&row.executor)).collect();
+        let executors: Vec<String> = executors.into_iter().collect();
         let _ = writeln!(out, "Engine: {ENGINE_VERSION}. Executors: {}.", executors.join("; "));
         self.render_logits(&mut out);
         self.render_tasks(&mut out);
@@ -41,9 +41,25 @@ impl Page {
             let percent = 100.0 * row.same_top as f64 / row.positions.max(1) as f64;
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {} | {:.1e} | {percent:.2}% | {} of {} |",
-                row.checkpoint, row.scheme, row.device, row.positions, row.largest, row.same_greedy, row.prompts
+                "| {}{} | {} | {} | {} | {:.1e} | {percent:.2}% | {} of {} |",
+                row.checkpoint,
+                row.note.map_or("", Note::mark),
+                row.scheme,
+                row.device,
+                row.positions,
+                row.largest,
+                row.same_greedy,
+                row.prompts
             );
+        }
+        for note in [Note::Bf16Frequencies, Note::CacheScheme] {
+            if self.logits.iter().any(|row| row.note == Some(note)) {
+                let text = match note {
+                    Note::Bf16Frequencies => BF16_FREQUENCIES,
+                    Note::CacheScheme => CACHE_SCHEME,
+                };
+                let _ = writeln!(out, "\n{} {text}", note.mark());
+            }
         }
     }
 
@@ -52,8 +68,8 @@ impl Page {
             return;
         }
         let _ = write!(out, "{TASKS}");
-        out.push_str("| checkpoint | profile | task | executor | documents | same prompts | same outcomes | value: harness | value: ours |\n");
-        out.push_str("|---|---|---|---|---:|---:|---:|---|---|\n");
+        out.push_str("| checkpoint | profile | task | executor | documents | same prompts | same outcomes | same answers | value: harness | value: ours |\n");
+        out.push_str("|---|---|---|---|---:|---:|---:|---:|---|---|\n");
         for row in &self.tasks {
             let values = |side: &[(String, f64)]| {
                 let values: Vec<String> = side.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
@@ -61,14 +77,16 @@ impl Page {
             };
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {}{} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 row.checkpoint,
+                row.note.map_or("", Note::mark),
                 row.profile,
                 row.task,
                 row.device,
                 row.documents,
                 row.same_prompts,
                 row.same_outcomes,
+                row.same_answers,
                 values(&row.theirs),
                 values(&row.ours)
             );
@@ -76,7 +94,10 @@ impl Page {
         let differing: Vec<&TaskRow> = self.tasks.iter().filter(|row| !row.differences.is_empty()).collect();
         let total: usize = self.tasks.iter().map(|row| row.documents).sum();
         let differences: usize = differing.iter().map(|row| row.differences.len()).sum();
-        let _ = writeln!(out, "\n## Every difference\n\n{differences} of {total} documents have another outcome.");
+        let _ = writeln!(
+            out,
+            "\n## Every difference\n\n{differences} of {total} documents have another outcome."
+        );
         if differences == 0 {
             return;
         }
@@ -88,7 +109,9 @@ impl Page {
         out.push_str("| checkpoint | profile | task | executor | document | what | apart by | explained |\n|---|---|---|---|---:|---|---:|---|\n");
         for row in differing {
             for difference in &row.differences {
-                let margin = difference.margin.map_or("?".to_string(), |margin| format!("{margin:.4}"));
+                let margin = difference
+                    .margin
+                    .map_or("?".to_string(), |margin| format!("{margin:.4}"));
                 let _ = writeln!(
                     out,
                     "| {} | {} | {} | {} | {} | {} | {margin} | {} |",
@@ -105,11 +128,20 @@ impl Page {
     }
 }
 
+/// An executor's description without the number of threads, which decides no bit.
+fn timeless(executor: &str) -> String {
+    let (name, rest) = executor.split_once(" (").unwrap_or((executor, ""));
+    let parts = rest
+        .trim_end_matches(')')
+        .split(", ")
+        .filter(|part| !part.is_empty() && !part.ends_with("threads"));
+    format!("{name} ({})", parts.collect::<Vec<_>>().join(", "))
+}
+
 /// Text that cannot break out of a table's cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', "⏎")
 }
-
 
 const INTRODUCTION: &str = "\
 # Fidelity
@@ -127,11 +159,21 @@ const LOGITS: &str = "
 ## Logits
 
 The golden files hold what transformers computes in float32 from each checkpoint, its weights dequantized to bfloat16.
-`reference` keeps activations unrounded in float64 and must stay within 2e-3 with the same greedy continuations. `cpu` follows the
-numerics of the engine (inputs of linear layers rounded to bfloat16, as the runtimes do that serve these models) and must agree on
+`reference` computes in float64 with unrounded activations and must stay within 2e-3 with the same greedy continuations. `cpu`
+follows the numerics of the engine (`numerics.rs`: inputs of linear layers rounded, float32 sums in a fixed order) and must agree on
 the most likely token in at least 99.5% of positions.
 
 ";
+
+const BF16_FREQUENCIES: &str = "\
+The golden files of these random-weight models were computed with RoPE's inverse frequencies rounded to bfloat16, because the \
+script that made them casts every buffer. The comparison rounds them too; the engine itself keeps them in float32, as runtimes do \
+that load a checkpoint from its files.";
+
+const CACHE_SCHEME: &str = "\
+This checkpoint declares an fp8 key/value cache, and its golden and harness files were computed with it. The engine does not apply \
+the scheme (`inspect` says so as a finding), so neither its logits nor every answer can be equal. Rounding the oracle's keys and \
+values to e4m3 with the stored scales brings the largest difference down to 0.01 and makes all continuations equal.";
 
 const TASKS: &str = "
 ## Tasks
