@@ -1,5 +1,7 @@
 //! Filters: from what the model said to what is compared, one pipeline for every filter name.
 
+mod choices;
+
 use serde_json::Value;
 
 use crate::error::{Fault, Place, TaskError};
@@ -7,6 +9,8 @@ use crate::pattern::{Found, Pattern};
 use crate::python;
 use crate::reader::{Keys, wrong_kind};
 use crate::yaml::{Key, Node, Yaml};
+
+use choices::{Choices, is_punctuation};
 
 const DEFAULT_PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
 const INVALID: &str = "[invalid]";
@@ -133,8 +137,8 @@ fn step(node: &Node, file: &std::sync::Arc<str>) -> Result<Step, TaskError> {
         "regex" => Step::Regex(extract(&mut keys)?),
         "multi_choice_regex" => Step::MultiChoice {
             extract: extract(&mut keys)?,
-            ignore_case: keys.flag("ignore_case")?.unwrap_or(false),
-            ignore_punctuation: keys.flag("ignore_punctuation")?.unwrap_or(false),
+            ignore_case: keys.truth("ignore_case"),
+            ignore_punctuation: keys.truth("ignore_punctuation"),
             regexes_to_ignore: patterns(&mut keys, "regexes_to_ignore")?,
         },
         "take_first" => Step::TakeFirst,
@@ -337,85 +341,6 @@ impl Extract {
     fn first(&self, text: &str) -> Result<Option<String>, Fault> {
         self.find(&self.pattern, text)
     }
-}
-
-fn is_punctuation(c: char) -> bool {
-    use unicode_general_category::GeneralCategory as G;
-    matches!(
-        unicode_general_category::get_general_category(c),
-        G::ConnectorPunctuation
-            | G::DashPunctuation
-            | G::OpenPunctuation
-            | G::ClosePunctuation
-            | G::InitialPunctuation
-            | G::FinalPunctuation
-            | G::OtherPunctuation
-    )
-}
-
-/// What `multi_choice_regex` falls back to: the choices' texts, then their letters.
-struct Choices {
-    texts: Pattern,
-    letters: Pattern,
-    by_text: Vec<(String, String)>,
-}
-
-impl Choices {
-    fn new(doc: &Value, normalise: &dyn Fn(&str) -> Result<String, Fault>, extract: &Extract) -> Result<Self, Fault> {
-        let missing = || Fault::NotSupported {
-            what: format!(
-                "multi_choice_regex ({}) without a list of texts in \"choices\"",
-                extract.pattern.source()
-            ),
-        };
-        let choices = doc.get("choices").and_then(Value::as_array).ok_or_else(missing)?;
-        let mut by_text = Vec::new();
-        let mut letters = Vec::new();
-        for (i, choice) in choices.iter().enumerate() {
-            let text = normalise(python::strip(choice.as_str().ok_or_else(missing)?))?;
-            let letter = u32::try_from(i)
-                .ok()
-                .and_then(|i| char::from_u32('A' as u32 + i))
-                .ok_or_else(missing)?;
-            by_text.push((text, format!("({letter})")));
-            letters.push(letter.to_string());
-        }
-        // Longest first, so that a choice cannot hide a longer one that starts with it.
-        let mut sorted: Vec<String> = by_text.iter().map(|(text, _)| text.clone()).collect();
-        sorted.sort_by_key(|text| std::cmp::Reverse(escaped_len(text)));
-        Ok(Self {
-            texts: Pattern::any_of(&sorted, None)?,
-            letters: Pattern::any_of(&letters, Some(r":[\s]*"))?,
-            by_text,
-        })
-    }
-
-    fn read(
-        &self,
-        text: &str,
-        extract: &Extract,
-        normalise: &dyn Fn(&str) -> Result<String, Fault>,
-    ) -> Result<String, Fault> {
-        let usable = |found: Option<String>| found.filter(|f| !f.is_empty());
-        if let Some(found) = usable(extract.first(text)?) {
-            return Ok(found);
-        }
-        if let Some(found) = usable(extract.find(&self.texts, &normalise(text)?)?) {
-            // Of equal texts the last letter counts, as in a dict.
-            let letter = self.by_text.iter().rev().find(|(text, _)| *text == found);
-            return Ok(letter.map_or(found, |(_, letter)| letter.clone()));
-        }
-        if let Some(found) = usable(extract.find(&self.letters, text)?) {
-            return Ok(format!("({found})"));
-        }
-        Ok(extract.fallback.clone())
-    }
-}
-
-/// `len(re.escape(text))`.
-fn escaped_len(text: &str) -> usize {
-    let special = |c: char| "()[]{}?*+-|^$\\.&~# \t\n\r\u{b}\u{c}".contains(c);
-    text.chars().map(|c| if special(c) { 2 } else { 1 }).sum()
 }
 
 #[cfg(test)]

@@ -253,9 +253,9 @@ impl Metric {
         {
             *options = ExactMatch {
                 regexes_to_ignore: patterns(&mut keys, "regexes_to_ignore")?,
-                ignore_case: keys.flag("ignore_case")?.unwrap_or(false),
-                ignore_punctuation: keys.flag("ignore_punctuation")?.unwrap_or(false),
-                ignore_numbers: keys.flag("ignore_numbers")?.unwrap_or(false),
+                ignore_case: keys.truth("ignore_case"),
+                ignore_punctuation: keys.truth("ignore_punctuation"),
+                ignore_numbers: keys.truth("ignore_numbers"),
             };
             keys.done()?;
         }

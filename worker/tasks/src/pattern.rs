@@ -282,6 +282,8 @@ mod tests {
         assert_eq!(texts(r"[^\S\n]+", " \u{1d}\n\t"), [" \u{1d}", "\t"]);
         assert_eq!(texts(r"\w+", "नमस्ते x"), ["नमस", "त", "x"]);
         assert_eq!(texts(r"\bन", "नमनि"), ["न"]);
+        assert_eq!(texts(r"\B", ""), [""; 0]);
+        assert_eq!(texts(r"\B", "नि"), [""]);
         assert_eq!(texts(r"[[a]", "[a]"), ["[", "a"]);
         assert_eq!(texts(r"[a&&b]", "a&b"), ["a", "&", "b"]);
         assert_eq!(texts(r"[]a]+", "]a["), ["]a"]);

@@ -84,6 +84,19 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Whether Python takes the value for true: the harness asks no more of the options of metrics and filters.
+    pub fn truth(&mut self, key: &'static str) -> bool {
+        match self.take(key).map(|node| &node.value) {
+            None => false,
+            Some(Yaml::Bool(b)) => *b,
+            Some(Yaml::Int(n)) => *n != 0,
+            Some(Yaml::Float(x)) => *x != 0.0,
+            Some(Yaml::Str(text)) => !text.is_empty(),
+            Some(Yaml::List(items)) => !items.is_empty(),
+            Some(_) => true,
+        }
+    }
+
     /// An integer.
     pub fn int(&mut self, key: &'static str) -> Result<Option<i64>, TaskError> {
         let place = self.place_of(key);

@@ -96,8 +96,9 @@ pub fn results_json(
         }
         members.insert(group.name.clone(), Value::from(group.members.clone()));
         versions.insert(group.name.clone(), Value::from(group.version.clone()));
-        common(group.members.iter().map(|m| shots.get(m)), &mut shots.clone())
-            .map(|n| shots.insert(group.name.clone(), n));
+        if let Some(n) = common(group.members.iter().filter_map(|m| shots.get(m))) {
+            shots.insert(group.name.clone(), n);
+        }
         let directions = agreed(group.members.iter().filter_map(|m| better.get(m)));
         if !directions.is_empty() {
             better.insert(group.name.clone(), Value::Object(directions));
@@ -153,13 +154,9 @@ pub fn results_json(
 }
 
 /// The number of few-shot examples of a group whose members all have the same.
-fn common<'a>(members: impl Iterator<Item = Option<&'a Value>>, _: &mut Map<String, Value>) -> Option<Value> {
-    let mut known: Vec<Value> = members.flatten().cloned().collect();
-    known.dedup();
-    match <[Value; 1]>::try_from(known) {
-        Ok([one]) => Some(one),
-        Err(_) => None,
-    }
+fn common<'a>(mut members: impl Iterator<Item = &'a Value>) -> Option<Value> {
+    let first = members.next()?;
+    members.all(|n| n == first).then(|| first.clone())
 }
 
 /// The directions of a group's metrics; null where its members disagree.

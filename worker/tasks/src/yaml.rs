@@ -1,10 +1,11 @@
 //! YAML as PyYAML's safe loader reads it (YAML 1.1 scalars, merge keys, the last of two equal keys), with bounds, with the
 //! line of every node, and with `!function` kept as a value.
 
+mod indent;
 mod scalar;
 
 use indexmap::IndexMap;
-use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 use serde_json::Value as Json;
 
 use crate::error::Fault;
@@ -112,9 +113,28 @@ impl Node {
     }
 }
 
+/// Most quoted texts and lines of one document that are read again with another indentation.
+const MAX_REPAIRS: usize = 64;
+
 /// Reads one document. An empty one is null.
 pub fn parse(source: &str) -> Result<Node, YamlError> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+    let mut repaired: Option<String> = None;
+    for _ in 0..MAX_REPAIRS {
+        let text = repaired.as_deref().unwrap_or(source);
+        match read(text) {
+            Ok(node) => return Ok(node),
+            Err(failure) => match failure.1.as_ref().and_then(|scan| indent::repair(text, scan)) {
+                Some(better) => repaired = Some(better),
+                None => return Err(failure.0),
+            },
+        }
+    }
+    read(repaired.as_deref().unwrap_or(source)).map_err(|failure| failure.0)
+}
+
+/// Reads a document as it stands. With the error comes the parser's own, where it is one.
+fn read(source: &str) -> Result<Node, Box<(YamlError, Option<ScanError>)>> {
     let mut builder = Builder {
         open: Vec::new(),
         anchors: Default::default(),
@@ -123,16 +143,16 @@ pub fn parse(source: &str) -> Result<Node, YamlError> {
     };
     let mut last = 1;
     for event in Parser::new_from_str(source) {
-        let (event, span) = event.map_err(|error| YamlError {
-            line: u32::try_from(error.marker().line()).unwrap_or(last),
-            fault: Fault::Yaml {
-                message: error.info().trim_end_matches('.').to_owned(),
-            },
+        let (event, span) = event.map_err(|error| {
+            let line = u32::try_from(error.marker().line()).unwrap_or(last);
+            let message = error.info().trim_end_matches('.').to_owned();
+            let fault = Fault::Yaml { message };
+            Box::new((YamlError { line, fault }, Some(error)))
         })?;
         last = u32::try_from(span.start.line()).unwrap_or(last);
         builder
             .event(event, last)
-            .map_err(|fault| YamlError { line: last, fault })?;
+            .map_err(|fault| Box::new((YamlError { line: last, fault }, None)))?;
     }
     Ok(builder.done.unwrap_or(Node {
         line: 1,
@@ -330,13 +350,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(source: &str) -> Json {
+    fn json_of(source: &str) -> Json {
         parse(source).unwrap().json()
     }
 
     #[test]
     fn the_last_of_two_equal_keys_wins_at_the_first_ones_place() {
-        assert_eq!(read("a: 1\nb: 2\na: 3\n").to_string(), r#"{"a":3,"b":2}"#);
+        assert_eq!(json_of("a: 1\nb: 2\na: 3\n").to_string(), r#"{"a":3,"b":2}"#);
     }
 
     #[test]
@@ -352,23 +372,34 @@ mod tests {
     #[test]
     fn anchors_and_merges() {
         let source = "base: &b {x: 1, y: 2}\nmore: &m {y: 3, z: 4}\nall:\n  <<: [*b, *m]\n  x: 9\nagain: *b\n";
-        let value = read(source);
+        let value = json_of(source);
         assert_eq!(value["all"], json!({"y": 2, "z": 4, "x": 9}));
         assert_eq!(value["again"], json!({"x": 1, "y": 2}));
-        assert_eq!(read("'<<': 1\n"), json!({"<<": 1}));
+        assert_eq!(json_of("'<<': 1\n"), json!({"<<": 1}));
     }
 
     #[test]
     fn quoting_decides() {
         assert_eq!(
-            read("[yes, 'yes', \"a\\n\", 'a\\n', ~, '']"),
+            json_of("[yes, 'yes', \"a\\n\", 'a\\n', ~, '']"),
             json!([true, "yes", "a\n", "a\\n", null, ""])
         );
         assert_eq!(
-            read("a: |\n  x\n  y\nb: >-\n  x\n  y\n"),
+            json_of("a: |\n  x\n  y\nb: >-\n  x\n  y\n"),
             json!({"a": "x\ny\n", "b": "x y"})
         );
-        assert_eq!(read("- !!str 1\n- !!float 2\n- !!int 3\n"), json!(["1", 2.0, 3]));
+        assert_eq!(json_of("- !!str 1\n- !!float 2\n- !!int 3\n"), json!(["1", 2.0, 3]));
+    }
+
+    // PyYAML reads all of these.
+    #[test]
+    fn indentation_that_means_nothing_is_forgiven() {
+        let source = "a:\n  b: 'one\n two''s\n\n  three'\n  c: \"x\\\n y\n z\"\n  d: [\n    1\n  ]\ne: 5\n";
+        let value = json!({"a": {"b": "one two's\nthree", "c": "xy z", "d": [1]}, "e": 5});
+        assert_eq!(json_of(source), value);
+        let node = parse(source).unwrap();
+        assert_eq!(node.get("e").unwrap().line, 12);
+        assert!(parse("a:\n  b: 'one\n two\n").is_err());
     }
 
     #[test]

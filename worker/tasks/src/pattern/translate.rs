@@ -327,7 +327,8 @@ impl Translator<'_> {
     fn boundary(&mut self, at: bool) {
         self.out.push_str(&match at {
             true => format!("(?:(?<=[{WORD}])(?![{WORD}])|(?<![{WORD}])(?=[{WORD}]))"),
-            false => format!("(?:(?<=[{WORD}])(?=[{WORD}])|(?<![{WORD}])(?![{WORD}]))"),
+            // In an empty text neither is true.
+            false => format!("(?:(?<=[{WORD}])(?=[{WORD}])|(?<![{WORD}])(?![{WORD}])(?!\\A\\z))"),
         });
         self.atom = false;
     }

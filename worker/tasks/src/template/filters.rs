@@ -1,7 +1,7 @@
 //! Jinja2's filters with Python's meaning, and the harness's `regex_replace`.
 
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
+use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::methods::{join, replace, too_long};
 use super::{MAX_OUTPUT, to_str};
@@ -43,23 +43,93 @@ pub fn install(env: &mut Environment<'static>) {
     env.add_filter("d", engine::default);
     env.add_filter("first", engine::first);
     env.add_filter("last", engine::last);
-    env.add_filter("min", engine::min);
-    env.add_filter("max", engine::max);
-    env.add_filter("sum", engine::sum);
     env.add_filter("abs", engine::abs);
     env.add_filter("round", engine::round);
-    env.add_filter("reverse", engine::reverse);
-    env.add_filter("sort", engine::sort);
-    env.add_filter("unique", engine::unique);
+    env.add_filter("reverse", |value: Value| engine::reverse(&bounded(value)?));
+    env.add_filter("sort", |state: &State, value: Value, kwargs: Kwargs| {
+        engine::sort(state, bounded(value)?, kwargs)
+    });
+    env.add_filter("unique", |state: &State, value: Value, kwargs: Kwargs| {
+        engine::unique(state, bounded(value)?, kwargs)
+    });
+    env.add_filter("min", |state: &State, value: Value, kwargs: Kwargs| {
+        engine::min(state, bounded(value)?, kwargs)
+    });
+    env.add_filter("max", |state: &State, value: Value, kwargs: Kwargs| {
+        engine::max(state, bounded(value)?, kwargs)
+    });
     env.add_filter("items", engine::items);
     env.add_filter("dictsort", engine::dictsort);
     env.add_filter("attr", engine::attr);
-    env.add_filter("map", engine::map);
-    env.add_filter("select", engine::select);
-    env.add_filter("reject", engine::reject);
-    env.add_filter("selectattr", engine::selectattr);
-    env.add_filter("rejectattr", engine::rejectattr);
+    env.add_filter("map", map);
     env.add_filter("safe", |value: Value| value);
+}
+
+/// Most items a filter makes a list of.
+const MAX_ITEMS: usize = 100_000;
+
+/// The items of a value, refused beyond [`MAX_ITEMS`]: `[x] * 100000000` costs nothing until it is one.
+fn collected(value: &Value) -> Result<Vec<Value>, Error> {
+    let items: Vec<Value> = value.try_iter()?.take(MAX_ITEMS + 1).collect();
+    if items.len() > MAX_ITEMS {
+        Err(too_long())
+    } else {
+        Ok(items)
+    }
+}
+
+fn bounded(value: Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => Ok(Value::from(collected(&value)?)),
+        _ => Ok(value),
+    }
+}
+
+/// `map('filter', …)` or `map(attribute=…, default=…)`, with a bound on all texts together.
+fn map(state: &mut State, value: Value, args: Rest<Value>) -> Result<Vec<Value>, Error> {
+    let (args, kwargs): (&[Value], Kwargs) = from_args(&args)?;
+    let attribute: Option<String> = kwargs.get("attribute")?;
+    let default: Option<Value> = kwargs.get("default")?;
+    kwargs.assert_all_used()?;
+    let mut out = Vec::new();
+    let mut bytes = 0;
+    for item in collected(&value)? {
+        let mapped = match (&attribute, args.split_first()) {
+            (Some(path), None) => {
+                let mut value = item;
+                for part in path.split('.') {
+                    value = match part.parse::<usize>() {
+                        Ok(index) => value.get_item_by_index(index)?,
+                        Err(_) => value.get_attr(part)?,
+                    };
+                }
+                if value.is_undefined() {
+                    default.clone().unwrap_or(value)
+                } else {
+                    value
+                }
+            }
+            (None, Some((name, rest))) => {
+                let name = name
+                    .as_str()
+                    .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "no filter's name"))?;
+                let all: Vec<Value> = std::iter::once(item).chain(rest.iter().cloned()).collect();
+                state.apply_filter(name, &all)?
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    "a filter's name or an attribute is needed",
+                ));
+            }
+        };
+        bytes += mapped.as_str().map_or(0, str::len);
+        if bytes > MAX_OUTPUT {
+            return Err(too_long());
+        }
+        out.push(mapped);
+    }
+    Ok(out)
 }
 
 /// `int(value)`, the float's whole part where that fails, nothing where both do.

@@ -6,8 +6,8 @@
 
 /// What assignments and loops may multiply a text's length by, all together.
 const MAX_FACTOR: u64 = 1 << 12;
-/// Uses of `*`, each of which may make up to 100 MB.
-const MAX_PRODUCTS: usize = 4;
+/// The largest number that may stand beside `*`, which repeats texts and lists as well; and only one `*` may stand.
+const MAX_TIMES: u32 = 1000;
 
 /// Checks the template's source; the answer is a sentence on what is refused.
 pub fn check(source: &str) -> Result<(), String> {
@@ -20,14 +20,23 @@ pub fn check(source: &str) -> Result<(), String> {
         let end = end_of(body, if statement { "%}" } else { "}}" });
         let (inside, after) = body.split_at(end);
         let bare = without_strings(inside);
-        products += bare.matches('*').count();
+        for (at, _) in bare.match_indices('*') {
+            products += 1;
+            let number = |text: Option<&str>| text.and_then(|t| t.parse::<u32>().ok()).is_some_and(|n| n <= MAX_TIMES);
+            let word = |c: char| !(c.is_alphanumeric() || c == '_' || c == '.');
+            let before = bare[..at].trim_end().rsplit(word).next();
+            let after = bare[at + 1..].trim_start().split(word).next();
+            if products > 1 || !(number(before) || number(after)) {
+                return Err("multiplication is allowed once, with a number up to 1000".into());
+            }
+        }
         if statement {
             let bare = bare.trim_start_matches(['-', '+']).trim();
             let word = bare.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
             match word {
                 "if" | "elif" | "else" | "endif" | "endfor" | "break" | "continue" | "raw" | "endraw" => {}
                 "for" if bare.contains("recursive") => return Err("recursive loops are not allowed here".into()),
-                "set" if !bare.contains('=') => return Err("captured blocks are not allowed here".into()),
+                "set" if !assigns(bare) => return Err("captured blocks are not allowed here".into()),
                 "set" | "for" => {
                     let parts = 1 + bare.matches(['~', '+', '*', ',']).count() as u64;
                     factor = factor.saturating_mul(parts);
@@ -40,10 +49,14 @@ pub fn check(source: &str) -> Result<(), String> {
     if factor > MAX_FACTOR {
         return Err("its assignments could make a text too long".into());
     }
-    if products > MAX_PRODUCTS {
-        return Err("it multiplies too often".into());
-    }
     Ok(())
+}
+
+/// Whether `set` gives a name an expression, rather than a block's output.
+fn assigns(bare: &str) -> bool {
+    let rest = bare.trim_start_matches("set");
+    let rest = rest.trim_start_matches(|c: char| c.is_alphanumeric() || c.is_whitespace() || "_,().".contains(c));
+    rest.starts_with('=') && !rest.starts_with("==")
 }
 
 /// Where `close` stands in `body` outside string literals; the end where it does not.
@@ -92,6 +105,7 @@ mod tests {
             "Question: {{question}}\nAnswer:",
             "{% set letters = 'ABC' %}{% for c in options %}{{letters[loop.index0]}}. {{c}}\n{% endfor %}",
             "{% set x = text[:n] %}{{[x+options[0], x+options[1]]}}",
+            "{{ 2 * n }}{{ 'a * b' }}",
             "{{ 'a %} b' }}{% if x == '{% macro %}' %}y{% endif %}",
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
@@ -105,7 +119,10 @@ mod tests {
             "{%- set x %}a{% endset %}",
             "{% for x in y recursive %}{% endfor %}",
             "{% with x = 1 %}{% endwith %}",
-            "{{ a*b*c*d*e*f }}",
+            "{{ a * b }}",
+            "{{ 'a' * 100000000 }}",
+            "{{ [1] * 1000 * 1000 }}",
+            "{%- set x | default(a == b) %}a{% endset %}",
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }
