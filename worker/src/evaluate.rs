@@ -179,3 +179,81 @@ impl Voice {
 fn keep_last(ids: &mut Vec<u32>, most: usize) {
     ids.drain(..ids.len().saturating_sub(most));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voice(positions: usize) -> Voice {
+        Voice {
+            codec: Arc::new(crate::tokenizer::tests::fixture()),
+            positions,
+            eos: vec![7],
+            prefix: 1,
+        }
+    }
+
+    fn instance(kind: InstanceKind) -> Instance {
+        Instance {
+            task: "t".into(),
+            doc: 0,
+            index: 0,
+            repeat: 0,
+            kind,
+        }
+    }
+
+    #[test]
+    fn a_long_prompt_loses_its_beginning() {
+        let text = "one two three four five six seven eight nine ten";
+        let whole = voice(4096).codec.encode(text);
+        let Ok(Prepared::Generate { prompt, .. }) = voice(10).generate(text, Arc::new([]), 4) else {
+            panic!()
+        };
+        assert_eq!(prompt, whole[whole.len() - 6..]);
+        assert!(matches!(
+            voice(4).generate(text, Arc::new([]), 4),
+            Err(PrepareError::NoRoom { wanted: 4, .. })
+        ));
+        assert!(voice(5).generate(text, Arc::new([]), 4).is_ok());
+    }
+
+    #[test]
+    fn a_scored_pair_keeps_its_continuation() {
+        let kind = InstanceKind::Loglikelihood {
+            context: "Question: two and two?\nAnswer:".into(),
+            continuation: " four".into(),
+        };
+        let Ok(Prepared::Score { context, continuation }) = voice(4096).prepare(&instance(kind.clone())) else {
+            panic!()
+        };
+        assert_eq!(continuation, voice(1).codec.encode(" four"));
+        // The model reads all but the last token.
+        let tight = voice(continuation.len());
+        let Ok(Prepared::Score {
+            context: cut,
+            continuation: kept,
+        }) = tight.prepare(&instance(kind.clone()))
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (cut.as_slice(), kept),
+            (&context[context.len() - 1..], continuation.clone())
+        );
+        let none = voice(continuation.len() - 1).prepare(&instance(kind));
+        assert!(matches!(none, Err(PrepareError::NoRoom { .. })));
+    }
+
+    #[test]
+    fn an_empty_context_is_the_prefix_token() {
+        let kind = InstanceKind::Loglikelihood {
+            context: String::new(),
+            continuation: " four".into(),
+        };
+        let Ok(Prepared::Score { context, continuation }) = voice(64).prepare(&instance(kind)) else {
+            panic!()
+        };
+        assert_eq!((context, continuation), (vec![1], voice(1).codec.encode(" four")));
+    }
+}

@@ -49,7 +49,11 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         .iter()
         .map(|group| {
             let share = 100.0 * group.bytes as f64 / found.bytes.total.max(1) as f64;
-            vec![plain(&group.name), grouped(group.bytes), format!("{share:.1}%")]
+            vec![
+                group_name(&group.name, locale),
+                grouped(group.bytes),
+                format!("{share:.1}%"),
+            ]
         })
         .collect();
     out.push_str(&columns(
@@ -76,6 +80,24 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         }
     }
     out
+}
+
+/// What a person calls a group of the weight.
+fn group_name(name: &str, locale: Locale) -> String {
+    let (en, ko) = match name {
+        "embedding" => ("embedding", "임베딩"),
+        "head" => ("output head", "출력층"),
+        "attention" => ("attention", "어텐션"),
+        "mlp" => ("MLP", "MLP"),
+        "norms" => ("norms", "정규화 층"),
+        "scales" => ("scales", "스케일"),
+        "zero_points" => ("zero points", "영점"),
+        "shapes" => ("shapes, indices", "형상, 인덱스"),
+        "header" => ("headers", "헤더"),
+        "other" => ("other", "기타"),
+        unknown => return plain(unknown),
+    };
+    locale.say(en, ko).to_string()
 }
 
 /// Problems one below the other: code and place, what is the matter, what to do.

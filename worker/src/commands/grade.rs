@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     profile: Option<Profile>,
     /// Only the first N documents of each task
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Folder for report.json, results.json and samples_<task>.jsonl
     #[arg(long, value_name = "OUTDIR")]

@@ -56,7 +56,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(&args.data).with_context(|| format!("cannot make {}", args.data.display()))?;
+    // Submissions and hidden documents are kept here: nobody else's business.
+    let mut folder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder
+        .recursive(true)
+        .create(&args.data)
+        .with_context(|| format!("cannot make {}", args.data.display()))?;
     let _lock = identity::lock(&args.data).with_context(|| args.data.display().to_string())?;
     let wishes = signals::listen()?;
     let server = Server::new(&args.server).with_context(|| format!("{} is not a usable address", args.server))?;
@@ -92,7 +98,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
             continue;
         };
         match attempt::work(&bench, claim).await {
-            End::PlatformFailed => failures += 1,
+            End::MachineFailed => failures += 1,
             End::Reported => failures = 0,
             End::Dropped(_) => {}
         }

@@ -25,6 +25,9 @@ const MAX_FILES: usize = 20_000;
 /// How often an output is tried before the result goes without it: it is evidence, not the score.
 const OUTPUT_TRIES: u32 = 6;
 
+/// Failures that point at this machine, not at the contest's files or the submission.
+const MACHINE_FAULTS: [&str; 3] = ["fetch-failed", "platform-failed", "worker-crashed"];
+
 /// What the worker brings to every attempt.
 pub struct Bench {
     pub server: Server,
@@ -41,8 +44,8 @@ pub struct Bench {
 pub enum End {
     /// The server has the result.
     Reported,
-    /// The server has the result, and it is that this platform failed.
-    PlatformFailed,
+    /// The server has the result, and it is that something on this machine failed; or it does not take the result.
+    MachineFailed,
     /// Given up without a result, for this reason.
     Dropped(Why),
 }
@@ -289,7 +292,11 @@ async fn report(bench: &Bench, claim: &Claim, abort: &Abort, outcome: Outcome) -
             problem,
         } => {
             tracing::error!(%problem, "could not grade");
-            End::PlatformFailed
+            if MACHINE_FAULTS.contains(&problem.code.as_str()) {
+                End::MachineFailed
+            } else {
+                End::Reported
+            }
         }
         Outcome::Failed { problem, .. } => {
             tracing::warn!(%problem, "no score");
@@ -312,9 +319,12 @@ async fn report(bench: &Bench, claim: &Claim, abort: &Abort, outcome: Outcome) -
             fence: claim.fence,
             outcome,
         };
+        // Serialized once: a repeated request is recognised by its bytes.
+        let body = serde_json::to_vec(&body).map_err(|error| CallError::Answer(error.to_string()))?;
+        let body = bytes::Bytes::from(body);
         let mut backoff = Backoff::default();
         loop {
-            match bench.server.put_result(claim, &body).await {
+            match bench.server.put_result(claim, body.clone()).await {
                 Err(error) if error.is_passing() => {
                     tracing::warn!(%error, "result not taken yet, trying again");
                     tokio::time::sleep(backoff.next(error.after())).await;
@@ -333,7 +343,7 @@ async fn report(bench: &Bench, claim: &Claim, abort: &Abort, outcome: Outcome) -
             tracing::error!(%error, "the server does not take the result");
             match error {
                 CallError::LeaseLost => End::Dropped(Why::LeaseLost),
-                _ => End::PlatformFailed,
+                _ => End::MachineFailed,
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use assay_contest::wire::{Claim, Device, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, Release, ResultBody};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use assay_contest::wire::{Claim, Device, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, Release};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 pub const CLAIM_WAIT: Duration = Duration::from_secs(25);
 /// Longest silence on any connection. Must exceed [`CLAIM_WAIT`].
 const SILENCE: Duration = Duration::from_secs(45);
+/// Slowest sending that is waited for, bytes a second.
+const SLOWEST: u64 = 64 << 10;
 /// Most bytes of a JSON answer: a claim lists every file of a submission and of the contest.
 const MAX_ANSWER: usize = 16 << 20;
 
@@ -69,6 +71,8 @@ impl From<reqwest::Error> for CallError {
 #[derive(Clone)]
 pub struct Server {
     http: Client,
+    /// For calls whose body takes its time: no limit on the silence before the answer, which would count the sending.
+    sending: Client,
     base: Url,
 }
 
@@ -88,17 +92,20 @@ impl Server {
             let builder = Client::builder()
                 .user_agent(concat!("assay-worker/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(Duration::from_secs(10))
-                .read_timeout(SILENCE)
                 // A bearer token must not follow a redirect.
                 .redirect(reqwest::redirect::Policy::none());
             if is_local { builder.no_proxy() } else { builder }
         };
         // A bare container has no certificate store, and plain http needs none.
-        let http = match builder().build() {
-            Err(_) if base.scheme() == "http" => builder().tls_certs_only([]).build()?,
-            built => built?,
+        let (http, sending) = match (builder().read_timeout(SILENCE).build(), builder().build()) {
+            (Ok(http), Ok(sending)) => (http, sending),
+            (Err(error), _) | (_, Err(error)) if base.scheme() == "https" => return Err(error.into()),
+            _ => {
+                let plain = || builder().tls_certs_only([]);
+                (plain().read_timeout(SILENCE).build()?, plain().build()?)
+            }
         };
-        Ok(Server { http, base })
+        Ok(Server { http, sending, base })
     }
 
     /// The address below the server's own.
@@ -188,11 +195,19 @@ impl Server {
     }
 
     /// Writes the result. The same body may be sent again: the server answers the same.
-    pub async fn put_result(&self, claim: &Claim, body: &ResultBody) -> Result<(), CallError> {
+    pub async fn put_result(&self, claim: &Claim, body: bytes::Bytes) -> Result<(), CallError> {
         let url = self.attempt(&claim.attempt_id, &["result"]);
-        send(self.http.request(Method::PUT, url).bearer_auth(&claim.token).json(body))
-            .await
-            .map(|_| ())
+        self.put(claim, url, "application/json", body).await
+    }
+
+    async fn put(&self, claim: &Claim, url: Url, kind: &str, bytes: bytes::Bytes) -> Result<(), CallError> {
+        let limit = SILENCE + Duration::from_secs(bytes.len() as u64 / SLOWEST);
+        let request = self
+            .sending
+            .put(url)
+            .bearer_auth(&claim.token)
+            .header(reqwest::header::CONTENT_TYPE, kind);
+        send(request.body(bytes).timeout(limit)).await.map(|_| ())
     }
 
     /// Gives the attempt back without a result.

@@ -101,8 +101,8 @@ pub type Fault = Box<dyn FnMut(&Call) -> Option<Reply> + Send>;
 struct State {
     calls: Vec<(Instant, Call)>,
     fault: Fault,
-    /// Whether the job is still to be handed out.
-    waiting: bool,
+    /// How often the job is still to be handed out.
+    waiting: usize,
     claim: Value,
     files: BTreeMap<String, Vec<u8>>,
 }
@@ -163,7 +163,7 @@ impl Server {
         let state = State {
             calls: Vec::new(),
             fault,
-            waiting: true,
+            waiting: 1,
             claim,
             files,
         };
@@ -183,6 +183,11 @@ impl Server {
     /// Changes the claim that will be handed out.
     pub fn edit_claim(&self, edit: impl FnOnce(&mut Value)) {
         edit(&mut self.state.lock().unwrap().claim);
+    }
+
+    /// Hands the job out so many times more.
+    pub fn again(&self, times: usize) {
+        self.state.lock().unwrap().waiting += times;
     }
 
     /// Everything that arrived so far.
@@ -301,7 +306,8 @@ fn answer(call: &Call, state: &Mutex<State>) -> Reply {
             return Reply::problem(401, "unknown-key");
         }
         let mut state = state.lock().unwrap();
-        if std::mem::take(&mut state.waiting) {
+        if state.waiting > 0 {
+            state.waiting -= 1;
             return Reply::json(200, &state.claim);
         }
         drop(state);

@@ -531,3 +531,81 @@ fn a_server_that_cannot_be_used_ends_the_worker() {
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("--enrol"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_machine_that_fails_three_times_in_a_row_takes_itself_out() {
+    let server = Server::start("w4a16-gptq", 1, no_fault());
+    server.edit_claim(|claim| claim["submission_files"][0]["sha256"] = json!("0".repeat(64)));
+    server.again(9);
+    let data = tempfile::tempdir().unwrap();
+    let output = end(command(&server, data.path()).spawn().unwrap());
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert_eq!(server.of("PUT", "/result").len(), 3);
+    assert!(
+        stderr(&output).contains("taking it out of service"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_contest_that_cannot_be_used_does_not_take_workers_out() {
+    let server = Server::start("w4a16-gptq", 1, no_fault());
+    server.edit_claim(|claim| claim["contest_digest"] = json!("f".repeat(64)));
+    server.again(4);
+    let data = tempfile::tempdir().unwrap();
+    let child = command(&server, data.path()).spawn().unwrap();
+    server.wait("five results", |calls| {
+        calls.iter().filter(|call| call.is("PUT", "/result")).count() == 5
+    });
+    signal(&child, "TERM");
+    assert_eq!(code(&end(child)), 0);
+}
+
+#[test]
+fn a_worker_that_was_killed_goes_on_with_its_download() {
+    let bytes: Vec<u8> = (0..300_000u32).map(|i| (i / 7) as u8).collect();
+    let stuck = Arc::new(AtomicBool::new(true));
+    let (is_stuck, gets, whole) = (stuck.clone(), AtomicUsize::new(0), bytes.clone());
+    let server = Server::with_files(
+        "w4a16-gptq",
+        1,
+        Box::new(move |call| {
+            if !call.is("GET", "/submission/big.safetensors") || !is_stuck.load(Ordering::Relaxed) {
+                return None;
+            }
+            Some(match gets.fetch_add(1, Ordering::Relaxed) {
+                0 => Reply {
+                    cut: Some(100_000),
+                    ..Reply::file(call, &whole)
+                },
+                _ => Reply::status(503),
+            })
+        }),
+        |files| {
+            files.insert("submission/big.safetensors".into(), bytes.clone());
+        },
+    );
+    let data = tempfile::tempdir().unwrap();
+    let mut child = command(&server, data.path()).spawn().unwrap();
+    server.wait("a second try", |calls| {
+        calls
+            .iter()
+            .filter(|call| call.is("GET", "/submission/big.safetensors"))
+            .count()
+            >= 2
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(server.of("PUT", "/result").is_empty());
+
+    stuck.store(false, Ordering::Relaxed);
+    server.again(1);
+    let output = once(&server, data.path());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let gets = server.of("GET", "/submission/big.safetensors");
+    assert_eq!(gets.last().unwrap().headers["range"], "bytes=100000-");
+    assert_eq!(server.of("POST", "/enrol").len(), 1);
+    assert_eq!(result(&server)["outcome"]["kind"], "rejected");
+    assert!(scratch_is_empty(data.path()));
+}
