@@ -1,6 +1,7 @@
 // A submission's page, live: every event is the whole present state, so a lost one is made good by the next.
 
 import { morphChildren, parse } from './morph.js';
+import { call } from './upload/api.js';
 
 const RETRY_SECONDS = 3;
 const RETRY_MOST_SECONDS = 60;
@@ -13,6 +14,21 @@ class LiveSubmission extends HTMLElement {
   connectedCallback() {
     this.#step = this.#now();
     if (this.dataset.events) this.#open();
+    this.addEventListener('click', (event) => {
+      const button = event.target.closest('[data-discard]');
+      if (button) this.#discard(button);
+    });
+  }
+
+  async #discard(button) {
+    button.disabled = true;
+    try {
+      await call(button.dataset.discard, undefined, 'DELETE');
+      location.assign('/submissions');
+    } catch {
+      // Gone already, or sealed meanwhile: the page says which.
+      location.reload();
+    }
   }
 
   disconnectedCallback() {

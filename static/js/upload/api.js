@@ -22,11 +22,11 @@ export function csrf() {
 }
 
 /** Sends JSON (or GETs when there is none) and reads JSON; anything but 2xx is a `Refused`. */
-export async function call(path, body) {
+export async function call(path, body, method = body === undefined ? 'GET' : 'POST') {
   let answer;
   try {
     answer = await fetch(path, {
-      method: body === undefined ? 'GET' : 'POST',
+      method,
       credentials: 'same-origin',
       headers: { accept: 'application/json', 'content-type': 'application/json', 'x-csrf-token': csrf() },
       body: body === undefined ? undefined : JSON.stringify(body),

@@ -107,10 +107,7 @@ export class Transfer {
     this.#over = true;
     this.#hasher?.end();
     await this.#upload?.abort().catch(() => {});
-    const headers = { 'tus-resumable': '1.0.0', 'x-csrf-token': csrf() };
-    const addresses = (this.#draft?.files ?? []).map((file) => file.upload_url);
-    await Promise.allSettled(addresses.map((url) => fetch(url, { method: 'DELETE', headers })));
-    this.#forget();
+    await this.#discard();
   }
 
   async #hash() {
@@ -214,6 +211,8 @@ export class Transfer {
     if (error instanceof Stop) {
       this.message = { key: error.key, values: error.values };
       this.final = error.final;
+      // What the server has of it is of other bytes: it must not be found again.
+      if (error.final) this.#discard();
     } else if (error instanceof Refused) {
       const sentence = error.sentence(document.documentElement.lang);
       if (error.status === 0) this.message = { key: 'up-network' };
@@ -221,12 +220,19 @@ export class Transfer {
       else this.message = sentence ? { text: sentence, problems: error.body?.problems } : { key: 'up-failed', values: { code: error.code } };
     } else if (error instanceof Gone) {
       this.message = { key: 'up-gone' };
-      this.#forget();
+      this.#discard();
       for (const file of this.#files) file.done = 0;
     } else {
       this.message = { key: 'up-failed', values: { code: error.message } };
     }
     this.#tell();
+  }
+
+  /** Throws the draft away, here and there. Best effort there: a draft that is left over expires by itself. */
+  async #discard() {
+    const id = this.#draft?.id;
+    this.#forget();
+    if (id) await call(`/api/v1/submissions/${id}`, undefined, 'DELETE').catch(() => {});
   }
 
   #forget() {

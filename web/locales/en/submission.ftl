@@ -59,6 +59,7 @@ live-refresh = Refresh to see how far it is
 draft-title = The upload is not finished
 draft-lead = Choose the same folder again: the upload goes on where it stopped, nothing is sent twice.
 draft-button = Go on with the upload
+draft-discard = Discard the draft
 report-waiting = The report appears here when grading is done.
 report-score = Score
 report-rank = Rank { $rank }

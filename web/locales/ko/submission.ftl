@@ -56,6 +56,7 @@ live-refresh = 새로고침하여 진행 상황 보기
 draft-title = 업로드가 끝나지 않았습니다
 draft-lead = 같은 폴더를 다시 고르면 멈춘 곳부터 이어서 보냅니다. 이미 보낸 내용은 다시 보내지 않습니다.
 draft-button = 업로드 이어 하기
+draft-discard = 초안 버리기
 report-waiting = 채점이 끝나면 보고서가 여기에 나타납니다.
 report-score = 점수
 report-rank = { $rank }위
