@@ -5,18 +5,22 @@ use std::time::Duration;
 use actix_web::web;
 
 use crate::db::ids::FileId;
-use crate::db::{attempts, uploads};
+use crate::db::{attempts, submissions, uploads};
 use crate::state::AppState;
 use crate::storage::ignore_missing;
 use crate::uploader::blocking;
 
 /// How often uploads past their time are given up.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+/// Bytes without a row this old are nobody's; younger ones may belong to a request that is about to make it.
+const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Starts both sweeps; they end when the process stops. Any number of processes may run them against one database.
 pub fn start(state: web::Data<AppState>) {
     // Often enough that a lost lease is noticed soon after it ends, seldom enough to cost nothing.
-    let reap_every = Duration::from_secs(state.settings.lease_seconds).div_f64(4.0).min(Duration::from_secs(5));
+    let reap_every = Duration::from_secs(state.settings.lease_seconds)
+        .div_f64(4.0)
+        .min(Duration::from_secs(5));
     tokio::spawn(every(state.clone(), reap_every, "lost leases", reap));
     tokio::spawn(every(state, EXPIRE_EVERY, "idle uploads", expire));
 }
@@ -52,8 +56,23 @@ async fn reap(state: web::Data<AppState>) -> anyhow::Result<usize> {
 
 async fn expire(state: web::Data<AppState>) -> anyhow::Result<usize> {
     let expired: Vec<FileId> = uploads::expire(&state.pool).await?;
-    let count = expired.len();
-    let parts: Vec<_> = expired.into_iter().map(|file| state.storage.part(file)).collect();
-    blocking(move || parts.into_iter().try_for_each(|part| ignore_missing(std::fs::remove_file(part)))).await?;
-    Ok(count)
+    let abandoned = submissions::delete_abandoned(&state.pool).await?;
+    // What a crash between a row's end and its bytes' end left behind: parts without a row.
+    let storage = state.storage.clone();
+    let idle = blocking(move || storage.idle_parts(ORPHAN_AFTER)).await?;
+    let known = uploads::known(&state.pool, &idle).await?;
+    let orphans = idle.into_iter().filter(|part| !known.contains(part));
+    let parts: Vec<FileId> = expired.into_iter().chain(orphans).collect();
+    let count = parts.len() + abandoned.len();
+    let storage = state.storage.clone();
+    let scratch = blocking(move || {
+        for part in parts {
+            ignore_missing(std::fs::remove_file(storage.part(part)))?;
+        }
+        for draft in abandoned {
+            storage.remove_draft(draft, &[])?;
+        }
+        storage.clean_scratch(ORPHAN_AFTER)
+    });
+    Ok(count + scratch.await?)
 }

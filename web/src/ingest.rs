@@ -16,16 +16,22 @@ use sqlx::PgPool;
 
 use crate::db::contests::{self, StoredContest};
 use crate::db::ids::{FileId, SubmissionId};
-use crate::db::submissions::{self, Declared, Sent, State};
-use crate::db::uploads::{self, Settled, UploadFile};
+use crate::db::receipt::{self, Sent};
+use crate::db::submissions::{self, Declared, State};
 use crate::db::teams;
+use crate::db::uploads::{self, Settled, UploadFile};
 use crate::domain::{InviteCode, TeamName};
 use crate::precheck;
 use crate::storage::{FileName, Storage};
 use crate::uploader::{blocking, settle};
 
 /// What of the base model a grade needs; its weights stay where they are.
-const BASE_FILES: [&str; 4] = ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"];
+const BASE_FILES: [&str; 4] = [
+    "config.json",
+    "tokenizer.json",
+    "chat_template.jinja",
+    "generation_config.json",
+];
 /// Most files below tasks_dir.
 const TASK_FILES: usize = 2000;
 /// Most bytes of one contest file.
@@ -44,7 +50,11 @@ pub struct Imported {
 
 impl fmt::Display for Imported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "contest {} version {} with {} files", self.id, self.version, self.files)
+        write!(
+            f,
+            "contest {} version {} with {} files",
+            self.id, self.version, self.files
+        )
     }
 }
 
@@ -59,7 +69,11 @@ pub async fn import_contest(pool: &PgPool, storage: &Storage, file: &Path) -> an
     let mut transaction = pool.begin().await?;
     let version = contests::store(&mut transaction, &rules, &source, &files).await?;
     transaction.commit().await?;
-    Ok(Imported { id: rules.id, version, files: files.len() })
+    Ok(Imported {
+        id: rules.id,
+        version,
+        files: files.len(),
+    })
 }
 
 fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, String, Vec<RemoteFile>)> {
@@ -83,7 +97,11 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, Stri
         };
         if let Some((_, expected)) = pinned.iter().find(|(pinned, _)| *pinned == name) {
             let actual = hex::encode(Sha256::digest(&bytes));
-            ensure!(actual == **expected, "{} has sha256 {actual}, the contest pins {expected}", path.display());
+            ensure!(
+                actual == **expected,
+                "{} has sha256 {actual}, the contest pins {expected}",
+                path.display()
+            );
         }
         files.push(stored(storage, format!("{CONTEST_BASE}/{name}"), &bytes)?);
     }
@@ -96,7 +114,11 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, Stri
     for relative in plain_files(&tasks).with_context(|| format!("cannot read {}", tasks.display()))? {
         let path = tasks.join(&relative);
         let name = format!("{CONTEST_TASKS}/{relative}");
-        ensure!(is_safe_path(&name), "{} has a name that cannot be sent to workers", path.display());
+        ensure!(
+            is_safe_path(&name),
+            "{} has a name that cannot be sent to workers",
+            path.display()
+        );
         let bytes = read_bounded(&path).with_context(|| format!("cannot read {}", path.display()))?;
         files.push(stored(storage, name, &bytes)?);
     }
@@ -107,14 +129,22 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, Stri
 }
 
 fn stored(storage: &Storage, name: String, bytes: &[u8]) -> anyhow::Result<RemoteFile> {
-    let sha256 = storage.put_blob(bytes).with_context(|| format!("cannot store {name}"))?;
-    Ok(RemoteFile { name, bytes: bytes.len() as u64, sha256 })
+    let sha256 = storage
+        .put_blob(bytes)
+        .with_context(|| format!("cannot store {name}"))?;
+    Ok(RemoteFile {
+        name,
+        bytes: bytes.len() as u64,
+        sha256,
+    })
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let length = fs::metadata(path)?.len();
     if length > FILE_BYTES {
-        return Err(io::Error::other(format!("{length} bytes are more than a contest file may have ({FILE_BYTES})")));
+        return Err(io::Error::other(format!(
+            "{length} bytes are more than a contest file may have ({FILE_BYTES})"
+        )));
     }
     fs::read(path)
 }
@@ -138,7 +168,9 @@ fn plain_files(root: &Path) -> anyhow::Result<Vec<String>> {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(name) = name.to_str() else { bail!("{} has a name that is not UTF-8", entry.path().display()) };
+            let Some(name) = name.to_str() else {
+                bail!("{} has a name that is not UTF-8", entry.path().display())
+            };
             if name.starts_with('.') || name == "__pycache__" {
                 continue;
             }
@@ -186,14 +218,19 @@ pub async fn submit(
         }
     }
     files = uploads::of_submission(pool, draft).await?;
-    let missing: Vec<UploadFile> =
-        files.iter().filter(|file| file.state != uploads::FileState::Complete).cloned().collect();
+    let missing: Vec<UploadFile> = files
+        .iter()
+        .filter(|file| file.state != uploads::FileState::Complete)
+        .cloned()
+        .collect();
     if !missing.is_empty() || files.is_empty() {
         return Ok(Submitted::Incomplete(missing));
     }
     let folder = storage.submission_dir(draft);
-    let inspection =
-        precheck::inspect(pool, storage, contest, move || Listing::read_dir(&folder).map_err(io::Error::other)).await?;
+    let inspection = precheck::inspect(pool, storage, contest, move || {
+        Listing::read_dir(&folder).map_err(io::Error::other)
+    })
+    .await?;
     let verdict = json!(inspection);
     if !inspection.accepted() {
         submissions::keep_verdict(pool, draft, &verdict).await?;
@@ -201,7 +238,7 @@ pub async fn submit(
     }
     let verified: Vec<FileId> = files.iter().map(|file| file.id).collect();
     let mut transaction = pool.begin().await?;
-    let sent = submissions::send(&mut transaction, draft, &contest.rules, &verified, &verdict).await?;
+    let sent = receipt::send(&mut transaction, draft, &contest.rules, &verified, &verdict).await?;
     transaction.commit().await?;
     Ok(Submitted::Sent(sent))
 }
@@ -260,29 +297,44 @@ pub async fn submit_sample(
     let sources = folder_files(folder)?;
     let hashed = {
         let sources = sources.clone();
-        blocking(move || sources.iter().map(|(_, path)| crate::storage::sha256_file(path)).collect::<io::Result<Vec<_>>>())
-            .await?
+        blocking(move || {
+            sources
+                .iter()
+                .map(|(_, path)| crate::storage::sha256_file(path))
+                .collect::<io::Result<Vec<_>>>()
+        })
+        .await?
     };
     let declared: Vec<Declared> = sources
         .iter()
         .zip(&hashed)
         .map(|((name, _), (bytes, sha256))| {
-            Ok(Declared { name: name.clone(), bytes: i64::try_from(*bytes)?, sha256: sha256.clone() })
+            Ok(Declared {
+                name: name.clone(),
+                bytes: i64::try_from(*bytes)?,
+                sha256: sha256.clone(),
+            })
         })
         .collect::<anyhow::Result<_>>()?;
     let mut transaction = pool.begin().await?;
-    let (id, files) =
-        submissions::create_draft(&mut transaction, &rules.id, team_id, None, title, &declared).await?;
+    let (id, files) = submissions::create_draft(&mut transaction, &rules.id, team_id, None, title, &declared).await?;
     transaction.commit().await?;
 
     for (((name, path), file), (bytes, sha256)) in sources.iter().zip(&files).zip(&hashed) {
         let (storage, name, path) = (storage.clone(), name.clone(), path.clone());
         let adopted = blocking(move || storage.adopt(&path, id, &name)).await?;
-        ensure!(adopted == (*bytes, sha256.clone()), "a file changed while it was being read");
+        ensure!(
+            adopted == (*bytes, sha256.clone()),
+            "a file changed while it was being read"
+        );
         uploads::adopted(pool, *file).await?;
     }
     match submit(pool, storage, &contest, id).await? {
-        Submitted::Sent(Sent::Queued(_)) => Ok(Sample { id, new: true, state: State::Queued }),
+        Submitted::Sent(Sent::Queued(_)) => Ok(Sample {
+            id,
+            new: true,
+            state: State::Queued,
+        }),
         Submitted::Sent(Sent::Closed) => bail!("no phase of the contest is open now"),
         Submitted::Sent(Sent::QuotaReached(_)) => bail!("the team's quota of the day is used up"),
         Submitted::Rejected(inspection) => {

@@ -33,7 +33,12 @@ pub struct JobClaims {
 ///
 /// # Errors
 /// When signing fails, which would be a fault of the library's setup.
-pub fn issue(keys: &Keys, attempt: AttemptId, fence: i64, life: Duration) -> Result<String, jsonwebtoken::errors::Error> {
+pub fn issue(
+    keys: &Keys,
+    attempt: AttemptId,
+    fence: i64,
+    life: Duration,
+) -> Result<String, jsonwebtoken::errors::Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let claims = JobClaims {
         sub: attempt,
@@ -42,7 +47,10 @@ pub fn issue(keys: &Keys, attempt: AttemptId, fence: i64, life: Duration) -> Res
         iss: ISSUER.to_owned(),
         exp: now.saturating_add(life).as_secs(),
     };
-    let header = Header { typ: Some(TYPE.to_owned()), ..Header::new(Algorithm::HS256) };
+    let header = Header {
+        typ: Some(TYPE.to_owned()),
+        ..Header::new(Algorithm::HS256)
+    };
     encode(&header, &claims, &EncodingKey::from_secret(&keys.derive("job token")))
 }
 
@@ -88,24 +96,49 @@ mod tests {
         let (_folder, keys) = keys();
         let (_other_folder, other) = self::keys();
         let attempt = AttemptId::new();
-        let header = Header { typ: Some(TYPE.to_owned()), ..Header::new(Algorithm::HS256) };
+        let header = Header {
+            typ: Some(TYPE.to_owned()),
+            ..Header::new(Algorithm::HS256)
+        };
         let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 60;
         let good = json!({"sub": attempt, "fence": 1, "aud": AUDIENCE, "iss": ISSUER, "exp": exp});
         assert!(read(&keys, &forge(&keys, &header, &good)).is_some());
-        assert!(read(&keys, &forge(&other, &header, &good)).is_none(), "another installation's key");
+        assert!(
+            read(&keys, &forge(&other, &header, &good)).is_none(),
+            "another installation's key"
+        );
         for field in ["sub", "aud", "iss", "exp", "fence"] {
             let mut claims = good.clone();
             claims.as_object_mut().unwrap().remove(field);
-            assert!(read(&keys, &forge(&keys, &header, &claims)).is_none(), "without {field}");
+            assert!(
+                read(&keys, &forge(&keys, &header, &claims)).is_none(),
+                "without {field}"
+            );
         }
-        for (field, value) in [("aud", json!("assay-session")), ("iss", json!("somebody")), ("exp", json!(exp - 120))] {
+        for (field, value) in [
+            ("aud", json!("assay-session")),
+            ("iss", json!("somebody")),
+            ("exp", json!(exp - 120)),
+        ] {
             let mut claims = good.clone();
             claims[field] = value;
-            assert!(read(&keys, &forge(&keys, &header, &claims)).is_none(), "another {field}");
+            assert!(
+                read(&keys, &forge(&keys, &header, &claims)).is_none(),
+                "another {field}"
+            );
         }
-        let longer = Header { typ: Some(TYPE.to_owned()), ..Header::new(Algorithm::HS512) };
-        assert!(read(&keys, &forge(&keys, &longer, &good)).is_none(), "another algorithm");
-        assert!(read(&keys, &forge(&keys, &Header::new(Algorithm::HS256), &good)).is_none(), "another type");
+        let longer = Header {
+            typ: Some(TYPE.to_owned()),
+            ..Header::new(Algorithm::HS512)
+        };
+        assert!(
+            read(&keys, &forge(&keys, &longer, &good)).is_none(),
+            "another algorithm"
+        );
+        assert!(
+            read(&keys, &forge(&keys, &Header::new(Algorithm::HS256), &good)).is_none(),
+            "another type"
+        );
         assert!(read(&keys, "").is_none() && read(&keys, "a.b.c").is_none());
     }
 }

@@ -48,13 +48,17 @@ impl Live {
     /// A fan-out that nobody feeds yet; [`start`] does.
     #[must_use]
     pub fn new() -> Live {
-        Live { notes: broadcast::Sender::new(BACKLOG) }
+        Live {
+            notes: broadcast::Sender::new(BACKLOG),
+        }
     }
 
     /// Listens from now on. Subscribe first, then read the tables: the other way round a change in between is missed.
     #[must_use]
     pub fn subscribe(&self) -> Listener {
-        Listener { notes: self.notes.subscribe() }
+        Listener {
+            notes: self.notes.subscribe(),
+        }
     }
 }
 
@@ -98,7 +102,9 @@ pub fn start(state: web::Data<AppState>) {
 
 async fn listen(state: &AppState) -> sqlx::Result<()> {
     let mut listener = PgListener::connect_with(&state.pool).await?;
-    listener.listen_all(["assay_submission", "assay_jobs", "assay_board"]).await?;
+    listener
+        .listen_all(["assay_submission", "assay_jobs", "assay_board"])
+        .await?;
     loop {
         // Before the first wait and after every break: notes may have been lost.
         let _ = state.live.notes.send(Note::Everything);

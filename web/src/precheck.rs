@@ -54,7 +54,11 @@ pub fn listing(files: Vec<SlicedFile>) -> Result<Listing, NotBase64> {
                 (None, Some(text)) => Content::Text(decode(&file.name, text)?),
                 (None, None) => Content::Absent,
             };
-            Ok(ListedFile { name: file.name, bytes: file.bytes, content })
+            Ok(ListedFile {
+                name: file.name,
+                bytes: file.bytes,
+                content,
+            })
         })
         .collect::<Result<_, _>>()?;
     Ok(Listing { files })
@@ -84,20 +88,31 @@ pub async fn inspect(
 fn base_model(storage: &Storage, files: &[RemoteFile]) -> io::Result<Arc<BaseModel>> {
     static KEPT: OnceLock<Mutex<HashMap<String, Arc<BaseModel>>>> = OnceLock::new();
     let of_base = |name: &str| files.iter().find(|file| file.name == format!("{CONTEST_BASE}/{name}"));
-    let key = ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"]
-        .map(|name| of_base(name).map_or("-", |file| file.sha256.as_str()))
-        .join(" ");
+    let key = [
+        "config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "generation_config.json",
+    ]
+    .map(|name| of_base(name).map_or("-", |file| file.sha256.as_str()))
+    .join(" ");
     let kept = KEPT.get_or_init(Mutex::default);
     if let Some(base) = kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(base.clone());
     }
-    let read = |name: &str| of_base(name).map(|file| std::fs::read(storage.blob(&file.sha256))).transpose();
+    let read = |name: &str| {
+        of_base(name)
+            .map(|file| std::fs::read(storage.blob(&file.sha256)))
+            .transpose()
+    };
     let config = read("config.json")?.ok_or_else(|| io::Error::other("the contest has no base/config.json"))?;
     let base = Arc::new(BaseModel::new(
         serde_json::from_slice(&config)?,
         read("tokenizer.json")?,
         read("chat_template.jinja")?,
-        read("generation_config.json")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?,
+        read("generation_config.json")?
+            .map(|bytes| serde_json::from_slice(&bytes))
+            .transpose()?,
     ));
     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
     if kept.len() >= BASES {

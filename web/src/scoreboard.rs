@@ -73,7 +73,10 @@ pub fn compute(rules: &Contest, scored: &[Scored]) -> Scoreboard {
             measures: Measures(scored.measures.0.clone()),
         })
         .collect();
-    let known: HashMap<String, &Scored> = scored.iter().map(|scored| (scored.submission.to_string(), scored)).collect();
+    let known: HashMap<String, &Scored> = scored
+        .iter()
+        .map(|scored| (scored.submission.to_string(), scored))
+        .collect();
     let rows = board(rules, &entries)
         .into_iter()
         .filter_map(|row| {
@@ -112,7 +115,7 @@ pub fn compute(rules: &Contest, scored: &[Scored]) -> Scoreboard {
 
 /// A count that travelled as a double.
 pub fn whole(value: f64) -> Option<u64> {
-    (value >= 0.0 && value <= 9_007_199_254_740_992.0 && value.fract() == 0.0).then_some(value as u64)
+    ((0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0).then_some(value as u64)
 }
 
 impl Scoreboard {

@@ -37,9 +37,16 @@ pub async fn file(request: &HttpRequest, path: &Path, etag: Option<&str>) -> Res
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ApiError::not_found()),
         Err(error) => return Err(ApiError::internal(error)),
     };
-    let asked = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
+    let asked = request
+        .headers()
+        .get(header::RANGE)
+        .and_then(|range| range.to_str().ok());
     // If-Range with another content's tag means: then send it whole.
-    let fresh = match request.headers().get(header::IF_RANGE).and_then(|tag| tag.to_str().ok()) {
+    let fresh = match request
+        .headers()
+        .get(header::IF_RANGE)
+        .and_then(|tag| tag.to_str().ok())
+    {
         None => true,
         Some(tag) => etag.is_some_and(|etag| tag == format!("\"{etag}\"")),
     };
@@ -53,7 +60,11 @@ pub async fn file(request: &HttpRequest, path: &Path, etag: Option<&str>) -> Res
         }
     };
     let (begin, end) = range.unwrap_or((0, length));
-    let mut response = HttpResponse::build(if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    let mut response = HttpResponse::build(if range.is_some() {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    });
     response
         .content_type("application/octet-stream")
         .insert_header((header::CONTENT_DISPOSITION, "attachment"))
@@ -100,7 +111,8 @@ enum Range {
 
 fn parse_range(text: &str, length: u64) -> Range {
     let digits = |text: &str| {
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse::<u64>().unwrap_or(u64::MAX))
+        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     let Some((first, last)) = text.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
         return Range::Ignored;

@@ -32,7 +32,10 @@ impl Events {
     pub fn open() -> (Events, HttpResponse) {
         let (out, inbox) = mpsc::channel::<Bytes>(BACKLOG);
         let body = stream::unfold(inbox, |mut inbox| async move {
-            inbox.recv().await.map(|bytes| (Ok::<_, actix_web::Error>(bytes), inbox))
+            inbox
+                .recv()
+                .await
+                .map(|bytes| (Ok::<_, actix_web::Error>(bytes), inbox))
         });
         let response = HttpResponse::Ok()
             .content_type("text/event-stream")

@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -43,7 +44,10 @@ impl Storage {
         for folder in ["blobs", "uploads", "submissions", "jobs", "tmp"] {
             fs::create_dir_all(root.join(folder))?;
         }
-        let inner = Inner { root: root.to_owned(), slots: Slots::default() };
+        let inner = Inner {
+            root: root.to_owned(),
+            slots: Slots::default(),
+        };
         Ok(Storage { inner: Arc::new(inner) })
     }
 
@@ -68,7 +72,11 @@ impl Storage {
     /// Where outputs of one attempt lie. The caller has checked the fence.
     #[must_use]
     pub fn output_dir(&self, job: JobId, fence: i64) -> PathBuf {
-        self.inner.root.join("jobs").join(job.to_string()).join(fence.to_string())
+        self.inner
+            .root
+            .join("jobs")
+            .join(job.to_string())
+            .join(fence.to_string())
     }
 
     /// Where a content-addressed file lies. `sha256` comes from our own table.
@@ -127,6 +135,42 @@ impl Storage {
         Ok((total, hex::encode(hasher.finalize())))
     }
 
+    /// The uploads whose bytes lie here and have not changed for `idle`.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn idle_parts(&self, idle: Duration) -> io::Result<Vec<FileId>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.inner.root.join("uploads"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let id = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".part"))
+                .and_then(|id| id.parse().ok());
+            if let Some(id) = id.filter(|_| is_idle(&entry, idle)) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes half-written files that nothing has touched for `idle`: what a crash left. Returns how many.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file cannot be removed.
+    pub fn clean_scratch(&self, idle: Duration) -> io::Result<usize> {
+        let mut count = 0;
+        for entry in fs::read_dir(self.inner.root.join("tmp"))? {
+            let entry = entry?;
+            if is_idle(&entry, idle) {
+                ignore_missing(fs::remove_file(entry.path()))?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     /// Deletes whatever a draft has left on disk. Missing things are fine.
     ///
     /// # Errors
@@ -137,6 +181,11 @@ impl Storage {
         }
         ignore_missing(fs::remove_dir_all(self.submission_dir(submission)))
     }
+}
+
+fn is_idle(entry: &fs::DirEntry, idle: Duration) -> bool {
+    let touched = entry.metadata().and_then(|metadata| metadata.modified());
+    touched.is_ok_and(|touched| touched.elapsed().is_ok_and(|elapsed| elapsed >= idle))
 }
 
 /// Treats "it was not there" as success.
@@ -220,7 +269,9 @@ impl FileName {
         let weights = name.strip_suffix(".safetensors").is_some_and(|stem| {
             stem.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && name.len() <= 128
-                && stem.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+                && stem
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
         });
         (weights || KNOWN.contains(&name)).then(|| FileName(name.to_owned()))
     }
@@ -243,7 +294,9 @@ impl FileName {
 pub fn output_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && !name.starts_with('.')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 #[cfg(test)]
@@ -252,7 +305,12 @@ mod tests {
 
     #[test]
     fn only_names_of_a_checkpoint_pass() {
-        for good in ["config.json", "model.safetensors", "model-00001-of-00005.safetensors", "tokenizer_config.json"] {
+        for good in [
+            "config.json",
+            "model.safetensors",
+            "model-00001-of-00005.safetensors",
+            "tokenizer_config.json",
+        ] {
             assert!(FileName::parse(good).is_some(), "{good}");
         }
         for bad in [
@@ -280,7 +338,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path()).unwrap();
         let first = storage.put_blob(b"hello").unwrap();
-        assert_eq!(first, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+        assert_eq!(
+            first,
+            "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+        );
         assert_eq!(storage.put_blob(b"hello").unwrap(), first);
         assert_eq!(fs::read(storage.blob(&first)).unwrap(), b"hello");
         assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);

@@ -42,7 +42,11 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { idle: Duration::from_secs(30), floor: 64 << 10, window: Duration::from_secs(60) }
+        Pace {
+            idle: Duration::from_secs(30),
+            floor: 64 << 10,
+            window: Duration::from_secs(60),
+        }
     }
 }
 
@@ -92,9 +96,21 @@ impl Slots {
             entry.serial += 1;
             (entry.gate.clone(), entry.serial)
         };
-        let gate = tokio::time::timeout(SLOT_WAIT, gate.lock_owned()).await.map_err(|_| SlotBusy)?;
-        let slot = Slot { file, serial, cancel, map: self.map.clone(), _gate: gate };
-        if slot.cancel.is_cancelled() { Err(SlotBusy) } else { Ok(slot) }
+        let gate = tokio::time::timeout(SLOT_WAIT, gate.lock_owned())
+            .await
+            .map_err(|_| SlotBusy)?;
+        let slot = Slot {
+            file,
+            serial,
+            cancel,
+            map: self.map.clone(),
+            _gate: gate,
+        };
+        if slot.cancel.is_cancelled() {
+            Err(SlotBusy)
+        } else {
+            Ok(slot)
+        }
     }
 }
 
@@ -153,14 +169,23 @@ where
     let path = storage.part(lease.file());
     let start = lease.offset();
     let file = Arc::new(blocking(move || open_at(&path, start)).await?);
-    let mut writer = Writer { file, buffer: Vec::with_capacity(BUFFER), written: start, committed: start };
+    let mut writer = Writer {
+        file,
+        buffer: Vec::with_capacity(BUFFER),
+        written: start,
+        committed: start,
+    };
     let mut last_commit = Instant::now();
     let mut heard = Instant::now();
     let mut window = (Instant::now(), 0u64);
 
     let ended = loop {
         let quiet_until = heard + pace.idle;
-        let wake = if writer.dirty() { quiet_until.min(last_commit + COMMIT_EVERY) } else { quiet_until };
+        let wake = if writer.dirty() {
+            quiet_until.min(last_commit + COMMIT_EVERY)
+        } else {
+            quiet_until
+        };
         let item = tokio::select! {
             biased;
             () = &mut stop => break Ended::Cancelled,
@@ -183,7 +208,8 @@ where
             Err(_) if Instant::now() >= quiet_until => break Ended::Stalled,
             Err(_) => {}
         }
-        if writer.dirty() && (writer.end() - writer.committed >= COMMIT_BYTES || last_commit.elapsed() >= COMMIT_EVERY) {
+        if writer.dirty() && (writer.end() - writer.committed >= COMMIT_BYTES || last_commit.elapsed() >= COMMIT_EVERY)
+        {
             if !writer.commit(pool, lease).await? {
                 return Ok((writer.committed, Ended::Fenced));
             }
@@ -245,10 +271,17 @@ impl Writer {
 /// Opens the part file and cuts off everything above the committed offset. A file shorter than that has lost promised
 /// bytes: better to say so than to fill with zeros.
 fn open_at(path: &std::path::Path, offset: u64) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(offset == 0).truncate(false).open(path)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(offset == 0)
+        .truncate(false)
+        .open(path)?;
     let length = file.metadata()?.len();
     if length < offset {
-        return Err(io::Error::other(format!("{} bytes were promised, {length} are there", offset)));
+        return Err(io::Error::other(format!(
+            "{} bytes were promised, {length} are there",
+            offset
+        )));
     }
     file.set_len(offset)?;
     if offset == 0
@@ -295,8 +328,16 @@ pub async fn settle(pool: &PgPool, storage: &Storage, file: &UploadFile, _slot: 
         Err(sha256) => {
             // The verdict first, the bytes after: the other way round a crash would leave a full upload without a file.
             let settled = uploads::corrupt(pool, file.id, &sha256).await?;
-            let leftovers = [storage.part(file.id), storage.submission_dir(file.submission_id).join(name.as_str())];
-            blocking(move || leftovers.into_iter().try_for_each(|path| ignore_missing(std::fs::remove_file(path)))).await?;
+            let leftovers = [
+                storage.part(file.id),
+                storage.submission_dir(file.submission_id).join(name.as_str()),
+            ];
+            blocking(move || {
+                leftovers
+                    .into_iter()
+                    .try_for_each(|path| ignore_missing(std::fs::remove_file(path)))
+            })
+            .await?;
             settled
         }
     })
@@ -325,7 +366,10 @@ mod tests {
             async move { slots.take(file).await }
         });
         cancel.cancelled().await;
-        assert!(!second.is_finished(), "the newcomer must wait until the holder has left");
+        assert!(
+            !second.is_finished(),
+            "the newcomer must wait until the holder has left"
+        );
         drop(first);
         let second = second.await.unwrap().unwrap();
         assert!(!second.cancelled().is_cancelled());
@@ -355,6 +399,9 @@ mod tests {
         std::fs::write(&path, b"promised, and some that were not").unwrap();
         drop(open_at(&path, 8).unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"promised");
-        assert!(open_at(&path, 9).is_err(), "nine bytes were promised and only eight are there");
+        assert!(
+            open_at(&path, 9).is_err(),
+            "nine bytes were promised and only eight are there"
+        );
     }
 }

@@ -27,8 +27,15 @@ use crate::views::{
 /// Ended jobs on the page.
 const RECENT: i64 = 30;
 /// States in the order of a submission's way.
-const WAY: [State; 7] =
-    [State::Draft, State::Queued, State::Running, State::Graded, State::Rejected, State::Failed, State::Cancelled];
+const WAY: [State; 7] = [
+    State::Draft,
+    State::Queued,
+    State::Running,
+    State::Graded,
+    State::Rejected,
+    State::Failed,
+    State::Cancelled,
+];
 
 /// `/admin…`.
 pub fn configure(cfg: &mut ServiceConfig) {
@@ -52,17 +59,33 @@ async fn desk(
 async fn draw(state: &AppState, visit: Visit, enrolment: Option<EnrolmentView>) -> Result<HttpResponse, ApiError> {
     let (locale, zone) = (visit.locale(), visit.zone());
     let counted = submissions::counts(&state.pool).await?;
-    let count = |wanted: State| counted.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, n)| n.unsigned_abs());
+    let count = |wanted: State| {
+        counted
+            .iter()
+            .find(|(state, _)| *state == wanted)
+            .map_or(0, |(_, n)| n.unsigned_abs())
+    };
     let jobs = jobs::overview(&state.pool, RECENT).await?;
-    let oldest = jobs.iter().filter(|job| job.state == "queued").map(|job| job.age_seconds).max();
+    let oldest = jobs
+        .iter()
+        .filter(|job| job.state == "queued")
+        .map(|job| job.age_seconds)
+        .max();
     let (live, ended): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.finished_at.is_none());
     let lease = i64::try_from(state.settings.lease_seconds).unwrap_or(i64::MAX);
     let page = AdminPage {
         page: visit.page,
-        counts: WAY.iter().map(|state| (SubmissionState::parse(state.name()), count(*state))).collect(),
+        counts: WAY
+            .iter()
+            .map(|state| (SubmissionState::parse(state.name()), count(*state)))
+            .collect(),
         queue: live.into_iter().map(|job| row(job, locale, zone)).collect(),
         recent: ended.into_iter().map(|job| row(job, locale, zone)).collect(),
-        workers: workers::list(&state.pool).await?.into_iter().map(|worker| desk_of(worker, lease, zone)).collect(),
+        workers: workers::list(&state.pool)
+            .await?
+            .into_iter()
+            .map(|worker| desk_of(worker, lease, zone))
+            .collect(),
         enrolment,
         oldest_wait: oldest.map(|seconds| seconds as f64),
     };
@@ -70,15 +93,25 @@ async fn draw(state: &AppState, visit: Visit, enrolment: Option<EnrolmentView>) 
 }
 
 fn row(job: QueueRow, locale: Locale, zone: Tz) -> JobRow {
-    let progress = job.progress.clone().and_then(|json| serde_json::from_value::<Progress>(json).ok());
+    let progress = job
+        .progress
+        .clone()
+        .and_then(|json| serde_json::from_value::<Progress>(json).ok());
     let progress = progress.filter(|_| job.state == "running");
-    let problem = job.reason.as_ref().and_then(|reason| reason.get(0)).or(job.error.as_ref());
+    let problem = job
+        .reason
+        .as_ref()
+        .and_then(|reason| reason.get(0))
+        .or(job.error.as_ref());
     JobRow {
         submission: job.submission_id.to_string(),
         title: job.title,
         team: job.team,
         state: SubmissionState::parse(job.submission_state.name()),
-        stage: progress.as_ref().map(|progress| progress.stage.name().to_owned()).unwrap_or_default(),
+        stage: progress
+            .as_ref()
+            .map(|progress| progress.stage.name().to_owned())
+            .unwrap_or_default(),
         done: progress.as_ref().map_or(0, |progress| progress.done),
         total: progress.as_ref().map_or(0, |progress| progress.total),
         attempts: u32::try_from(job.attempts).unwrap_or(0),
@@ -127,10 +160,21 @@ async fn enrol(
 ) -> Result<HttpResponse, ApiError> {
     let mut transaction = state.pool.begin().await?;
     let token = workers::create_enrolment(&mut *transaction, ENROLMENT_LIFE).await?;
-    record(&mut transaction, &request, &user, "worker.enrolment-made", "workers", json!({})).await?;
+    record(
+        &mut transaction,
+        &request,
+        &user,
+        "worker.enrolment-made",
+        "workers",
+        json!({}),
+    )
+    .await?;
     transaction.commit().await?;
     let enrolment = EnrolmentView {
-        command: format!("assay-worker run --server {} --data worker --enrol {token}", state.public_url),
+        command: format!(
+            "assay-worker run --server {} --data worker --enrol {token}",
+            state.public_url
+        ),
         token,
         expires: Some(When::new(Utc::now() + ENROLMENT_LIFE, visit.zone())),
     };
@@ -146,7 +190,17 @@ async fn record(
     detail: Value,
 ) -> sqlx::Result<()> {
     let id = request_id(request);
-    audit::record(transaction, Entry { actor: Some(user.id), action, object, detail, request_id: &id }).await
+    audit::record(
+        transaction,
+        Entry {
+            actor: Some(user.id),
+            action,
+            object,
+            detail,
+            request_id: &id,
+        },
+    )
+    .await
 }
 
 /// Orders a new grade of a submission. Its old result stands until a new one is accepted.
@@ -165,7 +219,15 @@ async fn rerun(
             "아직 제출되지 않았거나, 이미 채점을 기다리거나 진행 중인 제출입니다.",
         )
     })?;
-    record(&mut transaction, &request, &user, "submission.rerun", &format!("submission:{id}"), json!({ "job": job })).await?;
+    record(
+        &mut transaction,
+        &request,
+        &user,
+        "submission.rerun",
+        &format!("submission:{id}"),
+        json!({ "job": job }),
+    )
+    .await?;
     transaction.commit().await?;
     Ok(see_other("/admin"))
 }
@@ -190,14 +252,28 @@ async fn cancel(
             ));
         }
     };
-    record(&mut transaction, &request, &user, "submission.cancel", &format!("submission:{id}"), json!({ "how": how })).await?;
+    record(
+        &mut transaction,
+        &request,
+        &user,
+        "submission.cancel",
+        &format!("submission:{id}"),
+        json!({ "how": how }),
+    )
+    .await?;
     transaction.commit().await?;
     Ok(see_other("/admin"))
 }
 
 async fn exists(state: &AppState, id: SubmissionId, user: &User) -> Result<(), ApiError> {
-    let reader = Reader { user: user.id, organizer: true };
-    submissions::find(&state.pool, id, reader).await?.map(drop).ok_or_else(ApiError::not_found)
+    let reader = Reader {
+        user: user.id,
+        organizer: true,
+    };
+    submissions::find(&state.pool, id, reader)
+        .await?
+        .map(drop)
+        .ok_or_else(ApiError::not_found)
 }
 
 /// What may be done to a worker.
@@ -244,14 +320,28 @@ async fn tell(
 ) -> Result<HttpResponse, ApiError> {
     let mut transaction = state.pool.begin().await?;
     let (found, action) = match order {
-        Order::Drain => (workers::set_draining(&mut *transaction, id, true).await?, "worker.drain"),
-        Order::Resume => (workers::set_draining(&mut *transaction, id, false).await?, "worker.resume"),
+        Order::Drain => (
+            workers::set_draining(&mut *transaction, id, true).await?,
+            "worker.drain",
+        ),
+        Order::Resume => (
+            workers::set_draining(&mut *transaction, id, false).await?,
+            "worker.resume",
+        ),
         Order::Revoke => (workers::revoke(&mut *transaction, id).await?, "worker.revoke"),
     };
     if !found {
         return Err(ApiError::not_found());
     }
-    record(&mut transaction, request, user, action, &format!("worker:{id}"), json!({})).await?;
+    record(
+        &mut transaction,
+        request,
+        user,
+        action,
+        &format!("worker:{id}"),
+        json!({}),
+    )
+    .await?;
     transaction.commit().await?;
     Ok(see_other("/admin"))
 }

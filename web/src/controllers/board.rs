@@ -31,11 +31,7 @@ struct Which {
 }
 
 /// The board as JSON. Nothing in it depends on who asks or when, so an unchanged board is a 304.
-async fn published(
-    state: Data<AppState>,
-    request: HttpRequest,
-    which: Query<Which>,
-) -> Result<HttpResponse, ApiError> {
+async fn published(state: Data<AppState>, request: HttpRequest, which: Query<Which>) -> Result<HttpResponse, ApiError> {
     let contest = match &which.contest {
         Some(id) => contests::find(&state.pool, id).await?.ok_or_else(ApiError::not_found)?,
         None => current(&state).await?,
@@ -43,9 +39,20 @@ async fn published(
     let scored = board::scored(&state.pool, &contest.rules.id).await?;
     let (body, digest) = scoreboard::compute(&contest.rules, &scored).published(&contest.rules, &contest.digest);
     let etag = format!("\"{digest}\"");
-    let asked = request.headers().get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
-    let known = asked.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == etag || tag == "*");
-    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let asked = request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .and_then(|tags| tags.to_str().ok())
+        .unwrap_or_default();
+    let known = asked
+        .split(',')
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .any(|tag| tag == etag || tag == "*");
+    let mut response = if known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
     response
         .insert_header((header::ETAG, etag))
         .insert_header((header::CACHE_CONTROL, "public, no-cache"))
@@ -78,7 +85,11 @@ async fn page(state: Data<AppState>, visit: Visit) -> Result<HttpResponse, ApiEr
         let team = visit.team.as_ref().map(|team| team.id);
         page.columns = shown.iter().map(|key| MeasureColumn::from_key(locale, key)).collect();
         page.base = Some(base(&board, &shown));
-        page.rows = board.rows.iter().map(|line| row(line, &shown, locale, zone, team, organizer)).collect();
+        page.rows = board
+            .rows
+            .iter()
+            .map(|line| row(line, &shown, locale, zone, team, organizer))
+            .collect();
         page.formula = rules.score.formula.clone();
         page.decimals = rules.score.decimals;
         page.descending = rules.score.order == Order::Descending;
@@ -86,9 +97,14 @@ async fn page(state: Data<AppState>, visit: Visit) -> Result<HttpResponse, ApiEr
             .score
             .floors
             .iter()
-            .map(|floor| FloorView { measure: floor.measure.clone(), at_least: floor.at_least })
+            .map(|floor| FloorView {
+                measure: floor.measure.clone(),
+                at_least: floor.at_least,
+            })
             .collect();
-        page.updated = board::updated(&state.pool, &rules.id).await?.map(|at| When::new(at, zone));
+        page.updated = board::updated(&state.pool, &rules.id)
+            .await?
+            .map(|at| When::new(at, zone));
         page.events_url = Some("/board/events".to_owned());
     }
     Ok(views::html(StatusCode::OK, &page))
@@ -114,13 +130,22 @@ fn row(
     organizer: bool,
 ) -> BoardRow {
     let mine = team == Some(line.team_id);
-    let received = DateTime::parse_from_rfc3339(&line.received_at).ok().map(|at| at.with_timezone(&Utc));
+    let received = DateTime::parse_from_rfc3339(&line.received_at)
+        .ok()
+        .map(|at| at.with_timezone(&Utc));
     BoardRow {
         standing: match &line.standing {
             Standing::Ranked { rank, .. } => BoardStanding::Ranked(*rank),
-            Standing::BelowFloor { measure, value, at_least, .. } => {
-                BoardStanding::BelowFloor { measure: measure.clone(), value: *value, at_least: *at_least }
-            }
+            Standing::BelowFloor {
+                measure,
+                value,
+                at_least,
+                ..
+            } => BoardStanding::BelowFloor {
+                measure: measure.clone(),
+                value: *value,
+                at_least: *at_least,
+            },
             Standing::Unscored { reason } => BoardStanding::Unscored(locale.pick(&reason.en, &reason.ko).to_owned()),
         },
         team: line.team.clone(),
@@ -135,6 +160,15 @@ fn row(
 }
 
 fn cells(measures: &BTreeMap<String, f64>, shown: &[&String]) -> Vec<Cell> {
-    let stderr = |key: &str| key.strip_prefix("acc.").and_then(|rest| measures.get(&format!("acc_stderr.{rest}")));
-    shown.iter().map(|key| Cell { value: measures.get(*key).copied(), stderr: stderr(key).copied() }).collect()
+    let stderr = |key: &str| {
+        key.strip_prefix("acc.")
+            .and_then(|rest| measures.get(&format!("acc_stderr.{rest}")))
+    };
+    shown
+        .iter()
+        .map(|key| Cell {
+            value: measures.get(*key).copied(),
+            stderr: stderr(key).copied(),
+        })
+        .collect()
 }

@@ -22,16 +22,17 @@ pub fn configure(cfg: &mut ServiceConfig) {
 }
 
 /// Events of one submission: `snapshot`, each the whole, with the submission's version as id.
-async fn submission(
-    state: Data<AppState>,
-    id: Path<SubmissionId>,
-    viewer: Viewer,
-) -> Result<HttpResponse, ApiError> {
+async fn submission(state: Data<AppState>, id: Path<SubmissionId>, viewer: Viewer) -> Result<HttpResponse, ApiError> {
     let user = viewer.clone().require_user()?;
     // Subscribed before the first look, so that no change falls in between.
     let notes = state.live.subscribe();
-    let reader = Reader { user: user.id, organizer: user.role.organizes() };
-    submissions::find(&state.pool, *id, reader).await?.ok_or_else(ApiError::not_found)?;
+    let reader = Reader {
+        user: user.id,
+        organizer: user.role.organizes(),
+    };
+    submissions::find(&state.pool, *id, reader)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
     let (events, response) = Events::open();
     actix_web::rt::spawn(follow(state, viewer, *id, notes, events));
     Ok(response)
@@ -65,24 +66,23 @@ impl From<sqlx::Error> for End {
 
 async fn follow(state: Data<AppState>, viewer: Viewer, id: SubmissionId, mut notes: Listener, events: Events) {
     let watch = async {
-        let mut sent = None;
+        let mut sent = String::new();
         loop {
-            let done = tell(&state, &viewer, id, &events, &mut sent).await?;
-            if done {
+            if tell(&state, &viewer, id, &events, &mut sent).await? {
                 return Ok::<(), End>(());
             }
-            loop {
-                match tokio::time::timeout(KEEP_ALIVE, notes.next()).await {
-                    Ok(Note::Submission(changed)) if changed == id => break,
-                    Ok(Note::Everything) => break,
-                    Ok(_) => {}
-                    Err(_) => {
-                        // A session that was ended, or a team that was left, ends the stream even if nothing changes.
-                        still(&state, &viewer).await?;
-                        events.keep_alive().await?;
+            // Silence is a reason to look, too: a session that was ended or a team that was left ends the stream, and the
+            // jobs ahead of a waiting one go away without a word about this one.
+            let changed = async {
+                loop {
+                    match notes.next().await {
+                        Note::Submission(changed) if changed == id => return,
+                        Note::Everything => return,
+                        _ => {}
                     }
                 }
-            }
+            };
+            let _ = tokio::time::timeout(KEEP_ALIVE, changed).await;
         }
     };
     let outcome = tokio::select! {
@@ -102,33 +102,40 @@ async fn still(state: &AppState, viewer: &Viewer) -> Result<User, End> {
     Ok(session.user)
 }
 
-/// Sends the present state, unless it was sent before. True when nothing more will come.
+/// Sends the present state, or only a sign of life where it was sent before. True when nothing more will come.
 async fn tell(
     state: &AppState,
     viewer: &Viewer,
     id: SubmissionId,
     events: &Events,
-    sent: &mut Option<i64>,
+    sent: &mut String,
 ) -> Result<bool, End> {
     let user = still(state, viewer).await?;
-    let reader = Reader { user: user.id, organizer: user.role.organizes() };
+    let reader = Reader {
+        user: user.id,
+        organizer: user.role.organizes(),
+    };
     let submission = submissions::find(&state.pool, id, reader).await?.ok_or(End::Over)?;
-    let done = !submission.state.is_live() && submission.state != State::Draft;
-    // Jobs ahead in the queue change without this submission's version: a waiting one is told again.
-    if *sent == Some(submission.version) && submission.state != State::Queued {
-        return Ok(done);
-    }
     let parts = parts(state, &submission, viewer.locale).await?;
-    let data = views::snapshot(&parts.stages, parts.report.as_ref()).map_err(|error| End::Failed(ApiError::internal(error)))?;
-    events.send("snapshot", &submission.version.to_string(), &data).await?;
-    *sent = Some(submission.version);
-    Ok(done)
+    let data = views::snapshot(&parts.stages, parts.report.as_ref())
+        .map_err(|error| End::Failed(ApiError::internal(error)))?;
+    if data == *sent {
+        events.keep_alive().await?;
+    } else {
+        events.send("snapshot", &submission.version.to_string(), &data).await?;
+        *sent = data;
+    }
+    Ok(!submission.state.is_live() && submission.state != State::Draft)
 }
 
 /// Events of the board: `board`, whose id is the board's digest. The page then asks for what it shows.
 async fn board_changes(state: Data<AppState>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let notes = state.live.subscribe();
-    let known = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let known = request
+        .headers()
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .map(str::to_owned);
     let (events, response) = Events::open();
     actix_web::rt::spawn(async move {
         tokio::select! {
@@ -140,7 +147,12 @@ async fn board_changes(state: Data<AppState>, request: HttpRequest) -> Result<Ht
     Ok(response)
 }
 
-async fn follow_board(state: &AppState, mut notes: Listener, events: &Events, known: Option<String>) -> Result<(), End> {
+async fn follow_board(
+    state: &AppState,
+    mut notes: Listener,
+    events: &Events,
+    known: Option<String>,
+) -> Result<(), End> {
     let mut sent = known;
     loop {
         if let Some(contest) = contests::current(&state.pool).await? {

@@ -17,7 +17,9 @@ const FILES: usize = 4096;
 /// `POST /api/v1/precheck`.
 pub fn configure(cfg: &mut ServiceConfig) {
     cfg.service(
-        web::resource("/api/v1/precheck").app_data(json_config(BODY_BYTES)).route(web::post().to(check)),
+        web::resource("/api/v1/precheck")
+            .app_data(json_config(BODY_BYTES))
+            .route(web::post().to(check)),
     );
 }
 

@@ -15,7 +15,7 @@ use crate::auth::RequireUser;
 use crate::db::ids::SubmissionId;
 use crate::db::results::Stored;
 use crate::db::submissions::{self, State, Submission};
-use crate::db::{board, contests, jobs, results, uploads};
+use crate::db::{board, contests, jobs, receipt, results, uploads};
 use crate::error::ApiError;
 use crate::i18n::Locale;
 use crate::scoreboard;
@@ -34,11 +34,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
 }
 
 /// The team's submissions.
-async fn list(
-    state: Data<AppState>,
-    RequireUser(user): RequireUser,
-    visit: Visit,
-) -> Result<HttpResponse, ApiError> {
+async fn list(state: Data<AppState>, RequireUser(user): RequireUser, visit: Visit) -> Result<HttpResponse, ApiError> {
     let zone = visit.zone();
     let (mut rows, mut decimals) = (Vec::new(), 0);
     if let Some(contest) = &visit.contest {
@@ -51,7 +47,15 @@ async fn list(
         }
     }
     let quota = quota(&state, &visit).await?;
-    Ok(views::html(StatusCode::OK, &SubmissionsPage { page: visit.page, decimals, rows, quota }))
+    Ok(views::html(
+        StatusCode::OK,
+        &SubmissionsPage {
+            page: visit.page,
+            decimals,
+            rows,
+            quota,
+        },
+    ))
 }
 
 fn row(submission: Submission, score: Option<f64>, zone: Tz) -> SubmissionRow {
@@ -69,8 +73,10 @@ fn row(submission: Submission, score: Option<f64>, zone: Tz) -> SubmissionRow {
 }
 
 async fn quota(state: &AppState, visit: &Visit) -> Result<Option<QuotaView>, ApiError> {
-    let (Some(contest), Some(team)) = (&visit.contest, &visit.team) else { return Ok(None) };
-    let usage = submissions::usage(&state.pool, team.id, &contest.rules.timezone).await?;
+    let (Some(contest), Some(team)) = (&visit.contest, &visit.team) else {
+        return Ok(None);
+    };
+    let usage = receipt::usage(&state.pool, team.id, &contest.rules.timezone).await?;
     Ok(Some(QuotaView {
         used: u32::try_from(usage.published).unwrap_or(u32::MAX),
         per_day: contest.rules.quota.graded_per_day,
@@ -94,7 +100,15 @@ async fn new(state: Data<AppState>, RequireUser(_): RequireUser, visit: Visit) -
         base_bytes: Some(contest.rules.base.bytes),
     });
     let quota = quota(&state, &visit).await?;
-    Ok(views::html(StatusCode::OK, &NewSubmissionPage { page: visit.page, gate, limits, quota }))
+    Ok(views::html(
+        StatusCode::OK,
+        &NewSubmissionPage {
+            page: visit.page,
+            gate,
+            limits,
+            quota,
+        },
+    ))
 }
 
 /// One submission.
@@ -139,7 +153,10 @@ pub(super) struct Parts {
 
 /// Draws the changing parts from what the database says now. The caller has checked who is asking.
 pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Locale) -> Result<Parts, ApiError> {
-    let contest = contests::find(&state.pool, &submission.contest_id).await?.ok_or_else(ApiError::not_found)?.rules;
+    let contest = contests::find(&state.pool, &submission.contest_id)
+        .await?
+        .ok_or_else(ApiError::not_found)?
+        .rules;
     let zone = contest.zone();
     let job = jobs::latest(&state.pool, submission.id).await?;
     let result = results::latest(&state.pool, submission.id).await?;
@@ -162,7 +179,10 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
             State::Draft | State::Received => {}
             _ => {
                 facts.worker.clone_from(&job.worker);
-                let progress = job.progress.clone().and_then(|json| serde_json::from_value::<Progress>(json).ok());
+                let progress = job
+                    .progress
+                    .clone()
+                    .and_then(|json| serde_json::from_value::<Progress>(json).ok());
                 if let Some(progress) = progress {
                     facts.stage = progress.stage.name().to_owned();
                     facts.task = progress.task;
@@ -174,14 +194,26 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         }
     }
     if let (false, Some(report)) = (submission.state.is_live(), &graded) {
-        facts.timings = report.timings.iter().map(|(stage, seconds)| (stage.clone(), *seconds)).collect();
+        facts.timings = report
+            .timings
+            .iter()
+            .map(|(stage, seconds)| (stage.clone(), *seconds))
+            .collect();
     }
     let report = report(state, &contest, submission, result.as_ref(), graded.as_ref(), locale).await?;
-    Ok(Parts { stages: StagesFragment::new(locale, facts), report, zone })
+    Ok(Parts {
+        stages: StagesFragment::new(locale, facts),
+        report,
+        zone,
+    })
 }
 
 fn problems(locale: Locale, submission: &Submission) -> Vec<ProblemView> {
-    submission.reason.as_ref().map(|reason| ProblemView::list_from_json(locale, reason)).unwrap_or_default()
+    submission
+        .reason
+        .as_ref()
+        .map(|reason| ProblemView::list_from_json(locale, reason))
+        .unwrap_or_default()
 }
 
 /// The report, once there is one: of the result that counts, or of the inspection of what cannot be graded.
@@ -197,9 +229,18 @@ async fn report(
     let mut fragment = match (outcome, report) {
         (Some("graded"), Some(report)) => ReportFragment::from_report(locale, contest, report),
         (Some(_), Some(report)) => {
-            let inspection = if report.submission.is_object() { Some(&report.submission) } else { submission.verdict.as_ref() };
-            let of = ReportFragment::from_inspection(locale, Some(contest.base.bytes), inspection.unwrap_or(&Value::Null));
-            ReportFragment { accepted: false, problems: problems(locale, submission), ..of }
+            let inspection = if report.submission.is_object() {
+                Some(&report.submission)
+            } else {
+                submission.verdict.as_ref()
+            };
+            let of =
+                ReportFragment::from_inspection(locale, Some(contest.base.bytes), inspection.unwrap_or(&Value::Null));
+            ReportFragment {
+                accepted: false,
+                problems: problems(locale, submission),
+                ..of
+            }
         }
         _ => match &submission.verdict {
             Some(verdict) if matches!(submission.state, State::Failed) || refused(submission, verdict) => {
@@ -229,7 +270,12 @@ fn refused(submission: &Submission, verdict: &Value) -> bool {
 fn note(locale: Locale, standing: Option<&Standing>, scored: bool) -> String {
     match standing {
         Some(Standing::Ranked { .. }) => String::new(),
-        Some(Standing::BelowFloor { measure, value, at_least, .. }) => {
+        Some(Standing::BelowFloor {
+            measure,
+            value,
+            at_least,
+            ..
+        }) => {
             let en = format!("{measure} is {value:.4}, below the floor of {at_least}: not ranked.");
             let ko = format!("{measure} 값 {value:.4}은(는) 하한 {at_least}보다 낮아 순위에 들지 않습니다.");
             locale.pick(&en, &ko).to_owned()
@@ -257,5 +303,8 @@ async fn outputs(state: &AppState, id: SubmissionId, result: &Stored) -> Vec<(St
         Ok(names)
     });
     let names = names.await.unwrap_or_default();
-    names.into_iter().map(|name| (name.clone(), format!("/submissions/{id}/outputs/{name}"))).collect()
+    names
+        .into_iter()
+        .map(|name| (name.clone(), format!("/submissions/{id}/outputs/{name}")))
+        .collect()
 }

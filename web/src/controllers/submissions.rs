@@ -4,15 +4,16 @@ use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, Data, Json, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use assay_contest::{Contest, Problem, Text};
-use serde::Deserialize;
 use serde_json::json;
 
+use super::manifest::{DeclaredContent, Manifest, check_file, check_manifest, refused, title};
 use super::precheck::current;
 use super::submission_pages;
 use crate::auth::{RequireUser, User};
 use crate::db::audit::{self, Entry};
 use crate::db::ids::{FileId, SubmissionId};
-use crate::db::submissions::{self, Declared, Reader, Sent, State, Submission};
+use crate::db::receipt::{Sent, Usage};
+use crate::db::submissions::{self, Reader, State, Submission};
 use crate::db::uploads::{self, FileState, UploadFile};
 use crate::db::{contests, jobs, results};
 use crate::error::{ApiError, violates};
@@ -20,44 +21,23 @@ use crate::ingest::{Submitted, submit as gate};
 use crate::middleware::request_id;
 use crate::serve;
 use crate::state::AppState;
-use crate::storage::{FileName, output_name};
+use crate::storage::output_name;
 use crate::uploader::blocking;
 
 /// Drafts a team may have open at once: each may hold a whole checkpoint on disk.
 const OPEN_DRAFTS: i64 = 10;
-/// Longest title, in characters.
-const TITLE_CHARS: usize = 80;
-/// Most bytes of a companion file; tokenizers are the largest.
-const COMPANION_BYTES: u64 = 64 << 20;
-
 /// `/api/v1/submissions…` and the pages.
 pub fn configure(cfg: &mut ServiceConfig) {
     cfg.service(web::resource("/api/v1/submissions").route(web::post().to(create)))
-        .service(web::resource("/api/v1/submissions/{id}").route(web::get().to(show)).route(web::delete().to(discard)))
+        .service(
+            web::resource("/api/v1/submissions/{id}")
+                .route(web::get().to(show))
+                .route(web::delete().to(discard)),
+        )
         .service(web::resource("/api/v1/submissions/{id}/files/{name}").route(web::put().to(declare)))
         .service(web::resource("/api/v1/submissions/{id}/submit").route(web::post().to(submit)))
         .service(web::resource("/submissions/{id}/outputs/{name}").route(web::get().to(output)));
     submission_pages::configure(cfg);
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    title: String,
-    files: Vec<DeclaredFile>,
-}
-
-#[derive(Deserialize)]
-struct DeclaredFile {
-    name: String,
-    #[serde(flatten)]
-    content: DeclaredContent,
-}
-
-#[derive(Deserialize)]
-struct DeclaredContent {
-    bytes: u64,
-    sha256: String,
 }
 
 /// Makes a draft from a manifest. Names, lengths and digests are declared before a byte moves, so that a file that
@@ -71,13 +51,15 @@ async fn create(
     let title = title(&manifest.title)?;
     let files = check_manifest(&contest, &manifest.files)?;
     let mut transaction = state.pool.begin().await?;
-    let team = submissions::lock_team_of(&mut transaction, &contest.id, user.id).await?.ok_or_else(|| {
-        ApiError::conflict(
-            "no-team",
-            "Create a team or join one first: submissions belong to teams.",
-            "먼저 팀을 만들거나 팀에 들어가세요. 제출은 팀 단위로 합니다.",
-        )
-    })?;
+    let team = submissions::lock_team_of(&mut transaction, &contest.id, user.id)
+        .await?
+        .ok_or_else(|| {
+            ApiError::conflict(
+                "no-team",
+                "Create a team or join one first: submissions belong to teams.",
+                "먼저 팀을 만들거나 팀에 들어가세요. 제출은 팀 단위로 합니다.",
+            )
+        })?;
     if submissions::open_drafts(&mut *transaction, team).await? >= OPEN_DRAFTS {
         return Err(ApiError::conflict(
             "too-many-drafts",
@@ -102,124 +84,6 @@ fn upload_url(file: FileId) -> String {
     format!("/files/{file}")
 }
 
-fn title(text: &str) -> Result<String, ApiError> {
-    let title = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if title.chars().count() <= TITLE_CHARS && !title.chars().any(char::is_control) {
-        return Ok(title);
-    }
-    Err(ApiError::unprocessable(
-        "title-too-long",
-        &format!("A title has at most {TITLE_CHARS} characters."),
-        &format!("제목은 {TITLE_CHARS}자 이하여야 합니다."),
-    ))
-}
-
-/// Holds a manifest against the contest's limits and says everything that is wrong with it at once.
-fn check_manifest(contest: &Contest, files: &[DeclaredFile]) -> Result<Vec<Declared>, ApiError> {
-    let mut problems = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    let mut declared = Vec::new();
-    let mut total = 0u64;
-    for file in files.iter().take(contest.checkpoint.max_files as usize) {
-        match check_file(&file.name, &file.content) {
-            Err(problem) => problems.push(problem),
-            Ok(_) if !seen.insert(&file.name) => problems.push(twice(&file.name)),
-            Ok(fine) => declared.push(fine),
-        }
-        total = total.saturating_add(file.content.bytes);
-    }
-    if files.len() > contest.checkpoint.max_files as usize {
-        problems.push(Problem::new(
-            "too-many-files",
-            "",
-            Text::new(
-                format!("{} files are more than the {} allowed.", files.len(), contest.checkpoint.max_files),
-                format!("파일이 {}개로, 허용된 {}개를 넘습니다.", files.len(), contest.checkpoint.max_files),
-            ),
-            Text::new("Save the weights in fewer shards.", "가중치를 더 적은 수의 파일로 저장하세요."),
-        ));
-    }
-    if total > contest.checkpoint.max_bytes {
-        problems.push(Problem::new(
-            "too-many-bytes",
-            "",
-            Text::new(
-                format!("{total} bytes are more than the {} allowed.", contest.checkpoint.max_bytes),
-                format!("전체 {total}바이트로, 허용된 {}바이트를 넘습니다.", contest.checkpoint.max_bytes),
-            ),
-            Text::new("Compress the checkpoint further.", "체크포인트를 더 압축하세요."),
-        ));
-    }
-    let has = |wanted: &dyn Fn(&Declared) -> bool| declared.iter().any(wanted);
-    if !has(&|file| file.name.as_str() == "config.json") || !has(&|file| file.name.is_weights()) {
-        problems.push(Problem::new(
-            "not-a-checkpoint",
-            "",
-            Text::new(
-                "A checkpoint has a config.json and at least one .safetensors file.",
-                "체크포인트에는 config.json과 하나 이상의 .safetensors 파일이 있어야 합니다.",
-            ),
-            Text::new("Choose the folder your tool saved the model to.", "도구가 모델을 저장한 폴더를 선택하세요."),
-        ));
-    }
-    if problems.is_empty() { Ok(declared) } else { Err(refused(problems)) }
-}
-
-fn refused(problems: Vec<Problem>) -> ApiError {
-    ApiError::unprocessable(
-        "manifest-refused",
-        "These files cannot be submitted as they are; the problems say why.",
-        "이 파일들은 이대로 제출할 수 없습니다. 자세한 이유를 확인하세요.",
-    )
-    .with_problems(problems)
-}
-
-fn check_file(name: &str, content: &DeclaredContent) -> Result<Declared, Problem> {
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
-    let Some(name) = FileName::parse(name) else {
-        return Err(Problem::new(
-            "file-not-allowed",
-            shown,
-            Text::new("A submission may not have a file of this name.", "제출에 포함할 수 없는 이름의 파일입니다."),
-            Text::new(
-                "Leave it out: config.json, *.safetensors and their index, recipe.yaml and the tokenizer's files are what is read.",
-                "이 파일을 빼세요. config.json, *.safetensors와 그 색인, recipe.yaml, 토크나이저 파일만 사용됩니다.",
-            ),
-        ));
-    };
-    let fits = name.is_weights() || content.bytes <= COMPANION_BYTES;
-    let Some(bytes) = i64::try_from(content.bytes).ok().filter(|_| fits) else {
-        return Err(Problem::new(
-            "file-too-large",
-            shown,
-            Text::new(
-                format!("{} bytes are too many for this file.", content.bytes),
-                format!("{}바이트는 이 파일에 허용된 크기를 넘습니다.", content.bytes),
-            ),
-            Text::new("Save it again with the usual tools.", "일반적인 도구로 다시 저장하세요."),
-        ));
-    };
-    let digits = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-    if content.sha256.len() != 64 || !content.sha256.bytes().all(digits) {
-        return Err(Problem::new(
-            "sha256-invalid",
-            shown,
-            Text::new("The declared sha256 is not 64 lowercase hex digits.", "등록한 sha256이 소문자 16진수 64자리가 아닙니다."),
-            Text::new("Reload the page and choose the files again.", "페이지를 새로고침하고 파일을 다시 선택하세요."),
-        ));
-    }
-    Ok(Declared { name, bytes, sha256: content.sha256.clone() })
-}
-
-fn twice(name: &str) -> Problem {
-    Problem::new(
-        "file-twice",
-        name,
-        Text::new("Two files have this name.", "같은 이름의 파일이 두 개 있습니다."),
-        Text::new("Choose one folder only.", "폴더를 하나만 선택하세요."),
-    )
-}
-
 /// Declares a file of a draft anew: in place of one that was corrupt, given up or changed. Its address is a new one, for
 /// the bytes of the old upload never come back.
 async fn declare(
@@ -229,24 +93,51 @@ async fn declare(
     Json(content): Json<DeclaredContent>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = path.into_inner();
-    let file = check_file(&name, &content).map_err(|problem| refused(vec![problem]))?;
-    let reader = Reader { user: user.id, organizer: false };
-    submissions::find(&state.pool, id, reader).await?.ok_or_else(ApiError::not_found)?;
-    let old = uploads::of_submission(&state.pool, id).await?.into_iter().find(|old| old.name == name);
+    let file = check_file(&name, &content).map_err(|problem| refused(vec![*problem]))?;
+    let reader = Reader {
+        user: user.id,
+        organizer: false,
+    };
+    submissions::find(&state.pool, id, reader)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    let old = uploads::of_submission(&state.pool, id)
+        .await?
+        .into_iter()
+        .find(|old| old.name == name);
     if let Some(old) = &old {
         // An upload that still runs is told to leave; its bytes go with its row.
-        let _slot = state.storage.slots().take(old.id).await.map_err(|_| ApiError::unavailable(anyhow::anyhow!("busy")))?;
+        let _slot = state
+            .storage
+            .slots()
+            .take(old.id)
+            .await
+            .map_err(|_| ApiError::unavailable(anyhow::anyhow!("busy")))?;
         if uploads::delete(&state.pool, old.id, user.id).await? {
-            let places = [state.storage.part(old.id), state.storage.submission_dir(id).join(&old.name)];
-            let remove = move || places.into_iter().try_for_each(|p| crate::storage::ignore_missing(std::fs::remove_file(p)));
+            let places = [
+                state.storage.part(old.id),
+                state.storage.submission_dir(id).join(&old.name),
+            ];
+            let remove = move || {
+                places
+                    .into_iter()
+                    .try_for_each(|p| crate::storage::ignore_missing(std::fs::remove_file(p)))
+            };
             blocking(remove).await.map_err(ApiError::internal)?;
         }
     }
     let mut transaction = state.pool.begin().await?;
-    let contest = submissions::lock_draft(&mut transaction, id, user.id).await?.ok_or_else(sealed)?;
-    let rules = contests::find(&mut *transaction, &contest).await?.ok_or_else(ApiError::not_found)?.rules;
+    let contest = submissions::lock_draft(&mut transaction, id, user.id)
+        .await?
+        .ok_or_else(sealed)?;
+    let rules = contests::find(&mut *transaction, &contest)
+        .await?
+        .ok_or_else(ApiError::not_found)?
+        .rules;
     let others = uploads::of_submission(&mut *transaction, id).await?;
-    let total = others.iter().fold(content.bytes, |sum, file| sum.saturating_add(file.length));
+    let total = others
+        .iter()
+        .fold(content.bytes, |sum, file| sum.saturating_add(file.length));
     if others.len() >= rules.checkpoint.max_files as usize || total > rules.checkpoint.max_bytes {
         return Err(ApiError::unprocessable(
             "too-many-bytes",
@@ -255,10 +146,16 @@ async fn declare(
         ));
     }
     let made = submissions::declare(&mut *transaction, id, &file).await;
-    let made = made.map_err(|error| match violates(&error, "submission_files_submission_id_name_key") {
-        true => ApiError::conflict("file-twice", "Somebody declared this file just now.", "방금 다른 사람이 이 파일을 등록했습니다."),
-        false => error.into(),
-    })?;
+    let made = made.map_err(
+        |error| match violates(&error, "submission_files_submission_id_name_key") {
+            true => ApiError::conflict(
+                "file-twice",
+                "Somebody declared this file just now.",
+                "방금 다른 사람이 이 파일을 등록했습니다.",
+            ),
+            false => error.into(),
+        },
+    )?;
     transaction.commit().await?;
     Ok(HttpResponse::Created().json(json!({ "name": name, "id": made, "upload_url": upload_url(made) })))
 }
@@ -270,16 +167,33 @@ async fn discard(
     id: Path<SubmissionId>,
 ) -> Result<HttpResponse, ApiError> {
     let found = find(&state, *id, &user).await?;
-    let files: Vec<FileId> = uploads::of_submission(&state.pool, *id).await?.iter().map(|file| file.id).collect();
+    let files: Vec<FileId> = uploads::of_submission(&state.pool, *id)
+        .await?
+        .iter()
+        .map(|file| file.id)
+        .collect();
     let mut slots = Vec::new();
     for file in &files {
-        slots.push(state.storage.slots().take(*file).await.map_err(|_| ApiError::unavailable(anyhow::anyhow!("busy")))?);
+        slots.push(
+            state
+                .storage
+                .slots()
+                .take(*file)
+                .await
+                .map_err(|_| ApiError::unavailable(anyhow::anyhow!("busy")))?,
+        );
     }
     if !submissions::delete_draft(&state.pool, *id, user.id).await? {
-        return Err(if found.state == State::Draft { ApiError::not_found() } else { sealed() });
+        return Err(if found.state == State::Draft {
+            ApiError::not_found()
+        } else {
+            sealed()
+        });
     }
     let storage = state.storage.clone();
-    blocking(move || storage.remove_draft(*id, &files)).await.map_err(ApiError::internal)?;
+    blocking(move || storage.remove_draft(*id, &files))
+        .await
+        .map_err(ApiError::internal)?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -293,8 +207,13 @@ fn sealed() -> ApiError {
 
 /// The submission, if this user may see it; else 404, which says nothing about whether it exists.
 pub(super) async fn find(state: &AppState, id: SubmissionId, user: &User) -> Result<Submission, ApiError> {
-    let reader = Reader { user: user.id, organizer: user.role.organizes() };
-    submissions::find(&state.pool, id, reader).await?.ok_or_else(ApiError::not_found)
+    let reader = Reader {
+        user: user.id,
+        organizer: user.role.organizes(),
+    };
+    submissions::find(&state.pool, id, reader)
+        .await?
+        .ok_or_else(ApiError::not_found)
 }
 
 /// Sends a draft.
@@ -305,13 +224,23 @@ async fn submit(
     id: Path<SubmissionId>,
 ) -> Result<HttpResponse, ApiError> {
     // Organizers may look at drafts, but only a member of the team sends one.
-    let reader = Reader { user: user.id, organizer: false };
-    let draft = submissions::find(&state.pool, *id, reader).await?.ok_or_else(ApiError::not_found)?;
+    let reader = Reader {
+        user: user.id,
+        organizer: false,
+    };
+    let draft = submissions::find(&state.pool, *id, reader)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
     if draft.state != State::Draft {
         return Ok(accepted(*id, draft.state));
     }
-    let contest = contests::find(&state.pool, &draft.contest_id).await?.ok_or_else(ApiError::not_found)?;
-    match gate(&state.pool, &state.storage, &contest, *id).await.map_err(ApiError::internal)? {
+    let contest = contests::find(&state.pool, &draft.contest_id)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    match gate(&state.pool, &state.storage, &contest, *id)
+        .await
+        .map_err(ApiError::internal)?
+    {
         Submitted::Rejected(inspection) => Ok(HttpResponse::UnprocessableEntity().json(inspection)),
         Submitted::Incomplete(files) => Err(incomplete(&files)),
         Submitted::Sent(Sent::Incomplete) => Err(incomplete(&[])),
@@ -341,7 +270,7 @@ fn accepted(id: SubmissionId, state: State) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "id": id, "state": state, "url": format!("/submissions/{id}") }))
 }
 
-fn quota_reached(rules: &Contest, usage: submissions::Usage) -> ApiError {
+fn quota_reached(rules: &Contest, usage: Usage) -> ApiError {
     let (limit, published, waiting) = (rules.quota.graded_per_day, usage.published, usage.on_the_way);
     ApiError::new(
         StatusCode::TOO_MANY_REQUESTS,
@@ -364,14 +293,26 @@ fn incomplete(files: &[UploadFile]) -> ApiError {
             FileState::Corrupt => Problem::new(
                 "sha256-mismatch",
                 &file.name,
-                Text::new("What arrived is not what was declared.", "도착한 파일이 등록한 내용과 다릅니다."),
-                Text::new("Choose the file again and upload it anew.", "파일을 다시 선택해 새로 올리세요."),
+                Text::new(
+                    "What arrived is not what was declared.",
+                    "도착한 파일이 등록한 내용과 다릅니다.",
+                ),
+                Text::new(
+                    "Choose the file again and upload it anew.",
+                    "파일을 다시 선택해 새로 올리세요.",
+                ),
             ),
             FileState::Expired => Problem::new(
                 "upload-expired",
                 &file.name,
-                Text::new("The upload was idle for too long.", "업로드가 너무 오래 멈춰 있었습니다."),
-                Text::new("Choose the file again and upload it anew.", "파일을 다시 선택해 새로 올리세요."),
+                Text::new(
+                    "The upload was idle for too long.",
+                    "업로드가 너무 오래 멈춰 있었습니다.",
+                ),
+                Text::new(
+                    "Choose the file again and upload it anew.",
+                    "파일을 다시 선택해 새로 올리세요.",
+                ),
             ),
             FileState::Open | FileState::Complete => Problem::new(
                 "upload-incomplete",
@@ -411,25 +352,27 @@ async fn show(
             })
         })
         .collect();
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "private, no-store")).json(json!({
-        "id": submission.id,
-        "version": submission.version,
-        "contest": submission.contest_id,
-        "team": submission.team,
-        "title": submission.title,
-        "state": submission.state,
-        "created_at": submission.created_at,
-        "received_at": submission.received_at,
-        "finished_at": submission.finished_at,
-        "files": files,
-        "inspection": submission.verdict,
-        "problems": submission.reason,
-        "job": job.map(|job| json!({
-            "id": job.job, "state": job.state, "ahead": job.ahead, "attempts": job.attempts,
-            "max_attempts": job.max_attempts, "progress": job.progress, "cancel_requested": job.cancel_requested,
-        })),
-        "result": result.map(|result| json!({ "outcome": result.outcome, "report": result.report })),
-    })))
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "private, no-store"))
+        .json(json!({
+            "id": submission.id,
+            "version": submission.version,
+            "contest": submission.contest_id,
+            "team": submission.team,
+            "title": submission.title,
+            "state": submission.state,
+            "created_at": submission.created_at,
+            "received_at": submission.received_at,
+            "finished_at": submission.finished_at,
+            "files": files,
+            "inspection": submission.verdict,
+            "problems": submission.reason,
+            "job": job.map(|job| json!({
+                "id": job.job, "state": job.state, "ahead": job.ahead, "attempts": job.attempts,
+                "max_attempts": job.max_attempts, "progress": job.progress, "cancel_requested": job.cancel_requested,
+            })),
+            "result": result.map(|result| json!({ "outcome": result.outcome, "report": result.report })),
+        })))
 }
 
 /// A file that the worker handed back with the result that counts.
@@ -441,6 +384,14 @@ async fn output(
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = path.into_inner();
     find(&state, id, &user).await?;
-    let result = results::latest(&state.pool, id).await?.filter(|_| output_name(&name)).ok_or_else(ApiError::not_found)?;
-    serve::file(&request, &state.storage.output_dir(result.job, result.fence).join(name), None).await
+    let result = results::latest(&state.pool, id)
+        .await?
+        .filter(|_| output_name(&name))
+        .ok_or_else(ApiError::not_found)?;
+    serve::file(
+        &request,
+        &state.storage.output_dir(result.job, result.fence).join(name),
+        None,
+    )
+    .await
 }

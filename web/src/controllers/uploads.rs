@@ -25,7 +25,11 @@ const BYTES: &str = "application/offset+octet-stream";
 pub fn configure(cfg: &mut ServiceConfig) {
     cfg.service(
         web::resource(["/files", "/files/{id}"])
-            .wrap(DefaultHeaders::new().add(("Tus-Resumable", VERSION)).add((CACHE_CONTROL, "no-store")))
+            .wrap(
+                DefaultHeaders::new()
+                    .add(("Tus-Resumable", VERSION))
+                    .add((CACHE_CONTROL, "no-store")),
+            )
             .route(web::head().to(head))
             .route(web::patch().to(patch))
             .route(web::delete().to(delete))
@@ -116,7 +120,11 @@ async fn append(
     payload: Payload,
     user: UserId,
 ) -> Result<HttpResponse, ApiError> {
-    let media = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if media != BYTES {
         return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -135,7 +143,10 @@ async fn append(
     let announced: Option<u64> = number(request, CONTENT_LENGTH.as_str());
     let file = find(&state, id, user).await?;
     refuse_gone(&file)?;
-    if offset.checked_add(announced.unwrap_or(0)).is_none_or(|end| end > file.length) {
+    if offset
+        .checked_add(announced.unwrap_or(0))
+        .is_none_or(|end| end > file.length)
+    {
         return Err(too_long());
     }
     let slot = take_slot(&state, id).await?;
@@ -160,7 +171,11 @@ async fn write(
             // The answer to the last PATCH was lost; there is nothing left to do.
             return Ok(written(&file));
         }
-        return Err(if file.sealed { sealed() } else { wrong_offset(file.received) });
+        return Err(if file.sealed {
+            sealed()
+        } else {
+            wrong_offset(file.received)
+        });
     };
     let cancelled = slot.cancelled();
     let stop = async {
@@ -169,8 +184,9 @@ async fn write(
             () = state.stopping.cancelled() => {}
         }
     };
-    let (received, ended) =
-        receive(&state.pool, &state.storage, &lease, payload, stop, Pace::default()).await.map_err(disk)?;
+    let (received, ended) = receive(&state.pool, &state.storage, &lease, payload, stop, Pace::default())
+        .await
+        .map_err(disk)?;
     tracing::debug!(file = %id, offset, received, ?ended, "an upload paused");
     let file = find(&state, id, user).await?;
     if received == lease.length() && ended != Ended::Fenced && ended != Ended::TooLong {
@@ -199,10 +215,17 @@ async fn terminate(state: &AppState, id: FileId, user: UserId) -> Result<HttpRes
     if !uploads::delete(&state.pool, id, user).await? {
         return Err(if file.sealed { sealed() } else { ApiError::not_found() });
     }
-    let leftovers = [state.storage.part(id), state.storage.submission_dir(file.submission_id).join(&file.name)];
-    blocking(move || leftovers.into_iter().try_for_each(|path| ignore_missing(std::fs::remove_file(path))))
-        .await
-        .map_err(ApiError::internal)?;
+    let leftovers = [
+        state.storage.part(id),
+        state.storage.submission_dir(file.submission_id).join(&file.name),
+    ];
+    blocking(move || {
+        leftovers
+            .into_iter()
+            .try_for_each(|path| ignore_missing(std::fs::remove_file(path)))
+    })
+    .await
+    .map_err(ApiError::internal)?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -214,7 +237,9 @@ fn written(file: &UploadFile) -> HttpResponse {
 }
 
 async fn find(state: &AppState, id: FileId, user: UserId) -> Result<UploadFile, ApiError> {
-    uploads::find(&state.pool, id, user).await?.ok_or_else(ApiError::not_found)
+    uploads::find(&state.pool, id, user)
+        .await?
+        .ok_or_else(ApiError::not_found)
 }
 
 async fn take_slot(state: &AppState, id: FileId) -> Result<Slot, ApiError> {
@@ -222,12 +247,19 @@ async fn take_slot(state: &AppState, id: FileId) -> Result<Slot, ApiError> {
 }
 
 fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
-    request.headers().get(name).map(HeaderValue::to_str).and_then(Result::ok)
+    request
+        .headers()
+        .get(name)
+        .map(HeaderValue::to_str)
+        .and_then(Result::ok)
 }
 
 /// Digits only: `+1` and ` 1` are not numbers of this protocol.
 fn number(request: &HttpRequest, name: &str) -> Option<u64> {
-    text(request, name).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+    text(request, name)
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?
+        .parse()
+        .ok()
 }
 
 /// RFC 9110 §5.6.7.
@@ -251,7 +283,10 @@ fn check_version(request: &HttpRequest) -> Result<(), ApiError> {
 fn refuse_gone(file: &UploadFile) -> Result<(), ApiError> {
     match file.state {
         FileState::Open | FileState::Complete => Ok(()),
-        FileState::Corrupt => Err(ApiError { status: StatusCode::GONE, ..corrupt() }),
+        FileState::Corrupt => Err(ApiError {
+            status: StatusCode::GONE,
+            ..corrupt()
+        }),
         FileState::Expired => Err(ApiError::new(
             StatusCode::GONE,
             "upload-expired",
@@ -316,7 +351,9 @@ fn stalled() -> ApiError {
 /// A full disk is said plainly; everything else is ours to look at.
 fn disk(error: anyhow::Error) -> ApiError {
     let full = error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
     });
     if !full {
         return ApiError::internal(error);

@@ -79,7 +79,9 @@ async fn enrol(state: Data<AppState>, Json(ask): Json<Enrol>) -> Result<HttpResp
     };
     let token = SecretToken::parse(ask.token.trim()).ok_or_else(refused)?;
     let mut transaction = state.pool.begin().await?;
-    let (id, key) = workers::enrol(&mut transaction, &token, name.as_str(), &device).await?.ok_or_else(refused)?;
+    let (id, key) = workers::enrol(&mut transaction, &token, name.as_str(), &device)
+        .await?
+        .ok_or_else(refused)?;
     let entry = crate::db::audit::Entry {
         actor: None,
         action: "worker.enrolled",
@@ -89,7 +91,10 @@ async fn enrol(state: Data<AppState>, Json(ask): Json<Enrol>) -> Result<HttpResp
     };
     crate::db::audit::record(&mut *transaction, entry).await?;
     transaction.commit().await?;
-    Ok(HttpResponse::Ok().json(Enrolled { worker_id: id.to_string(), key: key.expose().to_owned() }))
+    Ok(HttpResponse::Ok().json(Enrolled {
+        worker_id: id.to_string(),
+        key: key.expose().to_owned(),
+    }))
 }
 
 /// What a worker says about its device is shown to organizers and teams: short and visible, or not at all.
@@ -151,12 +156,18 @@ async fn claim(
 }
 
 async fn describe(state: &AppState, claimed: Claimed) -> Result<Claim, ApiError> {
-    let contest = contests::find(&state.pool, &claimed.contest).await?.ok_or_else(ApiError::not_found)?;
+    let contest = contests::find(&state.pool, &claimed.contest)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
     let contest_files = contests::files(&state.pool, &claimed.contest).await?;
     let submission_files = uploads::of_submission(&state.pool, claimed.submission)
         .await?
         .into_iter()
-        .map(|file| RemoteFile { name: file.name, bytes: file.length, sha256: file.sha256_expected })
+        .map(|file| RemoteFile {
+            name: file.name,
+            bytes: file.length,
+            sha256: file.sha256_expected,
+        })
         .collect();
     let life = Duration::from_secs(contest.rules.grading.wall_seconds).saturating_add(TOKEN_SLACK);
     let token = job_token::issue(&state.keys, claimed.attempt, claimed.fence, life).map_err(ApiError::internal)?;
@@ -175,7 +186,12 @@ async fn describe(state: &AppState, claimed: Claimed) -> Result<Claim, ApiError>
 }
 
 fn bearer(request: &HttpRequest) -> Option<&str> {
-    request.headers().get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    request
+        .headers()
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
 }
 
 /// The worker whose key came with the request.
@@ -209,7 +225,9 @@ impl FromRequest for Job {
 
 fn job(request: &HttpRequest) -> Result<Job, ApiError> {
     let state = request.app_data::<Data<AppState>>();
-    let claims = state.zip(bearer(request)).and_then(|(state, token)| job_token::read(&state.keys, token));
+    let claims = state
+        .zip(bearer(request))
+        .and_then(|(state, token)| job_token::read(&state.keys, token));
     let claims = claims.ok_or_else(|| {
         ApiError::new(
             StatusCode::UNAUTHORIZED,
@@ -219,7 +237,11 @@ fn job(request: &HttpRequest) -> Result<Job, ApiError> {
         )
     })?;
     let named: Option<AttemptId> = request.match_info().get("id").and_then(|id| id.parse().ok());
-    if named == Some(claims.sub) { Ok(Job(claims)) } else { Err(ApiError::not_found()) }
+    if named == Some(claims.sub) {
+        Ok(Job(claims))
+    } else {
+        Err(ApiError::not_found())
+    }
 }
 
 fn lease_lost() -> ApiError {
@@ -241,12 +263,17 @@ async fn heartbeat(
     let lease = Duration::from_secs(state.settings.lease_seconds);
     let directive = attempts::heartbeat(&state.pool, claims.sub, beat.fence, &beat.progress, lease).await?;
     let directive = directive.ok_or_else(lease_lost)?;
-    Ok(HttpResponse::Ok().json(HeartbeatAnswer { directive, lease_seconds: state.settings.lease_seconds }))
+    Ok(HttpResponse::Ok().json(HeartbeatAnswer {
+        directive,
+        lease_seconds: state.settings.lease_seconds,
+    }))
 }
 
 /// The attempt, if its lease still runs.
 async fn live(state: &AppState, claims: &JobClaims) -> Result<Claimed, ApiError> {
-    attempts::live(&state.pool, claims.sub, claims.fence).await?.ok_or_else(lease_lost)
+    attempts::live(&state.pool, claims.sub, claims.fence)
+        .await?
+        .ok_or_else(lease_lost)
 }
 
 async fn submission_file(
@@ -258,7 +285,10 @@ async fn submission_file(
     let attempt = live(&state, &claims).await?;
     let files = uploads::of_submission(&state.pool, attempt.submission).await?;
     // The name is looked up in the manifest and never joined as it came.
-    let file = files.into_iter().find(|file| file.name == path.1).ok_or_else(ApiError::not_found)?;
+    let file = files
+        .into_iter()
+        .find(|file| file.name == path.1)
+        .ok_or_else(ApiError::not_found)?;
     let place = state.storage.submission_dir(attempt.submission).join(&file.name);
     serve::file(&request, &place, Some(&file.sha256_expected)).await
 }
@@ -271,7 +301,10 @@ async fn contest_file(
 ) -> Result<HttpResponse, ApiError> {
     let attempt = live(&state, &claims).await?;
     let files = contests::files(&state.pool, &attempt.contest).await?;
-    let file = files.into_iter().find(|file| file.name == path.1).ok_or_else(ApiError::not_found)?;
+    let file = files
+        .into_iter()
+        .find(|file| file.name == path.1)
+        .ok_or_else(ApiError::not_found)?;
     serve::file(&request, &state.storage.blob(&file.sha256), Some(&file.sha256)).await
 }
 
@@ -298,7 +331,9 @@ async fn output(
     let outcome = match kept {
         Ok(()) => {
             let scratch = scratch.clone();
-            blocking(move || move_into_place(&scratch, &place)).await.map_err(ApiError::internal)
+            blocking(move || move_into_place(&scratch, &place))
+                .await
+                .map_err(ApiError::internal)
         }
         Err(error) => Err(error),
     };
@@ -314,7 +349,9 @@ async fn store_body(scratch: &std::path::Path, payload: &mut Payload) -> Result<
     loop {
         let chunk = match tokio::time::timeout(OUTPUT_IDLE, payload.next()).await {
             Ok(None) => break,
-            Ok(Some(chunk)) => chunk.map_err(|error| ApiError::of_status(StatusCode::BAD_REQUEST).with_source(error))?,
+            Ok(Some(chunk)) => {
+                chunk.map_err(|error| ApiError::of_status(StatusCode::BAD_REQUEST).with_source(error))?
+            }
             Err(_) => return Err(ApiError::of_status(StatusCode::REQUEST_TIMEOUT)),
         };
         total += chunk.len() as u64;
@@ -376,7 +413,11 @@ async fn release(
     let mut transaction = state.pool.begin().await?;
     match attempts::lock(&mut transaction, claims.sub, release.fence).await? {
         Standing::Live(live) => attempts::release(&mut transaction, live, &reason).await?,
-        Standing::Settled(_) | Standing::Lost => return Err(lease_lost()),
+        Standing::Settled(_) | Standing::Lost => {
+            // Now, not whenever the connection is next used: a claim passes over rows that are locked.
+            transaction.rollback().await?;
+            return Err(lease_lost());
+        }
     }
     transaction.commit().await?;
     Ok(HttpResponse::Ok().json(json!({ "released": true })))

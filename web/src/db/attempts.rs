@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use assay_contest::wire::{Device, Directive, Progress};
+use assay_contest::wire::{Directive, Progress};
 use assay_contest::{Problem, Text};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgExecutor};
@@ -236,7 +236,15 @@ pub async fn release(tx: &mut PgConnection, live: LiveAttempt, reason: &str) -> 
 async fn put_back(tx: &mut PgConnection, live: LiveAttempt, counted: bool) -> sqlx::Result<()> {
     if (counted && live.attempts >= live.max_attempts) || live.fence >= MOST_FENCES {
         let reason = json!([workers_lost(live.fence)]);
-        return jobs::end(tx, live.job, live.submission, End::Quarantined, State::Failed, Some(&reason)).await;
+        return jobs::end(
+            tx,
+            live.job,
+            live.submission,
+            End::Quarantined,
+            State::Failed,
+            Some(&reason),
+        )
+        .await;
     }
     jobs::requeue(tx, live.job, live.submission, Duration::ZERO, counted).await
 }
@@ -300,17 +308,19 @@ async fn lose(tx: &mut PgConnection, worker: Option<WorkerId>) -> sqlx::Result<u
         };
         finish(&mut *tx, live.attempt, "lost", None, None).await?;
         if live.cancel_requested {
-            jobs::end(&mut *tx, live.job, live.submission, End::Cancelled, State::Cancelled, None).await?;
+            jobs::end(
+                &mut *tx,
+                live.job,
+                live.submission,
+                End::Cancelled,
+                State::Cancelled,
+                None,
+            )
+            .await?;
         } else {
             // An attempt that was never heard of never began: the claim's answer was lost on the way.
             put_back(&mut *tx, live, row.heard).await?;
         }
     }
     Ok(count)
-}
-
-/// The device a worker says it has, as stored.
-#[must_use]
-pub fn device_json(device: &Device) -> Value {
-    json!(device)
 }

@@ -20,8 +20,15 @@ pub struct StoredContest {
 /// A row whose rules no longer parse: an older row under newer code. Reported, never guessed at.
 fn parse(source: String, digest: String, version: i32) -> sqlx::Result<StoredContest> {
     match Contest::parse(&source) {
-        Ok(rules) => Ok(StoredContest { rules, source, digest, version }),
-        Err(errors) => Err(sqlx::Error::Decode(format!("stored contest rules do not parse: {errors}").into())),
+        Ok(rules) => Ok(StoredContest {
+            rules,
+            source,
+            digest,
+            version,
+        }),
+        Err(errors) => Err(sqlx::Error::Decode(
+            format!("stored contest rules do not parse: {errors}").into(),
+        )),
     }
 }
 
@@ -41,7 +48,9 @@ pub async fn current(db: impl PgExecutor<'_>) -> sqlx::Result<Option<StoredConte
 /// # Errors
 /// The database's, or stored rules that no longer parse.
 pub async fn find(db: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Option<StoredContest>> {
-    let row = sqlx::query!("SELECT source, digest, version FROM contests WHERE id = $1", id).fetch_optional(db).await?;
+    let row = sqlx::query!("SELECT source, digest, version FROM contests WHERE id = $1", id)
+        .fetch_optional(db)
+        .await?;
     row.map(|row| parse(row.source, row.digest, row.version)).transpose()
 }
 
@@ -50,12 +59,7 @@ pub async fn find(db: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Option<Stor
 ///
 /// # Errors
 /// The database's.
-pub async fn store(
-    tx: &mut PgConnection,
-    rules: &Contest,
-    source: &str,
-    files: &[RemoteFile],
-) -> sqlx::Result<i32> {
+pub async fn store(tx: &mut PgConnection, rules: &Contest, source: &str, files: &[RemoteFile]) -> sqlx::Result<i32> {
     let digest = rules.digest();
     let version = sqlx::query_scalar!(
         "INSERT INTO contests (id, digest, source) VALUES ($1, $2, $3)
@@ -70,9 +74,16 @@ pub async fn store(
     .await?;
     let (names, (bytes, sha256s)): (Vec<String>, (Vec<i64>, Vec<String>)) = files
         .iter()
-        .map(|file| (file.name.clone(), (i64::try_from(file.bytes).unwrap_or(i64::MAX), file.sha256.clone())))
+        .map(|file| {
+            (
+                file.name.clone(),
+                (i64::try_from(file.bytes).unwrap_or(i64::MAX), file.sha256.clone()),
+            )
+        })
         .unzip();
-    sqlx::query!("DELETE FROM contest_files WHERE contest_id = $1", rules.id).execute(&mut *tx).await?;
+    sqlx::query!("DELETE FROM contest_files WHERE contest_id = $1", rules.id)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query!(
         "INSERT INTO contest_files (contest_id, path, bytes, sha256)
          SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::text[])",
@@ -83,7 +94,9 @@ pub async fn store(
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("SELECT pg_notify('assay_board', $1)", rules.id).execute(&mut *tx).await?;
+    sqlx::query!("SELECT pg_notify('assay_board', $1)", rules.id)
+        .execute(&mut *tx)
+        .await?;
     Ok(version)
 }
 
@@ -92,11 +105,18 @@ pub async fn store(
 /// # Errors
 /// The database's.
 pub async fn files(db: impl PgExecutor<'_>, contest: &str) -> sqlx::Result<Vec<RemoteFile>> {
-    let rows = sqlx::query!("SELECT path, bytes, sha256 FROM contest_files WHERE contest_id = $1 ORDER BY path", contest)
-        .fetch_all(db)
-        .await?;
+    let rows = sqlx::query!(
+        "SELECT path, bytes, sha256 FROM contest_files WHERE contest_id = $1 ORDER BY path",
+        contest
+    )
+    .fetch_all(db)
+    .await?;
     Ok(rows
         .into_iter()
-        .map(|row| RemoteFile { name: row.path, bytes: row.bytes.unsigned_abs(), sha256: row.sha256 })
+        .map(|row| RemoteFile {
+            name: row.path,
+            bytes: row.bytes.unsigned_abs(),
+            sha256: row.sha256,
+        })
         .collect())
 }

@@ -18,7 +18,13 @@ use super::submissions::{self, State};
 /// The database's; a second live job violates `jobs_live_submission_key`.
 pub async fn queue(tx: &mut PgConnection, submission: SubmissionId) -> sqlx::Result<JobId> {
     let job = JobId::new();
-    sqlx::query!("INSERT INTO jobs (id, submission_id) VALUES ($1, $2)", job.0, submission.0).execute(&mut *tx).await?;
+    sqlx::query!(
+        "INSERT INTO jobs (id, submission_id) VALUES ($1, $2)",
+        job.0,
+        submission.0
+    )
+    .execute(&mut *tx)
+    .await?;
     submissions::set_state(tx, submission, State::Queued, None).await?;
     announce(tx, job).await?;
     Ok(job)
@@ -33,7 +39,9 @@ async fn announce(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("SELECT pg_notify('assay_jobs', $1)", job.to_string()).execute(tx).await?;
+    sqlx::query!("SELECT pg_notify('assay_jobs', $1)", job.to_string())
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -145,13 +153,23 @@ pub(super) async fn end(
         End::Cancelled => "cancelled",
         End::Quarantined => "quarantined",
     };
-    sqlx::query!("UPDATE jobs SET state = $2, finished_at = now() WHERE id = $1", job.0, name).execute(&mut *tx).await?;
+    sqlx::query!(
+        "UPDATE jobs SET state = $2, finished_at = now() WHERE id = $1",
+        job.0,
+        name
+    )
+    .execute(&mut *tx)
+    .await?;
     submissions::set_state(tx, submission, state, reason).await
 }
 
 /// A duration as Postgres counts it, to the microsecond.
 pub(super) fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+    }
 }
 
 /// A job as the organizers' page shows it.

@@ -35,3 +35,8 @@ pub async fn applied_migrations(pool: &PgPool) -> sqlx::Result<HashMap<i64, Vec<
 pub async fn ping(executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
     sqlx::query("SELECT 1").execute(executor).await.map(drop)
 }
+
+/// The database's encoding: comparing names needs UTF8.
+pub async fn encoding(executor: impl PgExecutor<'_>) -> sqlx::Result<String> {
+    sqlx::query_scalar("SHOW server_encoding").fetch_one(executor).await
+}

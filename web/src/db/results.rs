@@ -64,7 +64,15 @@ async fn settle(tx: &mut PgConnection, live: LiveAttempt, digest: &str, outcome:
             insert(&mut *tx, &live, "rejected", report).await?;
             attempts::finish(&mut *tx, live.attempt, "succeeded", None, Some(digest)).await?;
             let reason = json!(problems);
-            jobs::end(tx, live.job, live.submission, End::Succeeded, State::Rejected, Some(&reason)).await
+            jobs::end(
+                tx,
+                live.job,
+                live.submission,
+                End::Succeeded,
+                State::Rejected,
+                Some(&reason),
+            )
+            .await
         }
         Outcome::Failed { class, problem } => fail(tx, live, digest, *class, problem).await,
     }
@@ -186,7 +194,10 @@ mod tests {
         let attempt = AttemptId::new();
         for (attempts, least) in [(1, 10), (2, 20), (3, 40), (60, 640)] {
             let wait = backoff(attempts, attempt);
-            assert!(wait >= Duration::from_secs(least) && wait <= Duration::from_secs(least) * 5 / 4, "{attempts}: {wait:?}");
+            assert!(
+                wait >= Duration::from_secs(least) && wait <= Duration::from_secs(least) * 5 / 4,
+                "{attempts}: {wait:?}"
+            );
         }
     }
 }

@@ -186,7 +186,12 @@ pub async fn begin(
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| WriterLease { file, epoch: row.writer_epoch, offset, length: row.length.unsigned_abs() }))
+    Ok(row.map(|row| WriterLease {
+        file,
+        epoch: row.writer_epoch,
+        offset,
+        length: row.length.unsigned_abs(),
+    }))
 }
 
 /// Promises the bytes below `offset`; they are on disk already. Progress buys the upload more time. False: fenced.
@@ -194,7 +199,9 @@ pub async fn begin(
 /// # Errors
 /// The database's.
 pub async fn commit(db: impl PgExecutor<'_>, lease: &WriterLease, offset: u64) -> sqlx::Result<bool> {
-    let Ok(at) = i64::try_from(offset) else { return Ok(false) };
+    let Ok(at) = i64::try_from(offset) else {
+        return Ok(false);
+    };
     let done = sqlx::query!(
         "UPDATE submission_files
          SET received = $3, last_progress_at = now(), expires_at = greatest(expires_at, now() + interval '1 day')
@@ -297,4 +304,18 @@ pub async fn adopted(db: impl PgExecutor<'_>, file: FileId) -> sqlx::Result<()> 
     .execute(db)
     .await
     .map(drop)
+}
+
+/// Which of these uploads still have a row.
+///
+/// # Errors
+/// The database's.
+pub async fn known(db: impl PgExecutor<'_>, files: &[FileId]) -> sqlx::Result<Vec<FileId>> {
+    let files: Vec<uuid::Uuid> = files.iter().map(|file| file.0).collect();
+    sqlx::query_scalar!(
+        r#"SELECT id AS "id: FileId" FROM submission_files WHERE id = ANY ($1)"#,
+        &files
+    )
+    .fetch_all(db)
+    .await
 }

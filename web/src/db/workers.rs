@@ -60,9 +60,13 @@ pub async fn enrol(
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("UPDATE enrolments SET used_by = $2 WHERE token_sha256 = $1", token.digest(), id.0)
-        .execute(tx)
-        .await?;
+    sqlx::query!(
+        "UPDATE enrolments SET used_by = $2 WHERE token_sha256 = $1",
+        token.digest(),
+        id.0
+    )
+    .execute(tx)
+    .await?;
     Ok(Some((id, key)))
 }
 
@@ -130,9 +134,13 @@ pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<WorkerRow>> {
 /// # Errors
 /// The database's.
 pub async fn set_draining(db: impl PgExecutor<'_>, id: WorkerId, draining: bool) -> sqlx::Result<bool> {
-    let done = sqlx::query!("UPDATE workers SET draining = $2 WHERE id = $1 AND revoked_at IS NULL", id.0, draining)
-        .execute(db)
-        .await?;
+    let done = sqlx::query!(
+        "UPDATE workers SET draining = $2 WHERE id = $1 AND revoked_at IS NULL",
+        id.0,
+        draining
+    )
+    .execute(db)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -141,8 +149,11 @@ pub async fn set_draining(db: impl PgExecutor<'_>, id: WorkerId, draining: bool)
 /// # Errors
 /// The database's.
 pub async fn revoke(db: impl PgExecutor<'_>, id: WorkerId) -> sqlx::Result<bool> {
-    let done = sqlx::query!("UPDATE workers SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", id.0)
-        .execute(db)
-        .await?;
+    let done = sqlx::query!(
+        "UPDATE workers SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL",
+        id.0
+    )
+    .execute(db)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
