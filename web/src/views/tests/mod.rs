@@ -2,6 +2,7 @@
 //!
 //! With `ASSAY_PREVIEW` set to a folder, the pages are also written there, to be looked at in a browser.
 
+mod gallery;
 mod keys;
 mod pages;
 mod samples;
