@@ -1,0 +1,99 @@
+//! What begins on the server itself: a contest, a sample submission.
+
+use std::path::Path;
+
+use assay_web::ingest::{import_contest, submit_sample};
+
+use crate::desk::{Hand, checkpoint, value};
+use crate::helpers::{TestApp, repository};
+
+#[tokio::test]
+async fn importing_twice_changes_nothing_and_a_change_is_a_version() {
+    let app = TestApp::with_contest().await;
+    let files = value::<i64>(&app, "SELECT count(*) FROM contest_files").await;
+    assert!(files > 10, "{files}");
+    app.import_sample().await;
+    assert_eq!(value::<i32>(&app, "SELECT version FROM contests").await, 1);
+    assert_eq!(value::<i64>(&app, "SELECT count(*) FROM contest_files").await, files);
+
+    let source = std::fs::read_to_string(repository().join("deploy/sample/contest.toml")).unwrap();
+    let folder = repository().join("tests/fixtures");
+    let absolute = |source: &str| {
+        // Paths in a contest are relative to it; this copy lies elsewhere.
+        let up = "../".repeat(12);
+        source.replace(
+            "../../tests/fixtures",
+            &format!("{up}{}", folder.display().to_string().trim_start_matches('/')),
+        )
+    };
+    let copy = app.data.path().join("contest.toml");
+    std::fs::write(&copy, absolute(&source).replace("decimals = 4", "decimals = 3")).unwrap();
+    let imported = import_contest(&app.pool, &app.state.storage, &copy).await.unwrap();
+    assert_eq!((imported.id.as_str(), imported.version), ("sample", 2));
+
+    // A base that is not the pinned one, rules that do not parse: refused, and nothing changes.
+    std::fs::write(
+        &copy,
+        absolute(&source).replace("config_sha256 = \"fa7d", "config_sha256 = \"0000"),
+    )
+    .unwrap();
+    let error = import_contest(&app.pool, &app.state.storage, &copy)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("config.json") && error.contains("0000"), "{error}");
+    std::fs::write(
+        &copy,
+        absolute(&source).replace("formula = \"base.bytes / bytes\"", "formula = \"base.bytes / \""),
+    )
+    .unwrap();
+    let error = import_contest(&app.pool, &app.state.storage, &copy)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("contest.toml"), "{error}");
+    assert_eq!(value::<i32>(&app, "SELECT version FROM contests").await, 2);
+}
+
+#[tokio::test]
+async fn a_sample_submission_is_made_once_and_graded_like_any_other() {
+    let app = TestApp::with_contest().await;
+    let storage = &app.state.storage;
+    let sample =
+        |folder: &'static str| submit_sample(&app.pool, storage, "Sample team", "as it came", Path::new(folder));
+    let folder: &'static str = checkpoint("w4a16-gptq").display().to_string().leak();
+    let first = sample(folder).await.unwrap();
+    assert!(first.new);
+    let again = sample(folder).await.unwrap();
+    assert_eq!((again.id, again.new), (first.id, false));
+    assert_eq!(value::<i64>(&app, "SELECT count(*) FROM jobs").await, 1);
+    let hand = Hand::enrol(&app, "only").await;
+    assert_eq!(hand.grade(0.9).await.submission_id, first.id.to_string());
+    assert_eq!(
+        sample(folder).await.unwrap().to_string(),
+        format!("submission {} graded, there before", first.id)
+    );
+    let board = app.browser().get_json("/api/v1/board").await.json();
+    assert_eq!(
+        (board["rows"][0]["team"].as_str(), board["rows"][0]["title"].as_str()),
+        (Some("Sample team"), Some("as it came"))
+    );
+
+    // A half-made draft of an earlier, killed run is replaced.
+    crate::desk::run(&app, "DELETE FROM jobs").await;
+    crate::desk::run(&app, "UPDATE submissions SET state = 'draft', received_at = NULL").await;
+    let after = sample(folder).await.unwrap();
+    assert!(after.new && after.id != first.id);
+    assert_eq!(value::<i64>(&app, "SELECT count(*) FROM submissions").await, 1);
+
+    let error = submit_sample(
+        &app.pool,
+        storage,
+        "Sample team",
+        "other",
+        &repository().join("web/src"),
+    )
+    .await
+    .unwrap_err();
+    assert!(error.to_string().contains("cannot be part of a submission"), "{error}");
+}
