@@ -40,10 +40,10 @@ impl Application {
         let listener =
             TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
         let address = listener.local_addr().context("cannot read the listening address")?;
-        let public_url = settings
-            .public_url
-            .clone()
-            .unwrap_or_else(|| format!("http://{address}"));
+        let public_url = match &settings.public_url {
+            Some(url) => check_public_url(url, settings.insecure_cookies)?,
+            None => format!("http://{address}"),
+        };
         let threads = settings.http_threads.unwrap_or_else(cores).max(1);
         let stopping = CancellationToken::new();
         let state = web::Data::new(AppState {
@@ -52,7 +52,7 @@ impl Application {
             keys: Keys::open(&settings.store.data_dir)?,
             passwords: Passwords::new(cores())?,
             throttle: Throttle::default(),
-            public_url: public_url.trim_end_matches('/').to_owned(),
+            public_url,
             settings: Arc::new(settings),
             stopping: stopping.clone(),
             pool,
@@ -103,6 +103,31 @@ impl Application {
     }
 }
 
+/// An origin without a trailing slash, which is what browsers compare with. Cookies and scheme have to fit together.
+fn check_public_url(url: &str, insecure_cookies: bool) -> anyhow::Result<String> {
+    let origin = url.trim_end_matches('/');
+    let secure = origin.starts_with("https://");
+    let host = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
+    let host = host.filter(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@']));
+    anyhow::ensure!(
+        host.is_some(),
+        "the public URL must be like https://assay.example.org, without a path: {url}"
+    );
+    anyhow::ensure!(
+        !(secure && insecure_cookies),
+        "--insecure-cookies is for plain http, but the public URL is {url}"
+    );
+    if !secure && !insecure_cookies {
+        tracing::warn!(
+            url,
+            "over plain http most browsers drop the login cookie: use https, or --insecure-cookies"
+        );
+    }
+    Ok(origin.to_owned())
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -128,6 +153,10 @@ pub async fn connect(store: &StoreSettings, connections: u32) -> anyhow::Result<
 /// Refuses a database that lacks a migration this program needs, or holds one under another checksum. A newer database
 /// is accepted: migrations only ever add, so that old and new programs can overlap.
 pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
+    let encoding = db::encoding(pool)
+        .await
+        .context("cannot read the database's encoding")?;
+    anyhow::ensure!(encoding == "UTF8", "the database must be in UTF8, not {encoding}");
     let applied = db::applied_migrations(pool)
         .await
         .context("cannot read the schema's version")?;
@@ -160,6 +189,33 @@ async fn sweep_sessions(state: web::Data<AppState>) {
                     tracing::warn!(%error, "ended sessions were not deleted");
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_public_url;
+
+    #[test]
+    fn the_public_url_is_an_origin_that_fits_the_cookies() {
+        assert_eq!(
+            check_public_url("https://assay.example.org/", false).unwrap(),
+            "https://assay.example.org"
+        );
+        assert_eq!(
+            check_public_url("http://127.0.0.1:8080", true).unwrap(),
+            "http://127.0.0.1:8080"
+        );
+        for (url, insecure) in [
+            ("assay.example.org", false),
+            ("https://", false),
+            ("https://assay.example.org/app", false),
+            ("https://user@assay.example.org", false),
+            ("ftp://assay.example.org", false),
+            ("https://assay.example.org", true),
+        ] {
+            assert!(check_public_url(url, insecure).is_err(), "{url} {insecure}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Teams and who is in them.
+//! Teams and who is in them. Names are stored composed (NFC), so that 팀 typed on any system is one name.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
@@ -57,7 +57,7 @@ pub async fn insert(
 ) -> sqlx::Result<TeamId> {
     let id = TeamId::new();
     sqlx::query!(
-        "INSERT INTO teams (id, contest_id, name, invite_code) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO teams (id, contest_id, name, invite_code) VALUES ($1, $2, normalize($3), $4)",
         id.0,
         contest,
         name.as_str(),
@@ -91,7 +91,7 @@ pub async fn add_member(
 /// The team with this name in a contest, in any case.
 pub async fn by_name(executor: impl PgExecutor<'_>, contest: &str, name: &TeamName) -> sqlx::Result<Option<TeamId>> {
     sqlx::query_scalar!(
-        r#"SELECT id AS "id: TeamId" FROM teams WHERE contest_id = $1 AND lower(name) = lower($2)"#,
+        r#"SELECT id AS "id: TeamId" FROM teams WHERE contest_id = $1 AND lower(name) = lower(normalize($2))"#,
         contest,
         name.as_str()
     )

@@ -1,4 +1,4 @@
-//! Accounts.
+//! Accounts. Addresses and names are stored composed (NFC).
 
 use sqlx::PgExecutor;
 
@@ -27,7 +27,8 @@ pub async fn insert(
 ) -> sqlx::Result<UserId> {
     let id = UserId::new();
     sqlx::query!(
-        "INSERT INTO users (id, email, name, password_hash, role, locale) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO users (id, email, name, password_hash, role, locale)
+         VALUES ($1, normalize($2), normalize($3), $4, $5, $6)",
         id.0,
         email.as_str(),
         name.as_str(),
@@ -44,7 +45,7 @@ pub async fn insert(
 pub async fn credentials(executor: impl PgExecutor<'_>, email: &Email) -> sqlx::Result<Option<Credentials>> {
     sqlx::query_as!(
         Credentials,
-        r#"SELECT id AS "id: UserId", password_hash FROM users WHERE lower(email) = lower($1)"#,
+        r#"SELECT id AS "id: UserId", password_hash FROM users WHERE lower(email) = lower(normalize($1))"#,
         email.as_str()
     )
     .fetch_optional(executor)

@@ -90,6 +90,16 @@ async fn names_are_one_team_each_in_a_contest() {
         answer.text
     );
     assert!(answer.text.contains("value=\"TEAM one\""), "what was typed stays");
+    // The same Korean name, typed where syllables are stored as their letters.
+    app.captain("third", "팀").await;
+    let answer = other
+        .submit("/team", "/team", &[("name", "\u{1110}\u{1175}\u{11b7}")])
+        .await;
+    assert!(
+        answer.status == 422 && answer.text.contains("has this name"),
+        "{}",
+        answer.text
+    );
     let answer = other.submit("/team", "/team", &[("name", "\u{200b}")]).await;
     assert!(
         answer.status == 422 && answer.text.contains("Enter a team name"),
