@@ -16,7 +16,10 @@ pub struct Refused {
 impl Refused {
     /// A refusal in both languages.
     pub fn new(code: &'static str, en: &str, ko: &str) -> Refused {
-        Refused { code, message: Text::new(en, ko) }
+        Refused {
+            code,
+            message: Text::new(en, ko),
+        }
     }
 }
 
@@ -95,7 +98,10 @@ fn shown_name(text: &str) -> Option<String> {
     let name = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let hidden = |c: char| {
         c.is_control()
-            || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
+            || matches!(
+                c,
+                '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
+            )
             || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
             || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
     };
@@ -193,21 +199,72 @@ impl fmt::Debug for Password {
 
 /// The passwords of 10 and more characters that head every leaked list, in lower case.
 const COMMON: &[&str] = &[
-    "0123456789", "0987654321", "1029384756", "1111111111", "112233445566", "1231231231", "1234512345", "1234567890",
-    "12345678901", "123456789012", "12345678910", "123456789a", "123456789q", "1q2w3e4r5t", "1q2w3e4r5t6y",
-    "1qaz2wsx3edc", "a123456789", "aa12345678", "abcdefghij", "adminadmin", "administrator", "administrator1",
-    "assayassay", "changeme123", "dkssudgktpdy", "googlepassword", "iloveyou12", "iloveyou123", "letmein123",
-    "letmeinplease", "mypassword", "newpassword", "password1!", "password12", "password123", "password1234",
-    "password2026", "passwordpassword", "q1w2e3r4t5", "qlalfqjsgh", "qlalfqjsgh1", "qwer123456", "qwerasdfzxcv",
-    "qwerty1234", "qwertyuiop", "qwertyuiop1", "qwertyuiop123", "rkskekfkakqktk", "tkfkdgody1", "tkfkdgodyo",
-    "welcome123", "welcome1234", "zxcvbnm123", "zxcvbnm1234",
+    "0123456789",
+    "0987654321",
+    "1029384756",
+    "1111111111",
+    "112233445566",
+    "1231231231",
+    "1234512345",
+    "1234567890",
+    "12345678901",
+    "123456789012",
+    "12345678910",
+    "123456789a",
+    "123456789q",
+    "1q2w3e4r5t",
+    "1q2w3e4r5t6y",
+    "1qaz2wsx3edc",
+    "a123456789",
+    "aa12345678",
+    "abcdefghij",
+    "adminadmin",
+    "administrator",
+    "administrator1",
+    "assayassay",
+    "changeme123",
+    "dkssudgktpdy",
+    "googlepassword",
+    "iloveyou12",
+    "iloveyou123",
+    "letmein123",
+    "letmeinplease",
+    "mypassword",
+    "newpassword",
+    "password1!",
+    "password12",
+    "password123",
+    "password1234",
+    "password2026",
+    "passwordpassword",
+    "q1w2e3r4t5",
+    "qlalfqjsgh",
+    "qlalfqjsgh1",
+    "qwer123456",
+    "qwerasdfzxcv",
+    "qwerty1234",
+    "qwertyuiop",
+    "qwertyuiop1",
+    "qwertyuiop123",
+    "rkskekfkakqktk",
+    "tkfkdgody1",
+    "tkfkdgodyo",
+    "welcome123",
+    "welcome1234",
+    "zxcvbnm123",
+    "zxcvbnm1234",
 ];
 
 impl InviteCode {
     /// A new random code.
     pub fn random() -> InviteCode {
         let bytes = crate::auth::token::random_bytes::<INVITE_CHARS>();
-        InviteCode(bytes.iter().map(|byte| char::from(INVITE_ALPHABET[usize::from(byte % 32)])).collect())
+        InviteCode(
+            bytes
+                .iter()
+                .map(|byte| char::from(INVITE_ALPHABET[usize::from(byte % 32)]))
+                .collect(),
+        )
     }
 
     /// Reads a code as a person types it: any case, with or without hyphens, O for 0, I or L for 1.
@@ -223,7 +280,11 @@ impl InviteCode {
             .take(INVITE_CHARS + 1)
             .collect();
         let known = |c: char| u8::try_from(c).is_ok_and(|byte| INVITE_ALPHABET.contains(&byte));
-        if code.chars().count() == INVITE_CHARS && code.chars().all(known) { Ok(InviteCode(code)) } else { Err(unknown_code()) }
+        if code.chars().count() == INVITE_CHARS && code.chars().all(known) {
+            Ok(InviteCode(code))
+        } else {
+            Err(unknown_code())
+        }
     }
 
     /// As stored.
@@ -259,7 +320,19 @@ mod tests {
             assert!(Email::parse(good).is_ok(), "{good}");
         }
         let long = format!("{}@example.org", "a".repeat(65));
-        for bad in ["", "a", "a@b", "@b.kr", "a@", "a b@c.kr", "a@b..kr", "a@-b.kr", "a@b.kr\r\nBcc: x@y.z", "a@@b.kr", &long] {
+        for bad in [
+            "",
+            "a",
+            "a@b",
+            "@b.kr",
+            "a@",
+            "a b@c.kr",
+            "a@b..kr",
+            "a@-b.kr",
+            "a@b.kr\r\nBcc: x@y.z",
+            "a@@b.kr",
+            &long,
+        ] {
             assert!(Email::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Email::parse(" A@B.kr").unwrap().folded(), "a@b.kr");
@@ -269,7 +342,15 @@ mod tests {
     fn names_are_visible_and_bounded() {
         assert_eq!(TeamName::parse("  눌러   담은 팀 ").unwrap().as_str(), "눌러 담은 팀");
         assert!(TeamName::parse(&"가".repeat(40)).is_ok());
-        for bad in ["", "   ", &"가".repeat(41), "a\u{202e}b", "\u{200b}", "a\u{0}b", "\u{3164}"] {
+        for bad in [
+            "",
+            "   ",
+            &"가".repeat(41),
+            "a\u{202e}b",
+            "\u{200b}",
+            "a\u{0}b",
+            "\u{3164}",
+        ] {
             assert_eq!(TeamName::parse(bad).unwrap_err().code, "team-name-invalid", "{bad:?}");
             assert_eq!(UserName::parse(bad).unwrap_err().code, "name-invalid", "{bad:?}");
         }
@@ -277,13 +358,21 @@ mod tests {
 
     #[test]
     fn passwords_need_length_not_symbols() {
-        let parse = |text: &str| Password::parse_new(text, "someone@example.org", "Someone Else").map_err(|refused| refused.code);
+        let parse = |text: &str| {
+            Password::parse_new(text, "someone@example.org", "Someone Else").map_err(|refused| refused.code)
+        };
         assert!(parse("ten chars!").is_ok());
         assert!(parse(&"긴".repeat(127)).is_err(), "one character over and over");
         assert!(parse(&"긴 말".repeat(40)).is_ok());
         assert_eq!(parse("nine char").unwrap_err(), "password-too-short");
         assert_eq!(parse(&"ab".repeat(101)).unwrap_err(), "password-too-long");
-        for common in ["password123", "PASSWORD123", "aaaaaaaaaa", "someone@example.org", "someone else"] {
+        for common in [
+            "password123",
+            "PASSWORD123",
+            "aaaaaaaaaa",
+            "someone@example.org",
+            "someone else",
+        ] {
             assert_eq!(parse(common).unwrap_err(), "password-too-common", "{common}");
         }
         assert_eq!(format!("{:?}", parse("correct horse").unwrap()), "Password(…)");
@@ -293,7 +382,10 @@ mod tests {
     fn codes_survive_being_typed() {
         let code = InviteCode::random();
         assert_eq!(InviteCode::parse(&code.to_string()).unwrap(), code);
-        assert_eq!(InviteCode::parse(&format!(" {} ", code.to_string().to_lowercase())).unwrap(), code);
+        assert_eq!(
+            InviteCode::parse(&format!(" {} ", code.to_string().to_lowercase())).unwrap(),
+            code
+        );
         assert_eq!(InviteCode::parse("oil0-0000-0000").unwrap().as_str(), "011000000000");
         for bad in ["", "ABCD", "UUUU-UUUU-UUUU", "0000-0000-0000-0", "가나다라-0000-0000"] {
             assert_eq!(InviteCode::parse(bad).unwrap_err().code, "invite-code-unknown", "{bad}");

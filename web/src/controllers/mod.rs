@@ -32,7 +32,11 @@ const JSON_BYTES: usize = 1024 * 1024;
 /// All routes, and what is said when an argument cannot be read.
 pub fn configure(cfg: &mut ServiceConfig) {
     cfg.app_data(json_config(JSON_BYTES))
-        .app_data(FormConfig::default().limit(FORM_BYTES).error_handler(|error, _| form_error(error).into()))
+        .app_data(
+            FormConfig::default()
+                .limit(FORM_BYTES)
+                .error_handler(|error, _| form_error(error).into()),
+        )
         .app_data(QueryConfig::default().error_handler(|error, _| query_error(error).into()))
         // An id that is no id names nothing.
         .app_data(PathConfig::default().error_handler(|_, _| ApiError::not_found().into()));
@@ -56,7 +60,9 @@ pub fn configure(cfg: &mut ServiceConfig) {
 
 /// JSON bodies up to `limit` bytes, refused with our own codes.
 pub fn json_config(limit: usize) -> JsonConfig {
-    JsonConfig::default().limit(limit).error_handler(|error, _| json_error(error).into())
+    JsonConfig::default()
+        .limit(limit)
+        .error_handler(|error, _| json_error(error).into())
 }
 
 fn json_error(error: JsonPayloadError) -> ApiError {
@@ -99,5 +105,8 @@ fn query_error(error: QueryPayloadError) -> ApiError {
 /// A refusal beside its field, in the page's language.
 fn field_error(locale: crate::i18n::Locale, field: &str, refused: &crate::domain::Refused) -> FieldError {
     let message = locale.pick(&refused.message.en, &refused.message.ko).to_owned();
-    FieldError { field: field.to_owned(), message }
+    FieldError {
+        field: field.to_owned(),
+        message,
+    }
 }

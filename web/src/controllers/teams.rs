@@ -17,7 +17,7 @@ use crate::domain::{InviteCode, Refused, TeamName, unknown_code};
 use crate::error::{ApiError, violates};
 use crate::middleware::request_id;
 use crate::state::AppState;
-use crate::views::{self, MemberRow, TeamInfo, TeamPage, When};
+use crate::views::{self, MemberRow, Page, TeamInfo, TeamPage, When};
 
 /// `GET` and `POST /team`, `POST /team/join`.
 pub fn configure(cfg: &mut ServiceConfig) {
@@ -106,13 +106,17 @@ async fn draw(
         }
     };
     let locale = visit.locale();
+    let page = Page {
+        path: "/team".to_owned(),
+        ..visit.page
+    };
     let errors = typed
         .fault
         .iter()
         .map(|(field, fault)| field_error(locale, field, fault))
         .collect();
     let page = TeamPage {
-        page: visit.page,
+        page,
         team,
         name: typed.name,
         code: typed.code,

@@ -1,7 +1,7 @@
 //! What every page needs to know before it can be drawn: viewer, contest, team.
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use assay_contest::Contest;
 use chrono::{DateTime, Utc};
@@ -95,17 +95,36 @@ pub async fn page_or_bare(request: &HttpRequest, state: &AppState) -> Page {
 }
 
 fn bare_page(request: &HttpRequest, viewer: &Viewer) -> Page {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let theme = request.cookie(Theme::COOKIE).map(|cookie| Theme::parse(cookie.value()));
     Page {
         csrf: viewer.csrf_token(),
         theme: theme.unwrap_or_default(),
-        ..Page::new(viewer.locale, path)
+        ..Page::new(viewer.locale, here(request))
     }
 }
 
+/// The address that shows this page again. The answer to a form is shown at the form's own page, which the browser
+/// names: the form's target may answer nothing but forms.
+fn here(request: &HttpRequest) -> String {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .to_owned();
+    }
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let path = || {
+        let (_, address) = text(header::REFERER)?.split_once("://")?;
+        address.strip_prefix(text(header::HOST)?)
+    };
+    after(path().unwrap_or_default(), "/").to_owned()
+}
+
 fn contest_info(rules: &Contest, locale: Locale, now: DateTime<Utc>) -> ContestInfo {
-    let open = rules.phase_at(now).and_then(|phase| Some((phase, phase.closes_at()?.to_utc())));
+    let open = rules
+        .phase_at(now)
+        .and_then(|phase| Some((phase, phase.closes_at()?.to_utc())));
     ContestInfo {
         title: locale.pick(&rules.title.en, &rules.title.ko).to_owned(),
         timezone: rules.timezone.clone(),

@@ -23,12 +23,18 @@ use sqlx::{PgExecutor, PgPool, Row as _};
 /// The checksums of the migrations applied to this database, by version; empty for one that was never migrated.
 pub async fn applied_migrations(pool: &PgPool) -> sqlx::Result<HashMap<i64, Vec<u8>>> {
     // sqlx's own table is not part of our schema, so the checked macros cannot know it.
-    let known: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
+    let known: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(pool)
+        .await?;
     if !known {
         return Ok(HashMap::new());
     }
-    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(pool).await?;
-    rows.into_iter().map(|row| Ok((row.try_get("version")?, row.try_get("checksum")?))).collect()
+    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success")
+        .fetch_all(pool)
+        .await?;
+    rows.into_iter()
+        .map(|row| Ok((row.try_get("version")?, row.try_get("checksum")?)))
+        .collect()
 }
 
 /// Does the database answer?

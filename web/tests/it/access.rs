@@ -76,13 +76,26 @@ const BY_TOKEN: &[&str] = &["/worker/v1/enrol"];
 /// What a person gets, or `None` for "it is answered, and not by a refusal of the person".
 async fn refusal(browser: &mut Browser, token: &str, method: &str, path: &str) -> Option<u16> {
     let id = "01890000-0000-7000-8000-000000000000";
-    let path = path.replace("{id}", id).replace("{name}", "config.json").replace("{digest}", "x").replace("{path:.*}", "x");
+    let path = path
+        .replace("{id}", id)
+        .replace("{name}", "config.json")
+        .replace("{digest}", "x")
+        .replace("{path:.*}", "x");
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    let request = browser.request(method, &path).header("accept", "text/html").header("x-csrf-token", token);
-    let request = if path.starts_with("/files/") { request.header("tus-resumable", "1.0.0") } else { request };
+    let request = browser
+        .request(method, &path)
+        .header("accept", "text/html")
+        .header("x-csrf-token", token);
+    let request = if path.starts_with("/files/") {
+        request.header("tus-resumable", "1.0.0")
+    } else {
+        request
+    };
     // An event stream that opens would never end.
     let wait = std::time::Duration::from_secs(if path.ends_with("/events") { 1 } else { 20 });
-    let Ok(answer) = tokio::time::timeout(wait, browser.send(request)).await else { return None };
+    let Ok(answer) = tokio::time::timeout(wait, browser.send(request)).await else {
+        return None;
+    };
     match answer.status {
         401 | 403 => Some(answer.status),
         303 if answer.header("location").starts_with("/login") => Some(401),
@@ -111,7 +124,9 @@ async fn everyone_gets_what_is_theirs_to_get() {
         };
         assert_eq!(seen, expected, "{audience:?} {method} {path}");
         if path == &"/logout" {
-            organizer.log_in("organizer@example.org", crate::helpers::PASSWORD).await;
+            organizer
+                .log_in("organizer@example.org", crate::helpers::PASSWORD)
+                .await;
         }
     }
 }
@@ -119,7 +134,12 @@ async fn everyone_gets_what_is_theirs_to_get() {
 /// Someone with a fresh session.
 async fn member_of(app: &TestApp) -> Browser {
     let mut browser = app.browser();
-    if browser.log_in("member@example.org", crate::helpers::PASSWORD).await.status != 303 {
+    if browser
+        .log_in("member@example.org", crate::helpers::PASSWORD)
+        .await
+        .status
+        != 303
+    {
         browser = app.member("member").await;
     }
     browser
@@ -130,7 +150,10 @@ fn every_route_is_in_the_table() {
     let mut declared = BTreeSet::new();
     for file in fs::read_dir(repository().join("web/src/controllers")).unwrap() {
         let source = fs::read_to_string(file.unwrap().path()).unwrap();
-        let scope = source.split("web::scope(\"").nth(1).map_or("", |rest| rest.split('"').next().unwrap());
+        let scope = source
+            .split("web::scope(\"")
+            .nth(1)
+            .map_or("", |rest| rest.split('"').next().unwrap());
         let spaceless: String = source.split_whitespace().collect();
         for opening in ["resource(", ".route("] {
             for rest in spaceless.split(opening).skip(1) {
@@ -139,7 +162,11 @@ fn every_route_is_in_the_table() {
                     if !literal.starts_with('/') {
                         break;
                     }
-                    let scope = if literal.starts_with("/attempts") || ["/enrol", "/claim"].contains(&literal) { scope } else { "" };
+                    let scope = if literal.starts_with("/attempts") || ["/enrol", "/claim"].contains(&literal) {
+                        scope
+                    } else {
+                        ""
+                    };
                     declared.insert(format!("{scope}{literal}"));
                     if !rest.starts_with('[') {
                         break;
@@ -149,7 +176,11 @@ fn every_route_is_in_the_table() {
         }
     }
     assert!(declared.len() > 30, "the sources are read wrongly: {declared:?}");
-    let known: BTreeSet<_> = ROUTES.iter().map(|(_, _, path)| *path).chain(BY_TOKEN.iter().copied()).collect();
+    let known: BTreeSet<_> = ROUTES
+        .iter()
+        .map(|(_, _, path)| *path)
+        .chain(BY_TOKEN.iter().copied())
+        .collect();
     let unknown: Vec<_> = declared.iter().filter(|path| !known.contains(path.as_str())).collect();
     assert!(unknown.is_empty(), "routes without a line in the table: {unknown:?}");
     let gone: Vec<_> = known.iter().filter(|path| !declared.contains(**path)).collect();

@@ -143,7 +143,10 @@ async fn stopping_lets_a_request_in_flight_finish() {
     app.member("someone").await;
     let mut browser = app.browser();
     let token = browser.token("/login").await;
-    let body = format!("email=someone%40example.org&password={}&csrf={token}", PASSWORD.replace(' ', "+"));
+    let body = format!(
+        "email=someone%40example.org&password={}&csrf={token}",
+        PASSWORD.replace(' ', "+")
+    );
     let host = app.address.strip_prefix("http://").unwrap().to_owned();
     let head = format!(
         "POST /login HTTP/1.1\r\nHost: {host}\r\nCookie: visitor={}\r\nExpect: 100-continue\r\n\
@@ -155,12 +158,19 @@ async fn stopping_lets_a_request_in_flight_finish() {
     connection.write_all(head.as_bytes()).await.unwrap();
     let mut buffer = [0; 1024];
     let read = connection.read(&mut buffer).await.unwrap();
-    assert!(buffer[..read].starts_with(b"HTTP/1.1 100 "), "the server has the request now");
+    assert!(
+        buffer[..read].starts_with(b"HTTP/1.1 100 "),
+        "the server has the request now"
+    );
     app.state.stopping.cancel();
     tokio::time::sleep(Duration::from_millis(100)).await;
     connection.write_all(body.as_bytes()).await.unwrap();
     let read = connection.read(&mut buffer).await.unwrap();
-    assert!(buffer[..read].starts_with(b"HTTP/1.1 303 "), "{}", String::from_utf8_lossy(&buffer[..read]));
+    assert!(
+        buffer[..read].starts_with(b"HTTP/1.1 303 "),
+        "{}",
+        String::from_utf8_lossy(&buffer[..read])
+    );
     app.stop().await;
     assert!(TcpStream::connect(&host).await.is_err(), "nobody listens any more");
 }
@@ -169,7 +179,13 @@ async fn stopping_lets_a_request_in_flight_finish() {
 async fn what_can_be_read_can_be_asked_for_by_its_head() {
     let app = TestApp::spawn().await;
     let mut browser = app.browser();
-    for (path, status) in [("/", 200), ("/login", 200), ("/livez", 200), ("/nothing", 404), ("/api/v1/nothing", 404)] {
+    for (path, status) in [
+        ("/", 200),
+        ("/login", 200),
+        ("/livez", 200),
+        ("/nothing", 404),
+        ("/api/v1/nothing", 404),
+    ] {
         let request = browser.request(Method::HEAD, path).header("accept", "text/html");
         let answer = browser.send(request).await;
         assert_eq!((answer.status, answer.text.as_str()), (status, ""), "{path}");

@@ -55,3 +55,39 @@ async fn other_languages_are_refused() {
     assert_eq!(answer.status, 400);
     assert!(answer.text.contains("locale-unknown"), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn the_switch_on_the_answer_to_a_form_leads_back_to_a_page() {
+    let app = TestApp::with_contest().await;
+    let mut browser = app.member("someone").await;
+    let token = browser.token("/team").await;
+    for (action, referer, back) in [
+        ("/team/join", "/team", "/team"),
+        ("/logout", "/submissions?x=1", "/submissions?x=1"),
+        ("/logout", "", "/"),
+    ] {
+        // The logout is refused for want of a token, so its answer is an error page.
+        let body = if action == "/logout" {
+            ""
+        } else {
+            &format!("code=x&csrf={token}")
+        };
+        let mut request = browser
+            .request(reqwest::Method::POST, action)
+            .header("accept", "text/html");
+        if !referer.is_empty() {
+            request = request.header("referer", format!("{}{referer}", app.address));
+        }
+        let request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body.to_owned());
+        let answer = browser.send(request).await;
+        assert!(answer.status >= 400);
+        let expected = format!("name=\"next\" value=\"{back}\"");
+        assert!(
+            answer.text.contains(&expected),
+            "{expected} is missing in {}",
+            answer.text
+        );
+    }
+}

@@ -51,13 +51,26 @@ impl TestApp {
         }
         let database = TestDatabase::migrated().await;
         let data = tempfile::tempdir().unwrap();
-        let store = StoreSettings { database_url: database.url.clone(), data_dir: data.path().to_owned() };
-        let mut settings = Settings { http_threads: Some(1), ..Settings::local(store) };
+        let store = StoreSettings {
+            database_url: database.url.clone(),
+            data_dir: data.path().to_owned(),
+        };
+        let mut settings = Settings {
+            http_threads: Some(1),
+            ..Settings::local(store)
+        };
         change(&mut settings);
         let application = Application::build(settings).await.unwrap();
         let (address, state) = (format!("http://{}", application.address()), application.state());
         let server = Some(tokio::spawn(application.run()));
-        TestApp { address, pool: state.pool.clone(), state, data, server, _database: database }
+        TestApp {
+            address,
+            pool: state.pool.clone(),
+            state,
+            data,
+            server,
+            _database: database,
+        }
     }
 
     /// Starts one with the sample contest.
@@ -70,7 +83,9 @@ impl TestApp {
     /// Imports the sample contest.
     pub async fn import_sample(&self) {
         let file = repository().join("deploy/sample/contest.toml");
-        assay_web::ingest::import_contest(&self.pool, &self.state.storage, &file).await.unwrap();
+        assay_web::ingest::import_contest(&self.pool, &self.state.storage, &file)
+            .await
+            .unwrap();
     }
 
     /// Someone new, with an empty cookie jar.
@@ -108,7 +123,11 @@ impl TestApp {
     pub async fn stop(&mut self) {
         self.state.stopping.cancel();
         if let Some(server) = self.server.take() {
-            tokio::time::timeout(Duration::from_secs(20), server).await.expect("the server stops").unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(20), server)
+                .await
+                .expect("the server stops")
+                .unwrap()
+                .unwrap();
         }
     }
 }
