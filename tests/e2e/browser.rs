@@ -32,5 +32,9 @@ async fn a_team_signs_up_uploads_and_finds_its_row() {
 async fn a_broken_checkpoint_gets_its_reason_before_the_upload() {
     let assay = Deployment::start().await;
     script(&assay, "broken.mjs");
-    assert_eq!(assay.count("SELECT count(*) FROM submissions").await, 0, "nothing may have been declared or uploaded");
+    assert_eq!(
+        assay.count("SELECT count(*) FROM submissions").await,
+        0,
+        "nothing may have been declared or uploaded"
+    );
 }

@@ -35,8 +35,18 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// A program built beside this test; the path holds for any target folder.
 fn program(name: &str) -> PathBuf {
-    let path = env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);
-    assert!(path.exists(), "{} is missing: build the workspace first, as tests/run does", path.display());
+    let path = env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: build the workspace first, as tests/run does",
+        path.display()
+    );
     path
 }
 
@@ -45,9 +55,21 @@ impl Deployment {
     pub async fn start() -> Deployment {
         let admin = env::var("ASSAY_TEST_DATABASE_URL").expect("ASSAY_TEST_DATABASE_URL is not set; use tests/run");
         let data = tempfile::Builder::new().prefix("assay-e2e.").tempdir().unwrap();
-        let name = format!("e2e_{}_{}", std::process::id(), data.path().file_name().unwrap().to_string_lossy().replace(['.', '-'], "_").to_lowercase());
+        let name = format!(
+            "e2e_{}_{}",
+            std::process::id(),
+            data.path()
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .replace(['.', '-'], "_")
+                .to_lowercase()
+        );
         let mut connection = PgConnection::connect(&admin).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
         let (server, _) = admin.rsplit_once('/').unwrap();
         let database_url = format!("{server}/{name}");
 
@@ -80,19 +102,38 @@ impl Deployment {
 
     /// Runs an administrative subcommand of `assay-web` and gives back what it printed.
     pub fn admin(&self, arguments: &[&str]) -> String {
-        let output = self.web_command().args(arguments).env("ASSAY_PASSWORD", "a long enough password").output().unwrap();
-        assert!(output.status.success(), "assay-web {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = self
+            .web_command()
+            .args(arguments)
+            .env("ASSAY_PASSWORD", "a long enough password")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "assay-web {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     fn log(&self, name: &str) -> Stdio {
-        fs::OpenOptions::new().create(true).append(true).open(self.data.path().join(name)).unwrap().into()
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.data.path().join(name))
+            .unwrap()
+            .into()
     }
 
     pub async fn start_web(&mut self) {
         let child = self
             .web_command()
-            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port), "--insecure-cookies"])
+            .args([
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{}", self.port),
+                "--insecure-cookies",
+            ])
             .stdin(Stdio::null())
             .stdout(self.log("web.log"))
             .stderr(self.log("web.log"))
@@ -106,7 +147,11 @@ impl Deployment {
             {
                 return;
             }
-            assert!(started.elapsed() < Duration::from_secs(30), "the web application is not ready:\n{}", self.logs());
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "the web application is not ready:\n{}",
+                self.logs()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -123,18 +168,38 @@ impl Deployment {
     pub fn start_worker(&mut self, name: &str) {
         let folder = self.data.path().join(name);
         let mut command = Command::new(program("assay-worker"));
-        command.args(["run", "--server", &self.address, "--device", "cpu", "--name", name, "--data"]).arg(&folder);
+        command
+            .args([
+                "run",
+                "--server",
+                &self.address,
+                "--device",
+                "cpu",
+                "--name",
+                name,
+                "--data",
+            ])
+            .arg(&folder);
         if !folder.join("worker.json").exists() {
             command.args(["--enrol", &self.admin(&["enrol-worker"])]);
         }
         let log = format!("{name}.log");
-        let child = command.stdin(Stdio::null()).stdout(self.log(&log)).stderr(self.log(&log)).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(self.log(&log))
+            .stderr(self.log(&log))
+            .spawn()
+            .unwrap();
         self.workers.push((name.to_owned(), child));
     }
 
     /// `kill -9`.
     pub fn kill_worker(&mut self, name: &str) {
-        let at = self.workers.iter().position(|(known, _)| known == name).expect("no such worker");
+        let at = self
+            .workers
+            .iter()
+            .position(|(known, _)| known == name)
+            .expect("no such worker");
         let (_, mut child) = self.workers.remove(at);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -148,7 +213,11 @@ impl Deployment {
             if holds {
                 return;
             }
-            assert!(started.elapsed() < Duration::from_secs(seconds), "waited {seconds} s for: {what}\n{}", self.logs());
+            assert!(
+                started.elapsed() < Duration::from_secs(seconds),
+                "waited {seconds} s for: {what}\n{}",
+                self.logs()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
