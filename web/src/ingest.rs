@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use assay_checkpoint::{Inspection, Listing};
 use assay_contest::Contest;
+use assay_contest::measure::PLAIN;
 use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS, RemoteFile, is_safe_path};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -122,9 +123,17 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, Stri
         let bytes = read_bounded(&path).with_context(|| format!("cannot read {}", path.display()))?;
         files.push(stored(storage, name, &bytes)?);
     }
-    // A task that does not load would fail every grade: better to fail here, with the file's name.
-    assay_tasks::TaskSet::load(&tasks, &rules.grading.tasks)
+    // A task that does not load would fail every grade, a measure nobody gives would leave every submission without a score:
+    // better to fail here, with the name.
+    let set = assay_tasks::TaskSet::load(&tasks, &rules.grading.tasks)
         .with_context(|| format!("the tasks in {} do not load", tasks.display()))?;
+    let given = set.measure_names();
+    let known = |name: &str| {
+        let of = name.strip_prefix("acc_stderr.").map(|rest| format!("acc.{rest}"));
+        PLAIN.contains(&name) || given.iter().any(|given| given == of.as_deref().unwrap_or(name))
+    };
+    let unknown: Vec<String> = rules.check_measures(&known).iter().map(ToString::to_string).collect();
+    ensure!(unknown.is_empty(), "{}:\n{}", file.display(), unknown.join("\n"));
     Ok((rules, source, files))
 }
 

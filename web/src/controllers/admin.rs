@@ -156,8 +156,10 @@ async fn enrol(
     state: Data<AppState>,
     request: HttpRequest,
     RequireOrganizer(user): RequireOrganizer,
-    visit: Visit,
+    mut visit: Visit,
 ) -> Result<HttpResponse, ApiError> {
+    // This address answers no GET: whoever changes the language here comes back to the desk.
+    visit.page.path = "/admin".to_owned();
     let mut transaction = state.pool.begin().await?;
     let token = workers::create_enrolment(&mut *transaction, ENROLMENT_LIFE).await?;
     record(

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::helpers::{Answer, Browser, TestApp, repository};
 
@@ -124,6 +125,35 @@ pub async fn patch(browser: &mut Browser, url: &str, offset: usize, body: Vec<u8
 pub async fn head(browser: &mut Browser, url: &str) -> Answer {
     let request = tus(browser, Method::HEAD, url).await;
     browser.send(request).await
+}
+
+/// Opens a PATCH by hand, sends the head and `body`, and returns the open connection.
+pub async fn raw_patch(
+    address: &str,
+    browser: &mut Browser,
+    url: &str,
+    offset: usize,
+    announced: usize,
+    body: &[u8],
+) -> tokio::net::TcpStream {
+    let token = browser.token("/team").await;
+    let jar: Vec<_> = browser
+        .cookies
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let host = address.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!(
+        "PATCH {url} HTTP/1.1\r\nhost: {host}\r\ncookie: {}\r\nx-csrf-token: {token}\r\nsec-fetch-site: same-origin\r\n\
+         tus-resumable: 1.0.0\r\nupload-offset: {offset}\r\ncontent-type: application/offset+octet-stream\r\n\
+         content-length: {announced}\r\n\r\n",
+        jar.join("; ")
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
 }
 
 /// Uploads a fixture as a new submission and sends it. Returns its id.

@@ -276,6 +276,12 @@ async fn a_lease_that_ran_out_is_lost_even_before_the_sweep() {
     let claim = hand.claim(5).await.unwrap();
     hand.beat(&claim, Stage::Load, 1).await;
     run(&app, "UPDATE attempts SET lease_until = now()").await;
+    assert_eq!(
+        hand.beat_response(&claim, Progress::default()).await.status(),
+        409,
+        "what is lost is not renewed"
+    );
+    assert_eq!(hand.release(&claim).await.status(), 409);
     assert_eq!(hand.put(&claim, graded(0.9, WEIGHT)).await.status(), 409);
     assert_eq!(value::<i64>(&app, "SELECT count(*) FROM results").await, 0);
 }

@@ -52,6 +52,16 @@ async fn importing_twice_changes_nothing_and_a_change_is_a_version() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("contest.toml"), "{error}");
+    let typo = absolute(&source).replace(
+        "mini_gsm.exact_match.flexible-extract\"\nat_least",
+        "mini_gsm.exact.flexible-extract\"\nat_least",
+    );
+    std::fs::write(&copy, typo).unwrap();
+    let error = import_contest(&app.pool, &app.state.storage, &copy)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("acc.mini_gsm.exact.flexible-extract"), "{error}");
     assert_eq!(value::<i32>(&app, "SELECT version FROM contests").await, 2);
 }
 

@@ -1,12 +1,17 @@
 //! The application as a whole, over HTTP: every test starts its own on a free port with its own database.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what it expects by failing"
+)]
 
 mod access;
 mod accounts;
 mod admin;
 mod board;
 mod commands;
+mod crash;
 mod csrf;
 mod desk;
 mod dispatch;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use assay_web::db::ids::FileId;
 use reqwest::{Body, Method};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
-use crate::desk::{Draft, files, head, manifest, patch, sha256, tus, value};
+use crate::desk::{Draft, files, head, manifest, patch, raw_patch, sha256, tus, value};
 use crate::helpers::{Browser, TestApp};
 
 /// A draft that looks like a checkpoint, with known bytes in its one weights file.
@@ -170,35 +170,6 @@ async fn a_tunnelled_method_and_a_chunked_body_work() {
     );
 }
 
-/// Opens a PATCH by hand, sends the head and `body`, and returns the open connection.
-async fn raw_patch(
-    app: &TestApp,
-    browser: &mut Browser,
-    url: &str,
-    offset: usize,
-    announced: usize,
-    body: &[u8],
-) -> tokio::net::TcpStream {
-    let token = browser.token("/team").await;
-    let jar: Vec<_> = browser
-        .cookies
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let host = app.address.trim_start_matches("http://");
-    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
-    let request = format!(
-        "PATCH {url} HTTP/1.1\r\nhost: {host}\r\ncookie: {}\r\nx-csrf-token: {token}\r\nsec-fetch-site: same-origin\r\n\
-         tus-resumable: 1.0.0\r\nupload-offset: {offset}\r\ncontent-type: application/offset+octet-stream\r\n\
-         content-length: {announced}\r\n\r\n",
-        jar.join("; ")
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
-    stream.flush().await.unwrap();
-    stream
-}
-
 #[tokio::test]
 async fn an_interrupted_patch_keeps_what_arrived_and_resumes() {
     let app = TestApp::with_contest().await;
@@ -207,7 +178,7 @@ async fn an_interrupted_patch_keeps_what_arrived_and_resumes() {
     for broken in [true, false] {
         let offset: usize = head(&mut browser, &url).await.header("upload-offset").parse().unwrap();
         let piece = &bytes[offset..offset + 1_200_000];
-        let stream = raw_patch(&app, &mut browser, &url, offset, bytes.len() - offset, piece).await;
+        let stream = raw_patch(&app.address, &mut browser, &url, offset, bytes.len() - offset, piece).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         if broken {
             // The connection dies; the server notices.
@@ -245,7 +216,7 @@ async fn of_two_writers_the_newer_wins_and_the_file_is_whole() {
     let app = TestApp::with_contest().await;
     let mut browser = app.captain("captain", "Team").await;
     let (_, url, bytes) = draft(&mut browser).await;
-    let mut old = raw_patch(&app, &mut browser, &url, 0, bytes.len(), &bytes[..1_500_000]).await;
+    let mut old = raw_patch(&app.address, &mut browser, &url, 0, bytes.len(), &bytes[..1_500_000]).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
 
     // The newcomer believes in offset 0; the old writer has saved more meanwhile, so it is told where to go on.
@@ -536,7 +507,7 @@ async fn a_stopping_server_saves_what_arrived() {
     let mut app = TestApp::with_contest().await;
     let mut browser = app.captain("captain", "Team").await;
     let (_, url, bytes) = draft(&mut browser).await;
-    let stream = raw_patch(&app, &mut browser, &url, 0, bytes.len(), &bytes[..1_100_000]).await;
+    let stream = raw_patch(&app.address, &mut browser, &url, 0, bytes.len(), &bytes[..1_100_000]).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     app.stop().await;
     drop(stream);
@@ -603,5 +574,160 @@ async fn a_whole_checkpoint_goes_up_and_is_sent_once() {
         )
         .unwrap(),
         files["config.json"]
+    );
+}
+
+/// A small generator, so that a failing walk can be walked again from its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+}
+
+/// Asks for the offset and checks it: never below what was acknowledged, never above what was ever sent, and every byte
+/// below it is on disk and right.
+async fn promised(
+    app: &TestApp,
+    browser: &mut Browser,
+    url: &str,
+    acknowledged: usize,
+    sent: usize,
+    bytes: &[u8],
+) -> usize {
+    let offset: usize = head(browser, url).await.header("upload-offset").parse().unwrap();
+    assert!(
+        (acknowledged..=sent).contains(&offset),
+        "{acknowledged} <= {offset} <= {sent}"
+    );
+    if let Ok(kept) = std::fs::read(app.state.storage.part(id(url))) {
+        assert!(
+            kept.len() >= offset && kept[..offset] == bytes[..offset],
+            "promised bytes are not there"
+        );
+    }
+    offset
+}
+
+#[tokio::test]
+async fn whatever_happens_on_the_way_the_file_arrives_as_declared() {
+    let app = TestApp::with_contest().await;
+    let mut browser = app.captain("captain", "Team").await;
+    for seed in 1..=4 {
+        println!("seed {seed}");
+        let mut dice = Dice(seed);
+        let (draft, url, bytes) = draft(&mut browser).await;
+        // A request whose connection was dropped may still be read by the server later: then the offset is ahead of what
+        // this client knows, up to `sent`, and a PATCH from the old offset is refused.
+        let (mut offset, mut sent) = (0, 0);
+        for _ in 0..60 {
+            let rest = bytes.len() - offset;
+            let what = dice.below(5);
+            match what {
+                0 => {
+                    let n = dice.below(rest.min(400_000) + 1);
+                    let answer = patch(&mut browser, &url, offset, bytes[offset..offset + n].to_vec()).await;
+                    match answer.status {
+                        204 => offset += n,
+                        409 => assert!(sent > offset, "{}", answer.text),
+                        other => panic!("{other}: {}", answer.text),
+                    }
+                    sent = sent.max(offset);
+                }
+                1 => {
+                    let wrong = sent + 1 + dice.below(1000);
+                    let status = patch(&mut browser, &url, wrong, vec![1; 8]).await.status;
+                    assert!(matches!(status, 409 | 413), "{status}");
+                }
+                2 | 3 => {
+                    let n = dice.below(rest.min(300_000) + 1);
+                    let piece = &bytes[offset..offset + n];
+                    let stream = raw_patch(&app.address, &mut browser, &url, offset, rest, piece).await;
+                    if what == 2 {
+                        tokio::time::sleep(Duration::from_millis(dice.below(30) as u64)).await;
+                    }
+                    drop(stream);
+                    sent = sent.max(offset + n);
+                }
+                _ => {
+                    // Power lost between a write and its commit: a tail that nobody promised. Only while nobody writes.
+                    let slot = app.state.storage.slots().take(id(&url)).await;
+                    let part = app.state.storage.part(id(&url));
+                    if let (Ok(_slot), true) = (slot, part.exists()) {
+                        let mut torn = std::fs::read(&part).unwrap();
+                        torn.extend(vec![0xAA; dice.below(5000)]);
+                        std::fs::write(&part, torn).unwrap();
+                    }
+                }
+            }
+            offset = promised(&app, &mut browser, &url, offset, sent, &bytes).await;
+            if offset == bytes.len() {
+                break;
+            }
+        }
+        while offset < bytes.len() {
+            patch(&mut browser, &url, offset, bytes[offset..].to_vec()).await;
+            offset = promised(&app, &mut browser, &url, offset, bytes.len(), &bytes).await;
+        }
+        let place = app
+            .state
+            .storage
+            .submission_dir(draft.id.parse().unwrap())
+            .join("model.safetensors");
+        assert!(
+            std::fs::read(place).unwrap() == bytes,
+            "not the bytes that were declared"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_finishes_is_swept_away() {
+    let app = TestApp::with_contest().await;
+    let mut browser = app.captain("captain", "Team").await;
+    let (old, url, bytes) = draft(&mut browser).await;
+    assert_eq!(patch(&mut browser, &url, 0, bytes.clone()).await.status, 204);
+    let (young, other, _) = draft(&mut browser).await;
+    assert_eq!(patch(&mut browser, &other, 0, bytes[..1000].to_vec()).await.status, 204);
+    sqlx::query("UPDATE submissions SET created_at = now() - interval '30 days' WHERE id = $1::uuid")
+        .bind(&old.id)
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    assert!(
+        assay_web::db::submissions::delete_abandoned(&app.pool)
+            .await
+            .unwrap()
+            .is_empty(),
+        "its uploads still have time"
+    );
+    crate::desk::run(
+        &app,
+        "UPDATE submission_files SET expires_at = now() - interval '8 days'",
+    )
+    .await;
+    let gone = assay_web::db::submissions::delete_abandoned(&app.pool).await.unwrap();
+    assert_eq!(gone.iter().map(ToString::to_string).collect::<Vec<_>>(), [old.id]);
+    assert_eq!(
+        value::<String>(&app, "SELECT id::text FROM submissions").await,
+        young.id
+    );
+
+    // Bytes without a row: found once they are old enough, and only those.
+    let storage = &app.state.storage;
+    let orphan = FileId::new();
+    std::fs::write(storage.part(orphan), b"left behind").unwrap();
+    assert!(storage.idle_parts(Duration::from_secs(60)).unwrap().is_empty());
+    let mut idle = storage.idle_parts(Duration::ZERO).unwrap();
+    idle.sort();
+    assert_eq!(idle, [id(&other), orphan]);
+    assert_eq!(
+        assay_web::db::uploads::known(&app.pool, &idle).await.unwrap(),
+        [id(&other)]
     );
 }
