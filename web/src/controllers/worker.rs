@@ -8,7 +8,7 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{self, Data, Json, Path, Payload, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use assay_contest::wire::{
-    Claim, Device, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, Outcome, Release, RemoteFile, ResultBody,
+    Claim, Device, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, Outcome, Release, RemoteFile, Report, ResultBody,
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -28,6 +28,7 @@ use crate::domain::UserName;
 use crate::error::ApiError;
 use crate::job_token::{self, JobClaims};
 use crate::live::Note;
+use crate::scoreboard::whole;
 use crate::serve;
 use crate::state::AppState;
 use crate::storage::{ignore_missing, move_into_place, output_name};
@@ -376,6 +377,11 @@ async fn result(state: Data<AppState>, Job(claims): Job, body: Bytes) -> Result<
         return Err(lease_lost());
     }
     sound(&parsed.outcome)?;
+    if let Outcome::Graded { report } = &parsed.outcome
+        && let Some(attempt) = attempts::live(&state.pool, claims.sub, claims.fence).await?
+    {
+        weighed_right(&uploads::of_submission(&state.pool, attempt.submission).await?, report)?;
+    }
     let digest = hex::encode(Sha256::digest(&body));
     let mut transaction = state.pool.begin().await?;
     let accepted = results::accept(&mut transaction, claims.sub, parsed.fence, &digest, &parsed.outcome).await?;
@@ -399,6 +405,24 @@ fn sound(outcome: &Outcome) -> Result<(), ApiError> {
         ));
     }
     Ok(())
+}
+
+/// The one measure this side knows for itself: what the stored weight files weigh.
+fn weighed_right(files: &[uploads::UploadFile], report: &Report) -> Result<(), ApiError> {
+    let stored: u64 = files
+        .iter()
+        .filter(|file| file.name.ends_with(".safetensors"))
+        .map(|file| file.length)
+        .sum();
+    let reported = report.measures.get("bytes").copied().and_then(whole);
+    if reported == Some(stored) {
+        return Ok(());
+    }
+    Err(ApiError::unprocessable(
+        "result-weight-differs",
+        &format!("The submission's weight files have {stored} bytes, the report says {reported:?}."),
+        &format!("제출된 가중치 파일은 {stored}바이트인데 보고서에는 {reported:?}로 되어 있습니다."),
+    ))
 }
 
 async fn release(

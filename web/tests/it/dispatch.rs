@@ -477,6 +477,11 @@ async fn a_result_without_substance_is_refused_and_costs_nothing() {
             .status(),
         400
     );
+    for weight in [WEIGHT - 1, 0] {
+        let answer = hand.put(&claim, graded(0.9, weight)).await;
+        assert_eq!(answer.status(), 422);
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], "result-weight-differs");
+    }
     assert_eq!(hand.put(&claim, graded(0.9, WEIGHT)).await.status(), 200);
 }
 
