@@ -84,7 +84,11 @@ impl Problems {
             };
             if count > LISTED_PER_CODE {
                 let more = count - LISTED_PER_CODE;
-                let fix = self.list[last].fix.clone();
+                // Not the fix of the last one listed: that names a place of its own.
+                let fix = text(
+                    "Mend them as the ones above; the next check lists what is left.",
+                    "위와 같은 방법으로 고치세요. 다시 확인하면 남은 것이 표시됩니다.",
+                );
                 let message = text(
                     format!("and {more} more of the same kind"),
                     format!("같은 종류가 {more}개 더 있습니다"),
