@@ -129,6 +129,8 @@ impl TestApp {
                 .unwrap()
                 .unwrap();
         }
+        // Connections of the server's pool belonged to its threads, which are gone: what a test asks now goes over new ones.
+        self.pool = PgPool::connect_lazy_with((*self.pool.connect_options()).clone());
     }
 }
 
