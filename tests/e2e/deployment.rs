@@ -66,6 +66,7 @@ impl Deployment {
                 .to_lowercase()
         );
         let mut connection = PgConnection::connect(&admin).await.unwrap();
+        // CREATE DATABASE takes no parameters; the name is made of our own process id and folder.
         sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
             .execute(&mut connection)
             .await

@@ -5,6 +5,7 @@ use crate::helpers::{PASSWORD, TestApp};
 /// Moves a time of every session into the past.
 async fn age(app: &TestApp, column: &str, interval: &str) {
     let statement = format!("UPDATE sessions SET {column} = now() - interval '{interval}'");
+    // A column name cannot be a parameter; both parts are literals of this file.
     sqlx::query(sqlx::AssertSqlSafe(statement))
         .execute(&app.pool)
         .await

@@ -51,6 +51,7 @@ impl TestDatabase {
 
 async fn execute(server: &PgConnectOptions, statement: String) {
     let mut connection = PgConnection::connect_with(server).await.unwrap();
+    // CREATE and DROP DATABASE take no parameters; the names are made here.
     sqlx::query(AssertSqlSafe(statement))
         .execute(&mut connection)
         .await

@@ -55,7 +55,10 @@ impl Isa {
 
     /// All this machine has, best last.
     pub fn available() -> Vec<Isa> {
-        #[allow(unused_mut)]
+        #[cfg_attr(
+            not(target_arch = "x86_64"),
+            expect(unused_mut, reason = "only x86-64 has more levels")
+        )]
         let mut levels = vec![Isa(Level::Portable)];
         #[cfg(target_arch = "x86_64")]
         {
