@@ -26,6 +26,6 @@ mod weigh;
 pub use base::BaseModel;
 pub use inspection::{Group, Hint, Inspection, Verdict, Weight};
 pub use listing::{Content, ListedFile, Listing, LookError};
-pub use load::{Checkpoint, Matrix, OpenError, Weights};
+pub use load::{Checkpoint, Codes, InputScale, Inputs, Matrix, OpenError, Weights};
 pub use model::{Linear, Module, Norm};
 pub use verify::{verify, verify_data};

@@ -1,4 +1,4 @@
-//! bfloat16 and binary16 as bit patterns: exact widening, and narrowing with round half to even.
+//! bfloat16, binary16 and float8 as bit patterns: exact widening, and narrowing with round half to even.
 
 /// The value of a bfloat16 bit pattern (its bits are the top half of an f32).
 pub fn bf16_to_f32(bits: u16) -> f32 {
@@ -53,9 +53,45 @@ pub fn f32_to_f16(value: f32) -> u16 {
     sign | ((rounded >> 13) - (112 << 10)) as u16
 }
 
+/// The value of a float8 e4m3fn pattern: sign, four bits of exponent biased by 7, three of mantissa. No infinities; 0x7F and 0xFF are NaN.
+pub fn e4m3_to_f32(bits: u8) -> f32 {
+    let sign = u32::from(bits & 0x80) << 24;
+    let mantissa = u32::from(bits & 0x07);
+    let magnitude = match u32::from(bits >> 3) & 0x0F {
+        0x0F if mantissa == 7 => 0x7FC0_0000,
+        // subnormal: mantissa · 2^-9
+        0 => (mantissa as f32 / 512.0).to_bits(),
+        exponent => ((exponent + 120) << 23) | (mantissa << 20),
+    };
+    f32::from_bits(sign | magnitude)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn float8_values() {
+        let cases = [
+            (0x00, 0.0),
+            (0x01, 2f32.powi(-9)),
+            (0x07, 0.013_671_875),
+            (0x08, 2f32.powi(-6)),
+            (0x38, 1.0),
+            (0x3C, 1.5),
+            (0x7E, 448.0),
+            (0xFE, -448.0),
+        ];
+        for (bits, value) in cases {
+            assert_eq!(e4m3_to_f32(bits), value, "{bits:#04x}");
+        }
+        assert!(e4m3_to_f32(0x7F).is_nan() && e4m3_to_f32(0xFF).is_nan());
+        assert!(e4m3_to_f32(0x80).is_sign_negative());
+        assert!(
+            (0..0x7E).all(|bits| e4m3_to_f32(bits) < e4m3_to_f32(bits + 1)),
+            "in order"
+        );
+    }
 
     #[test]
     fn every_binary16_value_survives_the_round_trip() {

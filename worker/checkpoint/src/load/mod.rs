@@ -12,7 +12,7 @@ use crate::config::ModelConfig;
 use crate::model::{Linear, Module, Norm};
 use crate::quant::Storage;
 
-pub use matrix::{Matrix, Weights};
+pub use matrix::{Codes, InputScale, Inputs, Matrix, Weights};
 pub(crate) use read::Shards;
 
 /// Why a checkpoint cannot be opened or a tensor cannot be read.

@@ -111,7 +111,7 @@ impl Shards {
             Dtype::F16 => Weights::F16(halves(&bytes).collect()),
             _ => Weights::F32(words(&bytes).map(f32::from_bits).collect()),
         };
-        Ok(Matrix { rows, cols, weights })
+        Ok(Matrix::plain(rows, cols, weights))
     }
 
     /// A pack-quantized matrix; 4 and 8 bits.
@@ -148,8 +148,9 @@ impl Shards {
             scale_dtype,
             zeros,
             group,
+            index: None,
         };
-        Ok(Matrix { rows, cols, weights })
+        Ok(Matrix::plain(rows, cols, weights))
     }
 
     /// Zero points, rows × groups. On disk they are packed down the rows: [ceil(rows · bits / 32), groups].

@@ -11,8 +11,9 @@ fn int(bits: u8, codes: Vec<u32>, cols: usize, scale: f32, scale_dtype: Dtype, z
         scale_dtype,
         zeros: zero.map(|z| vec![z]),
         group: cols,
+        index: None,
     };
-    Matrix { rows: 1, cols, weights }
+    Matrix::plain(1, cols, weights)
 }
 
 fn row(matrix: &Matrix) -> Vec<f32> {
@@ -75,8 +76,9 @@ fn groups_of_every_length() {
             scale_dtype: Dtype::BF16,
             zeros: Some(zeros.clone()),
             group,
+            index: None,
         };
-        let matrix = Matrix { rows: 1, cols, weights };
+        let matrix = Matrix::plain(1, cols, weights);
         let field = |c: usize| {
             let (bit, b) = (c * usize::from(bits), usize::from(bits));
             let stream = u64::from(codes[bit / 32]) | codes.get(bit / 32 + 1).map_or(0, |w| u64::from(*w) << 32);

@@ -43,8 +43,9 @@ fn asymmetric(r: &mut Random, rows: usize, cols: usize) -> Matrix {
         scale_dtype: Dtype::BF16,
         zeros: Some((0..rows * groups).map(|_| r.below(16) as i8 - 8).collect()),
         group,
+        index: None,
     };
-    Matrix { rows, cols, weights }
+    Matrix::plain(rows, cols, weights)
 }
 
 fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, panels: &Panels) -> Vec<f32> {
@@ -102,11 +103,7 @@ fn products_stay_within_the_rounding_of_their_additions() {
                 let x = inputs(&mut r, kind, 9, cols);
                 // alternating sizes cancel: only the bound by magnitude applies to them
                 if kind == 3 && rows >= 8 {
-                    let part = Matrix {
-                        rows: 7,
-                        cols,
-                        weights: Weights::F32(r.normals(7 * cols, 0.05)),
-                    };
+                    let part = Matrix::plain(7, cols, Weights::F32(r.normals(7 * cols, 0.05)));
                     check_against_f64(&part, &x, 9, precision);
                 } else {
                     check_against_f64(&m, &x, 9, precision);

@@ -1,5 +1,6 @@
 //! The numerics specification against f64 and against published values.
 
+use assay_checkpoint::{Codes, InputScale};
 use assay_engine::numerics::*;
 
 use crate::support::Random;
@@ -154,4 +155,62 @@ fn sums_over_a_row_follow_the_lanes() {
     let mut sum = lanes[0];
     lanes[1..].iter().for_each(|l| sum += l);
     assert_eq!(lane_sum(&x).to_bits(), sum.to_bits());
+}
+
+/// Every code of the golden definition: what compressed-tensors' formulas give, step by step, for telling rows.
+#[test]
+fn rows_become_codes_as_compressed_tensors_does_it() {
+    let int8 = Codes::Int { bits: 8 };
+    let row = [0.3, -1.275, 0.005, 0.015, 1.2, -0.0];
+    let codes = RowCodes::of(int8, InputScale::Row { symmetric: true }, &row);
+    assert_eq!(codes.scale, 1.275 / 127.5);
+    assert_eq!(row.map(|x| codes.code(x)), [30.0, -128.0, 0.0, 2.0, 120.0, 0.0]); // ±127.5 rounds to even, 128 is clamped
+    assert_eq!(codes.code(1.275), 127.0);
+
+    let row = [0.0, 2.55, 1.0, -0.1];
+    let codes = RowCodes::of(int8, InputScale::Row { symmetric: false }, &row);
+    assert_eq!(codes.scale, (2.55 + 0.1) / 255.0);
+    let zero = (-128.0 + 0.1 / codes.scale).round();
+    let expected = row.map(|x| (x / codes.scale + zero).clamp(-128.0, 127.0).round_ties_even() - zero);
+    assert_eq!(row.map(|x| codes.code(x)), expected);
+    assert_eq!(codes.code(0.0), 0.0, "zero is always a code");
+
+    let fixed = RowCodes::of(int8, InputScale::Fixed { scale: 0.5, zero: -3 }, &row);
+    assert_eq!(
+        [0.25, 0.75, 100.0, -100.0].map(|x| fixed.code(x)),
+        [1.0, 1.0, 130.0, -125.0]
+    );
+    let four = RowCodes::of(Codes::Int { bits: 4 }, InputScale::Fixed { scale: 1.0, zero: 0 }, &row);
+    assert_eq!([7.6, -9.0, 2.5].map(|x| four.code(x)), [7.0, -8.0, 2.0]);
+
+    for symmetric in [true, false] {
+        let none = RowCodes::of(int8, InputScale::Row { symmetric }, &[0.0; 40]);
+        assert_eq!((none.scale, none.code(0.0)), (f32::EPSILON, 0.0));
+        for bad in [f32::NAN, f32::INFINITY] {
+            let row = [1.0, bad, -2.0];
+            let codes = RowCodes::of(int8, InputScale::Row { symmetric }, &row);
+            assert!(row.map(|x| codes.code(x) * codes.scale).iter().any(|x| x.is_nan()));
+        }
+    }
+}
+
+/// All float8 values are kept, and halves between neighbours go to the even one.
+#[test]
+fn float8_codes_round_to_even() {
+    let codes = RowCodes::of(Codes::Float8, InputScale::Fixed { scale: 1.0, zero: 0 }, &[]);
+    let values: Vec<f32> = (0..0x7f).map(assay_checkpoint::number::e4m3_to_f32).collect();
+    for (i, pair) in values.windows(2).enumerate() {
+        let middle = (pair[0] + pair[1]) / 2.0;
+        let even = pair[i % 2];
+        for sign in [1.0, -1.0] {
+            assert_eq!(codes.code(sign * pair[0]), sign * pair[0]);
+            assert_eq!(codes.code(sign * middle), sign * even, "{middle}");
+            assert_eq!(codes.code(sign * middle.next_up()), sign * pair[1]);
+            assert_eq!(codes.code(sign * middle.next_down()), sign * pair[0]);
+        }
+    }
+    assert_eq!(codes.code(1e9), 448.0);
+    assert!(codes.code(f32::NAN).is_nan());
+    let row = RowCodes::of(Codes::Float8, InputScale::Row { symmetric: true }, &[-896.0, 3.0]);
+    assert_eq!((row.scale, row.code(-896.0), row.code(3.0)), (2.0, -448.0, 1.5));
 }

@@ -131,11 +131,7 @@ impl Random {
 }
 
 pub fn matrix(random: &mut Random, rows: usize, cols: usize, scale: f32) -> Matrix {
-    Matrix {
-        rows,
-        cols,
-        weights: Weights::F32(random.normals(rows * cols, scale)),
-    }
+    Matrix::plain(rows, cols, Weights::F32(random.normals(rows * cols, scale)))
 }
 
 /// Sizes of a made-up model; odd on purpose.
