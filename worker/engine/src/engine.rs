@@ -9,8 +9,8 @@ use crate::batch::{Output, Segment, StepBatch, StepError, StepOutput};
 use crate::exec::{Executor, Options};
 use crate::numerics::PAGE_TOKENS;
 use crate::pages::Pages;
-use crate::request::{Answer, EngineError, Request, Stats};
-use crate::schedule::{NextStep, Schedule, Sequence};
+use crate::request::{Answer, EngineError, Request, Span, Stats};
+use crate::schedule::{NextStep, Order, Schedule, Sequence};
 use crate::task::{Goal, Task};
 
 /// An executor with its cache and counters.
@@ -18,7 +18,13 @@ pub struct Engine {
     executor: Box<dyn Executor>,
     pages: Pages,
     budget: usize,
+    sequences: usize,
+    prefix_cache: bool,
+    order: Order,
     stats: Stats,
+    /// start of the current run
+    began: Instant,
+    spans: Vec<Span>,
     interrupt: Arc<AtomicBool>,
 }
 
@@ -29,8 +35,13 @@ impl Engine {
         Engine {
             pages: Pages::new(limits.pages),
             budget: options.step_tokens.clamp(1, limits.step_tokens.max(1)),
+            sequences: options.sequences,
+            prefix_cache: options.prefix_cache,
+            order: options.order,
             executor,
             stats: Stats::default(),
+            began: Instant::now(),
+            spans: Vec::new(),
             interrupt: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -43,6 +54,11 @@ impl Engine {
     /// Counters so far.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// When each request of the last [`Engine::run`] was worked on, in their order; empty if it ended early.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
     }
 
     /// A switch that another thread may set to end the current run before its next step with [`EngineError::Cancelled`].
@@ -58,6 +74,7 @@ impl Engine {
         requests: Vec<Request>,
         on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
     ) -> Result<Vec<Answer>, EngineError> {
+        self.spans.clear();
         let mut tasks = Vec::with_capacity(requests.len());
         for (index, request) in requests.into_iter().enumerate() {
             tasks.push(Task::new(index, request, |tokens, most| {
@@ -65,7 +82,9 @@ impl Engine {
             })?);
         }
         let result = self.drive(&mut tasks, on_done);
-        result.map(|()| tasks.into_iter().filter_map(|t| t.answer).collect())
+        result?;
+        self.spans.extend(tasks.iter().map(|t| t.span));
+        Ok(tasks.into_iter().filter_map(|t| t.answer).collect())
     }
 
     /// The logits of every position of a prompt, (T, vocab) row-major: the one door through which logits leave.
@@ -132,10 +151,12 @@ impl Engine {
         tasks: &mut [Task],
         on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        let mut schedule = Schedule::new(self.budget);
+        self.began = Instant::now();
+        let mut schedule = Schedule::new(self.budget)
+            .at_most(self.sequences)
+            .sharing(self.prefix_cache);
         let mut sequences: Vec<Sequence> = tasks.iter_mut().filter_map(|t| t.sequence.take()).collect();
-        // tree order: sequences with a common beginning become neighbours
-        sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens));
+        self.order.arrange(&mut sequences);
         sequences.into_iter().for_each(|s| schedule.add(s));
         for (index, task) in tasks.iter().enumerate() {
             if let Some(answer) = &task.answer
@@ -171,6 +192,9 @@ impl Engine {
             }
             let owners = fill(&mut batch, &step, schedule, tasks);
             let started = Instant::now();
+            for work in &step.work {
+                tasks[schedule.running()[work.sequence].request].begin(self.began.elapsed());
+            }
             self.executor.copy_pages(&step.copies).map_err(EngineError::Step)?;
             self.executor.step(&batch, &mut out).map_err(|e| match e {
                 StepError::NotFinite { output } => match owners.get(output) {
@@ -226,6 +250,7 @@ impl Engine {
             };
             if task.take(sequence, row, picked, logits, &mut self.stats) {
                 done.push(index);
+                task.span.ended = self.began.elapsed();
                 if let Some(answer) = &task.answer
                     && on_done(sequence.request, answer).is_break()
                 {

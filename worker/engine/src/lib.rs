@@ -32,7 +32,8 @@ pub use engine::Engine;
 pub use exec::{Device, Executor, ExecutorError, Options, executor};
 pub use model::{LayerParts, LoadError, Model, Parts};
 pub use numerics::Precision;
-pub use request::{Answer, EngineError, Finish, Request, Stats, Stop};
+pub use request::{Answer, EngineError, Finish, Request, Span, Stats, Stop};
+pub use schedule::Order;
 
 /// The version that stands in every report: a score is a function of (checkpoint, tasks, engine version, device class).
 pub const ENGINE_VERSION: &str = concat!("assay-engine ", env!("CARGO_PKG_VERSION"), " numerics ", "1");

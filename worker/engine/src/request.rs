@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::StepError;
 
 /// Told all tokens generated so far after each one; `true` ends the generation.
@@ -30,7 +32,8 @@ pub enum Request {
 }
 
 /// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// the request's stop function said so
     Stop,
@@ -40,8 +43,9 @@ pub enum Finish {
     Eos,
 }
 
-/// What comes back.
-#[derive(Clone, Debug, PartialEq)]
+/// What comes back. Written as an object with the variant's fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Answer {
     /// to [`Request::Generate`]
     Generated {
@@ -57,6 +61,15 @@ pub enum Answer {
         /// whether every continuation token is the most likely one in its place
         greedy: bool,
     },
+}
+
+/// When a request was worked on, counted from the start of its run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// its first row went into a step
+    pub began: Duration,
+    /// its answer was there
+    pub ended: Duration,
 }
 
 /// Why a run ended without all answers.

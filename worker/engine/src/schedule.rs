@@ -17,6 +17,37 @@ const WORTH_WAITING: usize = 16;
 /// Waiting sequences looked at in one step, so that a long queue costs nothing.
 const LOOK_AHEAD: usize = 64;
 
+/// Which requests come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// those with a common beginning one after the other, so that each beginning is computed once
+    #[default]
+    Tree,
+    /// any order, drawn from a seed: it shows that order changes nothing
+    Shuffled(u64),
+}
+
+impl Order {
+    /// Puts sequences in this order.
+    pub fn arrange(self, sequences: &mut [Sequence]) {
+        match self {
+            Order::Tree => sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens)),
+            Order::Shuffled(seed) => {
+                // SplitMix64, and Fisher and Yates's shuffle
+                let mut state = seed;
+                for last in (1..sequences.len()).rev() {
+                    state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                    let mut z = state;
+                    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                    z ^= z >> 31;
+                    sequences.swap(last, (z % (last as u64 + 1)) as usize);
+                }
+            }
+        }
+    }
+}
+
 /// One request's tokens and how far they are.
 #[derive(Debug)]
 pub struct Sequence {
@@ -87,6 +118,8 @@ pub struct NextStep {
 #[derive(Debug)]
 pub struct Schedule {
     budget: usize,
+    most: usize,
+    shares: bool,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     preemptions: u64,
@@ -97,10 +130,23 @@ impl Schedule {
     pub fn new(budget: usize) -> Schedule {
         Schedule {
             budget: budget.max(1),
+            most: usize::MAX,
+            shares: true,
             waiting: VecDeque::new(),
             running: Vec::new(),
             preemptions: 0,
         }
+    }
+
+    /// The same with at most `sequences` running at once; 0 sets no bound.
+    pub fn at_most(self, sequences: usize) -> Schedule {
+        let most = if sequences == 0 { usize::MAX } else { sequences };
+        Schedule { most, ..self }
+    }
+
+    /// The same, with or without taking shared beginnings from the cache.
+    pub fn sharing(self, shares: bool) -> Schedule {
+        Schedule { shares, ..self }
     }
 
     /// Queues a sequence. It must fit in the cache alone, which the caller checks.
@@ -231,12 +277,16 @@ impl Schedule {
     fn admit(&mut self, mut left: usize, pages: &mut Pages, step: &mut NextStep) {
         let mut at = 0;
         let mut looked = 0;
-        while left > 0 && at < self.waiting.len() && looked < LOOK_AHEAD {
+        while left > 0 && self.running.len() < self.most && at < self.waiting.len() && looked < LOOK_AHEAD {
             looked += 1;
             let candidate = &self.waiting[at];
             // at least one row is always computed: the one whose output is wanted next
-            let hit = pages.lookup(&candidate.tokens, candidate.next_output.min(candidate.tokens.len() - 1));
-            if self.worth_waiting(candidate, hit.tokens()) {
+            let usable = match self.shares {
+                true => candidate.next_output.min(candidate.tokens.len() - 1),
+                false => 0,
+            };
+            let hit = pages.lookup(&candidate.tokens, usable);
+            if self.shares && self.worth_waiting(candidate, hit.tokens()) {
                 at += 1;
                 continue;
             }

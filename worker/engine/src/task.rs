@@ -1,7 +1,9 @@
 //! One request on its way to its answer: which rows it wants outputs of, and what it makes of them.
 
+use std::time::Duration;
+
 use crate::batch::{Picked, Want};
-use crate::request::{Answer, EngineError, Finish, Request, Stats, Stop};
+use crate::request::{Answer, EngineError, Finish, Request, Span, Stats, Stop};
 use crate::schedule::Sequence;
 
 /// What a request is after.
@@ -35,6 +37,9 @@ pub(crate) struct Task {
     /// taken by the schedule; `None` from the start if nothing has to be computed
     pub sequence: Option<Sequence>,
     pub answer: Option<Answer>,
+    pub span: Span,
+    /// whether `span.began` is known
+    pub begun: bool,
 }
 
 impl Task {
@@ -110,6 +115,16 @@ impl Task {
             goal,
             sequence: Some(sequence),
             answer: None,
+            span: Span::default(),
+            begun: false,
+        }
+    }
+
+    /// Notes that rows of it are in a step made `now` after the start of the run.
+    pub fn begin(&mut self, now: Duration) {
+        if !self.begun {
+            self.begun = true;
+            self.span.began = now;
         }
     }
 

@@ -12,6 +12,7 @@ use crate::batch::{Limits, Page, StepBatch, StepError, StepOutput};
 use crate::model::Model;
 use crate::numerics::{PAGE_TOKENS, Precision};
 use crate::plan::PlanError;
+use crate::schedule::Order;
 
 /// Computes steps. Holds the weights in its own layout and the key/value cache; knows nothing of requests.
 pub trait Executor: Send {
@@ -88,7 +89,13 @@ pub struct Options {
     pub kv_tokens: usize,
     /// rows in a step
     pub step_tokens: usize,
-    /// how finely activations are rounded on the CPU; decides bits
+    /// most sequences that run at once; 0 takes as many as the cache has room for
+    pub sequences: usize,
+    /// whether a prompt takes the pages of a beginning it shares with another
+    pub prefix_cache: bool,
+    /// which requests come first
+    pub order: Order,
+    /// how finely activations are rounded on the CPU; the only field that decides bits
     pub precision: Precision,
 }
 
@@ -101,6 +108,9 @@ impl Default for Options {
             threads: 0,
             kv_tokens: 16_384,
             step_tokens: 256,
+            sequences: 0,
+            prefix_cache: true,
+            order: Order::default(),
             precision: Precision::default(),
         }
     }

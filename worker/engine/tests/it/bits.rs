@@ -80,6 +80,7 @@ fn options(precision: Precision) -> Options {
         kv_tokens: 1 << 14,
         step_tokens: 2048,
         precision,
+        ..Options::default()
     }
 }
 

@@ -8,8 +8,8 @@ use assay_checkpoint::Weights;
 use assay_engine::batch::{Output, Segment, StepBatch, StepOutput, Want};
 use assay_engine::numerics::log_sum_exp;
 use assay_engine::{
-    Answer, Device, Engine, EngineError, ExecutorError, Finish, LoadError, Model, Options, Parts, Request, StepError,
-    executor,
+    Answer, Device, Engine, EngineError, ExecutorError, Finish, LoadError, Model, Options, Order, Parts, Request,
+    StepError, executor,
 };
 
 use crate::support::{ODD, PLAIN, Random, engine, matrix, model};
@@ -295,6 +295,65 @@ fn a_shared_beginning_is_computed_once() {
     assert_eq!(stats.prompt_tokens + stats.cached_tokens, 40 * 510);
     assert_eq!(stats.generated_tokens, 80);
     assert!(stats.copied_pages >= 39, "{stats:?}");
+}
+
+#[test]
+fn sharing_sequences_and_order_are_matters_of_time_alone() {
+    let model = model(&PLAIN, 1);
+    let mut r = Random(7);
+    let shots = r.tokens(100, PLAIN.vocab);
+    let prompts: Vec<Vec<u32>> = (0..12)
+        .map(|_| [shots.clone(), r.tokens(10, PLAIN.vocab)].concat())
+        .collect();
+    let requests = || {
+        prompts
+            .iter()
+            .map(|p| generate(p.clone(), 4, vec![]))
+            .collect::<Vec<_>>()
+    };
+    let mut reference = engine(&model, &options());
+    let expected = run(&mut reference, requests()).unwrap();
+    assert_eq!(reference.spans().len(), 12);
+    assert!(reference.spans().iter().all(|span| span.began < span.ended));
+
+    let alone = Options {
+        prefix_cache: false,
+        ..options()
+    };
+    let mut alone = engine(&model, &alone);
+    assert_eq!(run(&mut alone, requests()).unwrap(), expected);
+    assert_eq!(alone.stats().cached_tokens, 0);
+    assert_eq!(alone.stats().prompt_tokens, 12 * 110);
+
+    let mut one = engine(
+        &model,
+        &Options {
+            sequences: 1,
+            ..options()
+        },
+    );
+    assert_eq!(run(&mut one, requests()).unwrap(), expected);
+    let mut spans = one.spans().to_vec();
+    spans.sort_by_key(|span| span.began);
+    assert!(
+        spans.windows(2).all(|pair| pair[0].ended <= pair[1].began),
+        "one at a time"
+    );
+
+    let mut begun = Vec::new();
+    for seed in [1, 2] {
+        let shuffled = Options {
+            sequences: 1,
+            order: Order::Shuffled(seed),
+            ..options()
+        };
+        let mut shuffled = engine(&model, &shuffled);
+        assert_eq!(run(&mut shuffled, requests()).unwrap(), expected);
+        let mut order: Vec<usize> = (0..12).collect();
+        order.sort_by_key(|&i| shuffled.spans()[i].began);
+        begun.push(order);
+    }
+    assert_ne!(begun[0], begun[1]);
 }
 
 #[test]
