@@ -187,7 +187,7 @@ impl<'a> Run<'a> {
             .unwrap_or(0);
         let defaults = Options::default();
         let options = Options {
-            device: self.job.device,
+            device: self.job.device.clone(),
             threads: self.job.threads,
             kv_tokens: defaults.kv_tokens.max(work.longest()).max(longest_sample),
             ..defaults

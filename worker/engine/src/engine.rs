@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::batch::{Output, Segment, StepBatch, StepError, StepOutput};
-use crate::exec::{Executor, Options};
+use crate::exec::{DeviceClass, Executor, Options};
 use crate::numerics::PAGE_TOKENS;
 use crate::pages::Pages;
 use crate::request::{Answer, EngineError, Request, Span, Stats};
@@ -49,6 +49,16 @@ impl Engine {
     /// The executor's name and what decides its bits, for reports.
     pub fn device(&self) -> String {
         self.executor.describe()
+    }
+
+    /// What besides the engine's version decides the bits of the results, for certificates.
+    pub fn class(&self) -> DeviceClass {
+        self.executor.class()
+    }
+
+    /// Bytes held on the device; `None` where host memory is all there is.
+    pub fn memory(&self) -> Option<u64> {
+        self.executor.memory()
     }
 
     /// Counters so far.

@@ -14,7 +14,7 @@
 //! | [`schedule`] | which tokens run in the next step |
 //! | [`request`] | what can be asked, what comes back |
 //! | [`engine`] | the loop over steps; `task` keeps one request's progress |
-//! | [`exec`] | the executors: `reference` (the oracle), `cpu`, and the place of `gpu` |
+//! | [`exec`] | the executors: `reference` (the oracle), `cpu` and `gpu` |
 
 pub mod batch;
 pub mod engine;
@@ -29,7 +29,7 @@ mod task;
 
 pub use batch::{Limits, Output, Segment, StepBatch, StepError, StepOutput, Want};
 pub use engine::Engine;
-pub use exec::{Device, Executor, ExecutorError, Options, executor};
+pub use exec::{Chosen, Device, DeviceClass, Executor, ExecutorError, Options, executor};
 pub use model::{LayerParts, LoadError, Model, Parts};
 pub use numerics::Precision;
 pub use request::{Answer, EngineError, Finish, Request, Span, Stats, Stop};

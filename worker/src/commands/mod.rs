@@ -7,14 +7,14 @@ pub mod logits;
 pub mod run;
 
 use assay_contest::wire;
-use assay_engine::{Device, ExecutorError};
+use assay_engine::{Chosen, Device, ExecutorError};
 
 use crate::host;
 
 /// Where to compute.
 #[derive(clap::Args, Clone)]
 pub struct Compute {
-    /// auto, cpu, gpu or reference
+    /// auto, cpu, gpu, gpu:<part of a card's name or its PCI bus id> or reference; auto takes a card if there is one
     #[arg(long, default_value = "auto", value_parser = parse_device, env = "ASSAY_DEVICE")]
     device: Device,
     /// Threads to compute with; all of the machine's unless said otherwise
@@ -28,7 +28,7 @@ fn parse_device(name: &str) -> Result<Device, String> {
 
 impl Compute {
     pub fn device(&self) -> Device {
-        self.device
+        self.device.clone()
     }
 
     pub fn threads(&self) -> usize {
@@ -39,23 +39,21 @@ impl Compute {
         }
     }
 
-    /// What the server is told about this machine. An error where the device has no executor.
+    /// What the server is told about this machine. An error where the device asked for is not there.
     pub fn describe(&self) -> Result<wire::Device, ExecutorError> {
-        let kind = match self.device {
-            Device::Auto | Device::Cpu => "cpu",
-            Device::Reference => "reference",
-            Device::Gpu => {
-                return Err(ExecutorError::NotBuilt {
-                    wanted: Device::Gpu,
-                    instead: Device::Cpu,
-                });
-            }
+        let chosen = self.device.choose()?;
+        let name = match &chosen {
+            Chosen::Gpu(card) => card.class(),
+            Chosen::Cpu | Chosen::Reference => host::cpu_name(),
         };
         // The server takes names of up to 120 characters.
-        let cpu: String = host::cpu_name().chars().filter(|c| !c.is_control()).take(90).collect();
+        let name: String = name.chars().filter(|c| !c.is_control()).take(90).collect();
         Ok(wire::Device {
-            name: format!("{cpu} ({} threads)", self.threads()),
-            kind: kind.to_string(),
+            name: match chosen {
+                Chosen::Gpu(_) => name,
+                Chosen::Cpu | Chosen::Reference => format!("{name} ({} threads)", self.threads()),
+            },
+            kind: chosen.kind().to_string(),
         })
     }
 }

@@ -134,7 +134,7 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
         Err(FetchHalt::Failed(problem)) => return Some(infra(*problem)),
     }
     let dir = bench.scratch.clone();
-    let (device, threads) = (bench.device, bench.threads);
+    let (device, threads) = (bench.device.clone(), bench.threads);
     let (claim, ledger, flag) = (claim.clone(), ledger.clone(), abort.flag());
     let graded = tokio::task::spawn_blocking(move || {
         let grounds = Grounds::fetched(&dir.join("contest"), &claim.contest_digest).map_err(|error| Halt::Failed {

@@ -1,12 +1,13 @@
 //! The executors: everything that knows how a step is computed.
 
 pub mod cpu;
+mod device;
 pub mod gpu;
 pub mod reference;
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
+
+pub use self::device::{Chosen, Device, DeviceClass, UnknownDevice};
 
 use crate::batch::{Limits, Page, StepBatch, StepError, StepOutput};
 use crate::model::Model;
@@ -24,6 +25,14 @@ pub trait Executor: Send {
         self.name().to_owned()
     }
 
+    /// What besides the engine's version decides the bits of the results, for certificates.
+    fn class(&self) -> DeviceClass;
+
+    /// Bytes held on the device: weights, cache and buffers. `None` where host memory is all there is.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
     /// What a step may hold.
     fn limits(&self) -> Limits;
 
@@ -33,50 +42,6 @@ pub trait Executor: Send {
     /// Stores the keys and values of every row and computes the wanted outputs.
     fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError>;
 }
-
-/// Where to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// the fastest there is: for now the CPU
-    #[default]
-    Auto,
-    /// the threaded executor of the numerics specification
-    Cpu,
-    /// a graphics card
-    Gpu,
-    /// f64 and naive: the oracle the others are held to
-    Reference,
-}
-
-impl FromStr for Device {
-    type Err = UnknownDevice;
-
-    fn from_str(name: &str) -> Result<Device, UnknownDevice> {
-        match name {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "gpu" => Ok(Device::Gpu),
-            "reference" => Ok(Device::Reference),
-            other => Err(UnknownDevice(other.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Device::Auto => "auto",
-            Device::Cpu => "cpu",
-            Device::Gpu => "gpu",
-            Device::Reference => "reference",
-        })
-    }
-}
-
-/// A device name that is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no device `{0}`: use auto, cpu, gpu or reference")]
-pub struct UnknownDevice(pub String);
 
 /// How to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,14 +101,9 @@ impl Options {
 /// Why there is no executor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecutorError {
-    /// the device has no executor in this build
-    #[error("this build has no {wanted} executor; use --device {instead}")]
-    NotBuilt {
-        /// what was asked for
-        wanted: Device,
-        /// what can be used
-        instead: Device,
-    },
+    /// the graphics card is missing, too small or at fault
+    #[error(transparent)]
+    Gpu(#[from] gpu::GpuError),
     /// the sizes cannot be run
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -155,13 +115,16 @@ pub enum ExecutorError {
     },
 }
 
-/// Makes the executor for a device. `Auto` takes the CPU; [`Executor::name`] says which it became.
+/// Makes the executor for a device. `Auto` takes a graphics card if there is one, else the CPU; [`Executor::describe`] says which.
 /// The executor keeps its own copy of the weights in its own layout: drop the model afterwards to save memory.
 pub fn executor(model: Arc<Model>, options: &Options) -> Result<Box<dyn Executor>, ExecutorError> {
-    match options.device {
-        Device::Auto | Device::Cpu => Ok(Box::new(cpu::Cpu::new(&model, options)?)),
-        Device::Reference => Ok(Box::new(reference::Reference::new(&model, options)?)),
-        Device::Gpu => gpu::executor(&model, options),
+    match options.device.choose()? {
+        Chosen::Cpu => Ok(Box::new(cpu::Cpu::new(&model, options)?)),
+        Chosen::Reference => Ok(Box::new(reference::Reference::new(&model, options)?)),
+        Chosen::Gpu(card) => Err(ExecutorError::Gpu(gpu::GpuError::Unsupported {
+            card: card.class(),
+            missing: "this build has no kernels".into(),
+        })),
     }
 }
 

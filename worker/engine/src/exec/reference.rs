@@ -1,6 +1,6 @@
 //! The oracle: every sum in f64, one row at a time, in the order of the equations. Weights are `bf16(q·s)`, nothing else is ever rounded.
 
-use super::{Executor, ExecutorError, Options, cache_len};
+use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
 use crate::batch::{Limits, Page, Picked, Segment, StepBatch, StepError, StepOutput, Want};
 use crate::model::{LayerParts, Model};
 use crate::numerics::{self, PAGE_TOKENS};
@@ -244,6 +244,14 @@ impl Executor for Reference {
 
     fn describe(&self) -> String {
         "reference (f64)".into()
+    }
+
+    fn class(&self) -> DeviceClass {
+        DeviceClass {
+            device: "reference".into(),
+            precision: "f64".into(),
+            shaders: None,
+        }
     }
 
     fn limits(&self) -> Limits {

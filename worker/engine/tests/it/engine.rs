@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use assay_checkpoint::Weights;
 use assay_engine::batch::{Output, Segment, StepBatch, StepOutput, Want};
+use assay_engine::exec::gpu::GpuError;
 use assay_engine::numerics::log_sum_exp;
 use assay_engine::{
     Answer, Device, Engine, EngineError, ExecutorError, Finish, LoadError, Model, Options, Order, Parts, Request,
@@ -369,21 +370,22 @@ fn choices_of_one_question_share_its_tail() {
 
 #[test]
 fn devices_are_named_and_the_missing_one_says_what_to_use() {
-    for name in ["auto", "cpu", "gpu", "reference"] {
+    for name in ["auto", "cpu", "gpu", "gpu:llvmpipe", "gpu:0000:01:00.0", "reference"] {
         assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
     }
-    assert!("cuda".parse::<Device>().unwrap_err().to_string().contains("reference"));
+    for name in ["cuda", "gpu:", "gpu: ", "GPU"] {
+        assert!(name.parse::<Device>().unwrap_err().to_string().contains("reference"));
+    }
     let model = model(&PLAIN, 1);
     let make = |device| executor(Arc::clone(&model), &Options { device, ..options() });
-    let gpu = make(Device::Gpu).err().unwrap();
-    assert_eq!(
-        gpu,
-        ExecutorError::NotBuilt {
-            wanted: Device::Gpu,
-            instead: Device::Cpu
-        }
+    let missing = make(Device::Gpu(Some("no such card".into()))).err().unwrap();
+    assert!(
+        matches!(missing, ExecutorError::Gpu(GpuError::NoCard { .. })),
+        "{missing}"
     );
-    assert!(gpu.to_string().contains("--device cpu"));
+    for hint in ["no such card", "libvulkan1", "--device cpu"] {
+        assert!(missing.to_string().contains(hint), "{missing}");
+    }
     assert_eq!(make(Device::Auto).unwrap().name(), "cpu");
     assert!(make(Device::Cpu).unwrap().describe().contains("2 threads"));
     assert_eq!(make(Device::Reference).unwrap().name(), "reference");

@@ -112,7 +112,7 @@ pub fn logits(fixtures: &Path, name: &str, options: &Options) -> anyhow::Result<
             .filter(|part| !part.is_empty())
             .collect::<Vec<_>>()
             .join(" "),
-        device: options.device,
+        device: options.device.clone(),
         executor: model.engine.device(),
         positions: 0,
         largest: 0.0,

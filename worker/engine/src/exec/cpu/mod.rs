@@ -14,7 +14,7 @@ use self::isa::Isa;
 use self::layer::{Buffers, Layer, Machine};
 use self::norm::{Rotations, normalise_row};
 use self::pool::Pool;
-use super::{Executor, ExecutorError, Options, cache_len};
+use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
 use crate::batch::{Limits, Page, Picked, StepBatch, StepError, StepOutput, Want};
 use crate::model::Model;
 use crate::numerics::{argmax, from_bf16, log_sum_exp};
@@ -155,6 +155,15 @@ impl Executor for Cpu {
             m.precision.name(),
             m.pool.threads()
         )
+    }
+
+    // Instruction sets and threads change no bit, so every CPU is one class.
+    fn class(&self) -> DeviceClass {
+        DeviceClass {
+            device: "cpu".into(),
+            precision: self.machine.precision.name().into(),
+            shaders: None,
+        }
     }
 
     fn limits(&self) -> Limits {

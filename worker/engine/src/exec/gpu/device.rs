@@ -1,0 +1,241 @@
+//! Cards: which there are, which is taken, and an opened one with its queue, its errors and its count of bytes.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use wgpu::{Backends, BufferDescriptor, BufferUsages, DeviceType, ErrorFilter, Features, InstanceFlags, Limits};
+
+use super::GpuError;
+
+/// Work that takes longer is taken for hung. A step is well under a second on a card; software adapters on a busy machine need
+/// the rest.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Uploads go in pieces of this size, so that the driver's staging memory stays bounded.
+const UPLOAD: usize = 64 << 20;
+
+/// A card that can be opened.
+#[derive(Clone)]
+pub struct Card {
+    adapter: wgpu::Adapter,
+    info: wgpu::AdapterInfo,
+}
+
+impl fmt::Debug for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Card({})", self.class())
+    }
+}
+
+impl Card {
+    /// The card to use: without a name the first real one, discrete before virtual before integrated; with a name the first
+    /// whose name contains it, in any case of letters, or whose PCI bus id it is.
+    pub fn find(name: Option<&str>) -> Result<Card, GpuError> {
+        let mut cards = Card::all();
+        cards.sort_by_key(Card::rank);
+        let chosen = cards.iter().find(|card| match name {
+            None => card.rank() < SOFTWARE,
+            Some(name) => card.is_called(name),
+        });
+        chosen.cloned().ok_or_else(|| GpuError::NoCard {
+            wanted: name.map(str::to_owned),
+            found: cards.iter().map(Card::class).collect(),
+        })
+    }
+
+    /// Every adapter Vulkan shows, in its order.
+    pub fn all() -> Vec<Card> {
+        let mut wanted = wgpu::InstanceDescriptor::new_without_display_handle();
+        wanted.backends = Backends::VULKAN;
+        // the default flags of a release build cap buffers at 4 GiB
+        wanted.flags = match cfg!(debug_assertions) {
+            true => InstanceFlags::VALIDATION,
+            false => InstanceFlags::empty(),
+        };
+        let instance = wgpu::Instance::new(wanted);
+        let adapters = pollster::block_on(instance.enumerate_adapters(Backends::VULKAN));
+        let cards = adapters.into_iter().map(|adapter| Card {
+            info: adapter.get_info(),
+            adapter,
+        });
+        cards.collect()
+    }
+
+    fn rank(&self) -> u8 {
+        match self.info.device_type {
+            DeviceType::DiscreteGpu => 0,
+            DeviceType::VirtualGpu => 1,
+            DeviceType::IntegratedGpu => 2,
+            DeviceType::Other | DeviceType::Cpu => SOFTWARE,
+        }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.info.name.to_lowercase().contains(&name.to_lowercase())
+            || self.info.device_pci_bus_id.eq_ignore_ascii_case(name)
+    }
+
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// Adapter and driver: results are the same bits on cards of the same class.
+    pub fn class(&self) -> String {
+        let driver = [self.info.driver.as_str(), self.info.driver_info.as_str()].map(str::trim);
+        let driver = driver.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        format!("{}, {}", self.info.name.trim(), driver.join(" "))
+    }
+
+    /// Opens the card with all it can address.
+    pub fn open(&self) -> Result<Opened, GpuError> {
+        let wanted = Features::IMMEDIATES;
+        if !self.adapter.features().contains(wanted) {
+            return Err(GpuError::Unsupported {
+                card: self.class(),
+                missing: "push constants".into(),
+            });
+        }
+        let limits = self.adapter.limits();
+        let request = self.adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("assay"),
+            required_features: wanted,
+            required_limits: limits.clone(),
+            ..wgpu::DeviceDescriptor::default()
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|error| GpuError::Refused {
+            card: self.class(),
+            reason: error.to_string(),
+        })?;
+        let faults = Arc::new(Faults::default());
+        let heard = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            heard.note(GpuError::Reported(error.to_string()));
+        }));
+        let heard = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, words| {
+            heard.note(GpuError::Lost(format!("{words} ({reason:?})")));
+        });
+        Ok(Opened {
+            device,
+            queue,
+            limits,
+            faults,
+            held: AtomicU64::new(0),
+        })
+    }
+}
+
+// Adapters from here on are taken only when named.
+const SOFTWARE: u8 = 3;
+
+// The first thing that went wrong, or the loss of the card, which outranks all else.
+#[derive(Default)]
+struct Faults(Mutex<Option<GpuError>>);
+
+impl Faults {
+    fn note(&self, fault: GpuError) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() || matches!(fault, GpuError::Lost(_)) {
+            *first = Some(fault);
+        }
+    }
+}
+
+/// A card in use.
+pub struct Opened {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    limits: Limits,
+    faults: Arc<Faults>,
+    held: AtomicU64,
+}
+
+impl Opened {
+    /// What went wrong since the card was opened.
+    pub fn check(&self) -> Result<(), GpuError> {
+        let first = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.clone().map_or(Ok(()), Err)
+    }
+
+    /// Bytes of all buffers made.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// The card's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Makes a storage buffer of at least `bytes`; its content is zero. `what` names it in errors.
+    pub fn buffer(&self, what: &str, bytes: u64, more: BufferUsages) -> Result<wgpu::Buffer, GpuError> {
+        let size = bytes.max(16).next_multiple_of(16);
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | more;
+        self.allow(what, size)?;
+        let scope = self.device.push_error_scope(ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            let held = self.held();
+            let reason = format!("no memory for {what}: {size} bytes beside {held} already held");
+            return Err(GpuError::Reported(reason));
+        }
+        self.held.fetch_add(size, Ordering::Relaxed);
+        Ok(buffer)
+    }
+
+    fn allow(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
+        let rules = [
+            ("max_buffer_size", self.limits.max_buffer_size),
+            (
+                "max_storage_buffer_binding_size",
+                self.limits.max_storage_buffer_binding_size,
+            ),
+        ];
+        for (rule, limit) in rules {
+            if bytes > limit {
+                return Err(GpuError::TooLarge {
+                    what: what.to_owned(),
+                    bytes,
+                    limit,
+                    rule,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a storage buffer with this content.
+    pub fn upload<T: bytemuck::NoUninit>(&self, what: &str, content: &[T]) -> Result<wgpu::Buffer, GpuError> {
+        let bytes: &[u8] = bytemuck::cast_slice(content);
+        let buffer = self.buffer(what, bytes.len() as u64, BufferUsages::empty())?;
+        for (piece, bytes) in bytes.chunks(UPLOAD).enumerate() {
+            self.queue.write_buffer(&buffer, (piece * UPLOAD) as u64, bytes);
+            self.queue.submit([]); // starts the copy and frees its staging memory in time
+        }
+        Ok(buffer)
+    }
+
+    /// Waits until everything submitted is done.
+    pub fn wait(&self) -> Result<(), GpuError> {
+        let done = self.device.poll(wgpu::PollType::Wait {
+            submission_index: None,
+            timeout: Some(PATIENCE),
+        });
+        self.check()?;
+        match done {
+            Ok(_) => Ok(()),
+            Err(wgpu::PollError::Timeout) => Err(GpuError::Hung {
+                seconds: PATIENCE.as_secs(),
+            }),
+            Err(other) => Err(GpuError::Reported(other.to_string())),
+        }
+    }
+}
