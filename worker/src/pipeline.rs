@@ -310,6 +310,7 @@ impl<'a> Run<'a> {
                 kind: sample.kind.clone(),
                 prompt: sample.prompt.clone(),
                 text,
+                base: sample.base.clone(),
             });
         }
         Ok(())

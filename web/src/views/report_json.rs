@@ -6,7 +6,7 @@ use super::report::{HintView, ReportFragment, SampleView, ScoreView, TaskMeasure
 use super::weight::WeightView;
 use crate::i18n::Locale;
 use assay_contest::wire::{Report, TaskReport};
-use assay_contest::{Contest, Formula, Measures, Profile};
+use assay_contest::{Contest, Formula, Measures};
 use serde_json::Value;
 
 /// The stages whose times are shown, in order; a report may have others, they follow.
@@ -44,12 +44,7 @@ impl ReportFragment {
                 .collect(),
             engine: report.engine.clone(),
             device: report.device.clone(),
-            profile: match report.profile {
-                Profile::Plain => "plain",
-                Profile::Chat => "chat",
-                Profile::ChatSingle => "chat-single",
-            }
-            .to_owned(),
+            profile: report.profile.name().to_owned(),
             contest_digest: report.contest_digest.clone(),
             ..ReportFragment::from_inspection(locale, Some(contest.base.bytes), &report.submission)
         }

@@ -10,8 +10,9 @@ use crate::rules::Contest;
 const VERSION: u64 = 1;
 
 impl Contest {
-    /// The rules as JSON on one line: keys in order of their bytes, no spaces, defaults written out, the formula in its
-    /// canonical spelling. Comments, order of keys and layout of `contest.toml` leave no trace in it.
+    /// The rules as JSON on one line: keys in order of their bytes, no spaces, the formula in its canonical spelling,
+    /// defaults written out except those of keys that came later. Comments, order of keys and layout of `contest.toml`
+    /// leave no trace in it.
     pub fn canonical(&self) -> String {
         let mut contest = self.clone();
         if let Ok(formula) = Formula::parse(&contest.score.formula) {
@@ -22,15 +23,20 @@ impl Contest {
         if let Value::Object(fields) = &mut value {
             fields.insert("assay_contest".to_owned(), VERSION.into());
         }
-        let mut text = String::new();
-        write(&value, &mut text);
-        text
+        line(&value)
     }
 
     /// sha256 of the canonical form, 64 lowercase hex digits.
     pub fn digest(&self) -> String {
         hex::encode(Sha256::digest(self.canonical()))
     }
+}
+
+/// JSON on one line: keys in order of their bytes, no spaces.
+pub(crate) fn line(value: &Value) -> String {
+    let mut text = String::new();
+    write(value, &mut text);
+    text
 }
 
 /// JSON with sorted keys; as deep as the rules' own structure.

@@ -6,12 +6,15 @@
 //! - [`rules`]: [`Contest`], what `contest.toml` says, once it has been checked
 //! - [`formula`]: the score formula, an expression over named measures
 //! - [`measure`]: the vocabulary of measures
+//! - [`sealed`]: which documents are kept back, chosen by a key
 //! - [`rank`]: the leaderboard, a pure function of rules and outcomes
+//! - [`statistics`]: what the outcomes say about the models, and what they do not
 //! - [`ready_made`]: formulas to start from
 //! - [`wire`]: what web and worker say to each other, as JSON
 //! - [`problem`]: [`Text`] and [`Problem`], how anything is told to a person
 
 mod canonical;
+mod certificate;
 pub mod formula;
 pub mod measure;
 mod mistake;
@@ -24,13 +27,17 @@ pub mod rules;
 #[cfg(test)]
 mod sample;
 mod schedule;
+pub mod sealed;
+pub mod statistics;
 pub mod wire;
 
+pub use certificate::Certificate;
 pub use formula::{Formula, FormulaError, ScoreError};
 pub use measure::Measures;
 pub use mistake::{ContestErrors, Mistake};
 pub use problem::{Problem, Text};
 pub use rank::{Entry, Row, Standing, board};
 pub use rules::{
-    Base, CheckpointRules, Contest, Floor, Grading, Order, Phase, Profile, Quota, RecipeRule, SamplePrompt, Score,
+    Base, CheckpointRules, Contest, Floor, Grading, Judge, Order, Phase, Profile, Quota, RecipeRule, Revealed,
+    SamplePrompt, Score, Sealed,
 };

@@ -4,11 +4,17 @@
 //! |---|---|---|
 //! | `acc.<task>.<metric>.<filter>` | as the metric | a task or group, in lm-evaluation-harness's names |
 //! | `acc_stderr.<task>.<metric>.<filter>` | as the metric | its standard error |
+//! | `items.<task>` | documents | a task or group: how many were evaluated |
+//! | `rate.truncated.<task>` | share of answers | cut off by the budget of tokens |
+//! | `rate.no_answer.<task>` | share of answers | no filter found an answer in them |
+//! | `rate.repetition.<task>` | share of answers | caught in a loop |
 //! | `bytes` | bytes | all `*.safetensors` files |
 //! | `time_per_token` | seconds | one generated token |
 //! | `tokens_per_second` | 1/s | generated tokens |
+//! | `generated_tokens` | tokens | generated in all |
+//! | `item_seconds_mean`, `…_p50`, `…_p90`, `…_p99` | seconds | inference time of an item: mean and percentiles |
 //! | `load_seconds`, `wall_seconds` | seconds | loading, the whole grade |
-//! | `peak_memory` | bytes | most memory held |
+//! | `peak_memory`, `peak_device_memory` | bytes | most memory held, of the host and of the device |
 //! | `base.<any of these>` | the same | the base model, from the rules |
 
 use std::collections::BTreeMap;
@@ -27,10 +33,19 @@ pub const PLAIN: &[&str] = &[
     "bytes",
     "time_per_token",
     "tokens_per_second",
+    "generated_tokens",
+    "item_seconds_mean",
+    "item_seconds_p50",
+    "item_seconds_p90",
+    "item_seconds_p99",
     "load_seconds",
     "wall_seconds",
     "peak_memory",
+    "peak_device_memory",
 ];
+
+/// What there is a rate of, as in `rate.<one of these>.<task>`.
+pub const RATES: &[&str] = &["truncated", "no_answer", "repetition"];
 
 /// Values by name.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
@@ -89,6 +104,18 @@ pub enum Kind<'a> {
         /// Filter, `none` where a task has none.
         filter: &'a str,
     },
+    /// `items.<task>`.
+    Items {
+        /// Task or group.
+        task: &'a str,
+    },
+    /// `rate.<rate>.<task>`.
+    Rate {
+        /// One of [`RATES`].
+        rate: &'a str,
+        /// Task.
+        task: &'a str,
+    },
 }
 
 impl<'a> Name<'a> {
@@ -107,14 +134,16 @@ impl<'a> Name<'a> {
                 kind: Kind::Plain(plain),
             });
         }
-        let mut parts = rest.split('.');
-        let (head, task, metric, filter) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || ![task, metric, filter].into_iter().all(is_part) {
+        // No name has more parts than four; a fifth makes it none.
+        let parts: Vec<&str> = rest.split('.').take(5).collect();
+        if !parts.iter().all(|part| is_part(part)) {
             return None;
         }
-        let kind = match head {
-            "acc" => Kind::Accuracy { task, metric, filter },
-            "acc_stderr" => Kind::AccuracyError { task, metric, filter },
+        let kind = match *parts {
+            ["acc", task, metric, filter] => Kind::Accuracy { task, metric, filter },
+            ["acc_stderr", task, metric, filter] => Kind::AccuracyError { task, metric, filter },
+            ["items", task] => Kind::Items { task },
+            ["rate", rate, task] if RATES.contains(&rate) => Kind::Rate { rate, task },
             _ => return None,
         };
         Some(Name { of_base, kind })
@@ -131,6 +160,11 @@ impl<'a> Name<'a> {
             Kind::AccuracyError { task, metric, filter } => {
                 let label = task_label(task, metric, filter);
                 Text::new(format!("{label}, standard error"), format!("{label} 표준오차"))
+            }
+            Kind::Items { task } => Text::new(format!("{task}, items"), format!("{task} 문항 수")),
+            Kind::Rate { rate, task } => {
+                let (en, ko) = rate_label(rate);
+                Text::new(format!("{task}, {en}"), format!("{task} {ko}"))
             }
         };
         if self.of_base {
@@ -159,14 +193,29 @@ fn task_label(task: &str, metric: &str, filter: &str) -> String {
     }
 }
 
+fn rate_label(rate: &str) -> (&str, &str) {
+    match rate {
+        "truncated" => ("cut off", "답이 잘린 비율"),
+        "no_answer" => ("no answer", "답이 없는 비율"),
+        "repetition" => ("repeating", "반복에 빠진 비율"),
+        _ => (rate, rate),
+    }
+}
+
 fn plain_label(name: &str) -> Text {
     match name {
         "bytes" => Text::new("Size", "용량"),
         "time_per_token" => Text::new("Seconds per token", "토큰당 시간(초)"),
         "tokens_per_second" => Text::new("Tokens per second", "초당 토큰 수"),
+        "generated_tokens" => Text::new("Tokens generated", "생성한 토큰 수"),
+        "item_seconds_mean" => Text::new("Seconds per item, mean", "문항당 시간(초), 평균"),
+        "item_seconds_p50" => Text::new("Seconds per item, median", "문항당 시간(초), 중앙값"),
+        "item_seconds_p90" => Text::new("Seconds per item, 90th percentile", "문항당 시간(초), 90번째 백분위수"),
+        "item_seconds_p99" => Text::new("Seconds per item, 99th percentile", "문항당 시간(초), 99번째 백분위수"),
         "load_seconds" => Text::new("Loading time (s)", "적재 시간(초)"),
         "wall_seconds" => Text::new("Grading time (s)", "채점 시간(초)"),
         "peak_memory" => Text::new("Peak memory", "최대 메모리"),
+        "peak_device_memory" => Text::new("Peak device memory", "장치의 최대 메모리"),
         _ => Text::new(name, name),
     }
 }
@@ -186,13 +235,16 @@ pub(crate) fn suggest(name: &str) -> Text {
         ),
         None => Text::new(
             format!(
-                "Use acc.<task>.<metric>.<filter>, acc_stderr.<task>.<metric>.<filter>, {}, or one of these after `base.`; \
-                 put a space before a minus that follows a name with dots.",
+                "Use acc.<task>.<metric>.<filter>, acc_stderr.<task>.<metric>.<filter>, items.<task>, \
+                 rate.<{}>.<task>, {}, or one of these after `base.`; put a space before a minus that follows a name \
+                 with dots.",
+                RATES.join("|"),
                 PLAIN.join(", ")
             ),
             format!(
-                "acc.<task>.<metric>.<filter>, acc_stderr.<task>.<metric>.<filter>, {} 또는 그 앞에 `base.`를 붙인 이름을 \
-                 쓰십시오. 점이 있는 이름 뒤의 빼기 기호 앞에는 공백을 두십시오.",
+                "acc.<task>.<metric>.<filter>, acc_stderr.<task>.<metric>.<filter>, items.<task>, rate.<{}>.<task>, {} \
+                 또는 그 앞에 `base.`를 붙인 이름을 쓰십시오. 점이 있는 이름 뒤의 빼기 기호 앞에는 공백을 두십시오.",
+                RATES.join("|"),
                 PLAIN.join(", ")
             ),
         ),
@@ -220,7 +272,21 @@ mod tests {
             Name::parse("acc_stderr.t.acc.none").unwrap().kind,
             Kind::AccuracyError { .. }
         ));
+        let rate = Kind::Rate {
+            rate: "no_answer",
+            task: "gsm8k",
+        };
+        assert_eq!(Name::parse("rate.no_answer.gsm8k").unwrap().kind, rate);
+        assert_eq!(
+            Name::parse("base.items.gsm8k").unwrap().kind,
+            Kind::Items { task: "gsm8k" }
+        );
         for wrong in [
+            "items",
+            "items.a.b",
+            "rate.gsm8k",
+            "rate.silence.gsm8k",
+            "rate.truncated.gsm8k.none",
             "",
             "byte",
             "base",
@@ -246,7 +312,16 @@ mod tests {
     fn labels_read_in_both_languages() {
         assert_eq!(label("base.bytes"), Text::new("Size of the base", "기준 모델의 용량"));
         assert_eq!(label("acc.mini_arc.acc.none").en, "mini_arc acc");
+        assert_eq!(label("rate.truncated.t"), Text::new("t, cut off", "t 답이 잘린 비율"));
         assert_eq!(label("no such").ko, "no such");
+        for name in PLAIN {
+            let text = label(name);
+            assert!(text.en != *name && text.en != text.ko, "{name}");
+        }
+        for rate in RATES {
+            let text = label(&format!("rate.{rate}.t"));
+            assert!(!text.en.contains(rate) || text.en != text.ko, "{rate}");
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::formula::{Formula, ScoreError};
-use crate::measure::Measures;
+use crate::measure::{Kind, Measures, Name};
 use crate::problem::Text;
-use crate::rules::{Contest, Order};
+use crate::rules::{Contest, Judge, Order};
+use crate::statistics::lower_bound;
 
 /// One graded submission. What was rejected or failed has no entry; what has no value for a measure cannot rank by it.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -56,6 +57,9 @@ pub enum Standing {
         measure: String,
         /// What was measured.
         value: f64,
+        /// The lower bound of its confidence interval, where that was judged in the place of the value.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bound: Option<f64>,
         /// What was asked for.
         at_least: f64,
         /// What the formula would have said.
@@ -110,6 +114,17 @@ impl Contest {
         self.shown(exact).parse().map_err(|_| ScoreError::Overflow)
     }
 
+    /// The lower bound of the contest's confidence interval around `value`, the accuracy `measure`.
+    fn lower_bound(&self, scope: &Measures, measure: &str, value: f64) -> Result<f64, ScoreError> {
+        let task = match Name::parse(measure).map(|name| name.kind) {
+            Some(Kind::Accuracy { task, .. }) => task,
+            _ => return Err(ScoreError::Missing(format!("the interval of {measure}"))),
+        };
+        let stderr = scope.finite(&measure.replacen("acc.", "acc_stderr.", 1))?;
+        let items = scope.finite(&format!("items.{task}"))?;
+        Ok(lower_bound(value, stderr, items, self.score.confidence))
+    }
+
     fn stand(&self, formula: &Result<Formula, ScoreError>, entry: &Entry) -> Standing {
         let scope = self.scope(&entry.measures);
         let score = formula
@@ -117,13 +132,21 @@ impl Contest {
             .map_err(Clone::clone)
             .and_then(|formula| self.score_by(formula, &scope));
         for floor in &self.score.floors {
-            match scope.finite(&floor.measure) {
+            let judged = scope.finite(&floor.measure).and_then(|value| {
+                let bound = match floor.judge {
+                    Judge::Value => None,
+                    Judge::LowerBound => Some(self.lower_bound(&scope, &floor.measure, value)?),
+                };
+                Ok((value, bound))
+            });
+            match judged {
                 // A floor that is itself not a number is passed by nothing.
-                Ok(value) if value >= floor.at_least => {}
-                Ok(value) => {
+                Ok((value, bound)) if bound.unwrap_or(value) >= floor.at_least => {}
+                Ok((value, bound)) => {
                     return Standing::BelowFloor {
                         measure: floor.measure.clone(),
                         value,
+                        bound,
                         at_least: floor.at_least,
                         score: score.ok(),
                     };
@@ -207,11 +230,13 @@ fn by_standing(contest: &Contest, a: &Standing, b: &Standing) -> Ordering {
             Standing::BelowFloor {
                 measure: a_measure,
                 value: a_value,
+                bound: a_bound,
                 ..
             },
             Standing::BelowFloor {
                 measure: b_measure,
                 value: b_value,
+                bound: b_bound,
                 ..
             },
         ) => {
@@ -219,7 +244,7 @@ fn by_standing(contest: &Contest, a: &Standing, b: &Standing) -> Ordering {
             let index = |measure: &str| contest.score.floors.iter().position(|floor| floor.measure == measure);
             index(b_measure)
                 .cmp(&index(a_measure))
-                .then_with(|| b_value.total_cmp(a_value))
+                .then_with(|| b_bound.unwrap_or(*b_value).total_cmp(&a_bound.unwrap_or(*a_value)))
         }
         _ => class(a).cmp(&class(b)),
     }

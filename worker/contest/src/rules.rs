@@ -102,15 +102,29 @@ pub enum Profile {
     Chat,
     /// `--apply_chat_template`: examples and question in one user turn.
     ChatSingle,
+    /// The same as lm_eval 0.4.9 did it, which drew the examples twice: their order differs.
+    #[serde(rename = "chat-single-0.4.9")]
+    ChatSingle049,
 }
 
 impl Profile {
+    /// Every profile.
+    pub const ALL: [Profile; 4] = [
+        Profile::Plain,
+        Profile::Chat,
+        Profile::ChatSingle,
+        Profile::ChatSingle049,
+    ];
+    /// Their names, in the same order.
+    pub const NAMES: &[&str] = &["plain", "chat", "chat-single", "chat-single-0.4.9"];
+
     /// As written in `contest.toml` and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Profile::Plain => "plain",
             Profile::Chat => "chat",
             Profile::ChatSingle => "chat-single",
+            Profile::ChatSingle049 => "chat-single-0.4.9",
         }
     }
 }
@@ -126,15 +140,15 @@ impl std::str::FromStr for Profile {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Profile::Plain, Profile::Chat, Profile::ChatSingle]
+        Profile::ALL
             .into_iter()
             .find(|profile| profile.name() == name)
-            .ok_or_else(|| format!("unknown profile {name:?}: use plain, chat or chat-single"))
+            .ok_or_else(|| format!("unknown profile {name:?}: use one of {}", Profile::NAMES.join(", ")))
     }
 }
 
 /// What is run on a submission.
-#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+#[derive(Serialize, Clone, PartialEq, Debug)]
 pub struct Grading {
     /// The harness whose prompts, filters and statistics are followed, with its version: `lm_eval 0.4.13`.
     pub harness: String,
@@ -150,8 +164,41 @@ pub struct Grading {
     pub wall_seconds: u64,
     /// Seed of few-shot sampling.
     pub seed: u64,
+    /// Whether the chat template is told to let the model think first (`enable_thinking`).
+    #[serde(skip_serializing_if = "is_default")]
+    pub enable_thinking: bool,
+    /// Most tokens of a generated answer, in the place of the tasks' own budget; theirs when absent. What
+    /// lm-evaluation-harness calls `--gen_kwargs max_gen_toks=`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_gen_toks: Option<u32>,
+    /// Documents whose results are kept back until they are revealed; nothing is when absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sealed: Option<Sealed>,
     /// Prompts whose greedy continuations are shown beside the scores.
     pub samples: Vec<SamplePrompt>,
+}
+
+/// Which documents of each task are sealed: scored in the same run, kept apart from what teams see. A key that is not in
+/// the rules chooses them; see [`crate::sealed`].
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Sealed {
+    /// Share of each task's documents, between 0 and 1, both excluded.
+    pub share: f64,
+    /// Digest of the sealed set, 64 lowercase hex digits: what the organizer committed to beforehand.
+    pub digest: String,
+    /// What counts once they are revealed. Before, only the documents that are not sealed do.
+    pub after: Revealed,
+}
+
+/// Which documents count once the sealed ones are revealed.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Revealed {
+    /// All documents.
+    #[default]
+    All,
+    /// Only those that were sealed: nobody could tune for them.
+    Sealed,
 }
 
 /// A prompt whose greedy continuation is shown beside the scores; it has no part in them.
@@ -163,6 +210,9 @@ pub struct SamplePrompt {
     pub prompt: String,
     /// Most tokens generated.
     pub max_tokens: u32,
+    /// The base model's own continuation, shown beside the submission's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub base: Option<String>,
 }
 
 /// How measures become a score and a rank.
@@ -178,6 +228,30 @@ pub struct Score {
     pub show: Vec<String>,
     /// Decimals of the score shown. Ranks are computed from the score as shown, so that equal numbers are equal ranks.
     pub decimals: u32,
+    /// Confidence of rank bands and of the intervals floors are judged by, two-sided; [`CONFIDENCE`] unless said otherwise.
+    #[serde(skip_serializing_if = "is_usual_confidence")]
+    pub confidence: f64,
+    /// How often documents are drawn anew for rank bands; [`RESAMPLES`] unless said otherwise.
+    #[serde(skip_serializing_if = "is_usual_resamples")]
+    pub resamples: u32,
+}
+
+/// The usual confidence of rank bands and intervals.
+pub const CONFIDENCE: f64 = 0.95;
+/// The usual number of resamples: fifty in each tail at a confidence of 0.95.
+pub const RESAMPLES: u32 = 2000;
+
+fn is_usual_confidence(confidence: &f64) -> bool {
+    *confidence == CONFIDENCE
+}
+
+fn is_usual_resamples(resamples: &u32) -> bool {
+    *resamples == RESAMPLES
+}
+
+/// Keys that came after the first canonical form are left out of it at their default: older rules keep their digest.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The least a measure may be.
@@ -187,6 +261,20 @@ pub struct Floor {
     pub measure: String,
     /// The least that passes.
     pub at_least: f64,
+    /// What has to reach it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub judge: Judge,
+}
+
+/// What of a measure has to reach a floor.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judge {
+    /// What was measured.
+    #[default]
+    Value,
+    /// The lower bound of its confidence interval: passing is then no matter of luck.
+    LowerBound,
 }
 
 /// Which end of the scale wins.

@@ -6,7 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
-use crate::rules::Profile;
+
+mod report;
+
+pub use report::{Generation, ItemScores, Report, TaskReport};
 
 /// Folder, among a claim's contest files, of the base's own files (`base/config.json`, …), wherever `base.dir` points.
 pub const CONTEST_BASE: &str = "base";
@@ -270,65 +273,6 @@ pub enum FailureClass {
     Timeout,
     /// The submission's: the same bytes would fail again.
     Submission,
-}
-
-/// Everything measured on a submission.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
-pub struct Report {
-    /// Version of the engine.
-    pub engine: String,
-    /// The device class it ran on.
-    pub device: String,
-    /// How prompts were built.
-    pub profile: Profile,
-    /// [`crate::Contest::digest`] of the rules it was graded by; empty outside a contest.
-    #[serde(default)]
-    pub contest_digest: String,
-    /// The inspection of the checkpoint: verdict, format, problems, bytes by group, hints.
-    #[serde(default)]
-    pub submission: serde_json::Value,
-    /// Tasks, in the order they ran.
-    #[serde(default)]
-    pub tasks: Vec<TaskReport>,
-    /// Groups of tasks.
-    #[serde(default)]
-    pub groups: Vec<TaskReport>,
-    /// Flat measures by name, as the formula reads them; see [`crate::measure`].
-    #[serde(default)]
-    pub measures: BTreeMap<String, f64>,
-    /// Continuations of the sample prompts.
-    #[serde(default)]
-    pub samples: Vec<Generation>,
-    /// Seconds by stage.
-    #[serde(default)]
-    pub timings: BTreeMap<String, f64>,
-}
-
-/// Results of one task or one group.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
-pub struct TaskReport {
-    /// Name of the task or group.
-    pub task: String,
-    /// Name people see.
-    pub alias: String,
-    /// Documents evaluated.
-    pub n: u64,
-    /// Value by `metric,filter`, as lm-evaluation-harness names them.
-    pub measures: BTreeMap<String, f64>,
-    /// Standard error by `metric,filter`; absent where it is not defined.
-    #[serde(default)]
-    pub stderr: BTreeMap<String, f64>,
-}
-
-/// A sample prompt and its greedy continuation.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct Generation {
-    /// Kind of the prompt, from the rules.
-    pub kind: String,
-    /// The prompt.
-    pub prompt: String,
-    /// What the model said.
-    pub text: String,
 }
 
 #[cfg(test)]

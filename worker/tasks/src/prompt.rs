@@ -84,7 +84,7 @@ pub fn write(
         return Ok(joined(turns));
     };
     let messages = match profile {
-        Profile::ChatSingle => single_turn(turns),
+        Profile::ChatSingle | Profile::ChatSingle049 => single_turn(turns),
         _ => turns.iter().map(Turn::message).collect(),
     };
     let rendered = match template.render(&messages, !prefixed) {

@@ -73,6 +73,35 @@ pub(super) fn identifier(text: &str) -> Check {
     ))
 }
 
+/// Any number.
+pub(super) fn any_number(_: f64) -> Check {
+    Ok(())
+}
+
+/// A share of documents: some, but not all.
+pub(super) fn share(share: f64) -> Check {
+    if share > 0.0 && share < 1.0 {
+        return Ok(());
+    }
+    Err(Fault::number_range(
+        share,
+        "between 0 and 1, such as 0.5",
+        "0과 1 사이의 수(예: 0.5)",
+    ))
+}
+
+/// The confidence of an interval.
+pub(super) fn confidence(confidence: f64) -> Check {
+    if (0.5..=0.999).contains(&confidence) {
+        return Ok(());
+    }
+    Err(Fault::number_range(
+        confidence,
+        "from 0.5 to 0.999, such as 0.95",
+        "0.5~0.999의 수(예: 0.95)",
+    ))
+}
+
 /// 64 lowercase hex digits.
 pub(super) fn sha256(text: &str) -> Check {
     if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {

@@ -120,6 +120,37 @@ impl Fault {
         )
     }
 
+    pub(super) fn number_range(found: f64, allowed_en: &str, allowed_ko: &str) -> Self {
+        Self::new(
+            "out-of-range",
+            format!("{found} is out of range"),
+            format!("{found}은(는) 범위를 벗어납니다"),
+            format!("Write a number {allowed_en}."),
+            format!("{allowed_ko}를 쓰십시오."),
+        )
+    }
+
+    pub(super) fn too_few_resamples(found: u32, least: f64) -> Self {
+        Self::new(
+            "too-few-resamples",
+            format!("{found} resamples are too few for this confidence: fewer than ten would lie in each tail"),
+            format!("재표집 {found}번은 이 신뢰수준에 너무 적습니다. 양 끝에 열 번도 남지 않습니다"),
+            format!("Set `resamples` to {least} or more, or lower the confidence."),
+            format!("`resamples`를 {least} 이상으로 하거나 신뢰수준을 낮추십시오."),
+        )
+    }
+
+    pub(super) fn floor_without_interval(measure: &str) -> Self {
+        let measure = short(measure);
+        Self::new(
+            "floor-without-interval",
+            format!("`{measure}` has no confidence interval: only acc.<task>.<metric>.<filter> has"),
+            format!("`{measure}`에는 신뢰구간이 없습니다. acc.<task>.<metric>.<filter>에만 있습니다"),
+            "Remove `judge`, or put the floor under an accuracy.",
+            "`judge`를 지우거나 정확도에 하한을 두십시오.",
+        )
+    }
+
     pub(super) fn time(found: &str) -> Self {
         Self::new(
             "invalid-time",

@@ -2,8 +2,10 @@
 
 mod check;
 mod fault;
+mod grading;
 mod notes;
 mod read;
+mod score;
 
 use std::collections::BTreeMap;
 
@@ -14,26 +16,16 @@ use fault::Fault;
 use notes::{Item, Notes};
 use read::Section;
 
-use crate::formula::Formula;
 use crate::measure::Name;
 use crate::mistake::ContestErrors;
-use crate::rank::MAX_DECIMALS;
-use crate::rules::{
-    Base, CheckpointRules, Contest, FORMATS, Floor, Grading, MODULES, Order, Phase, Profile, Quota, RecipeRule,
-    SamplePrompt, Score,
-};
+use crate::rules::{Base, CheckpointRules, Contest, FORMATS, MODULES, Phase, Quota, RecipeRule};
 
 /// Longest `contest.toml`, in bytes. A contest with every measure of hundreds of tasks has a tenth of it.
 pub const MAX_BYTES: usize = 256 * 1024;
 /// Largest number of bytes a file limit may name: 2^53, exact in every JSON reader.
 const MAX_FILE_BYTES: u64 = 1 << 53;
-/// Longest wall time: a week.
-const MAX_WALL_SECONDS: u64 = 7 * 24 * 3600;
 /// Most characters of a title.
 const TITLE: usize = 200;
-/// Most bytes of a sample prompt, and most tokens generated from it: shown on a page, and computed for every submission.
-const PROMPT_BYTES: usize = 8 * 1024;
-const PROMPT_TOKENS: u64 = 4096;
 
 impl Contest {
     /// Reads and checks a `contest.toml`.
@@ -66,26 +58,20 @@ impl Contest {
 /// The contest as far as it can be read; it is only good when nothing was noted.
 fn contest<'p>(notes: &'p Notes<'_>, table: &'p DeTable<'p>) -> Contest {
     let mut root = Section::root(notes, table);
+    let base = base(notes, root.table("base"));
     let contest = Contest {
         id: root.string("id", check::slug).value,
         title: root.text("title", check::line(TITLE)),
         timezone: root.string("timezone", check::timezone).value,
         phases: phases(notes, &mut root),
-        base: base(notes, root.table("base")),
         checkpoint: checkpoint(root.table("checkpoint")),
-        grading: grading(notes, root.table("grading")),
-        score: Score {
-            formula: String::new(),
-            floors: Vec::new(),
-            order: Order::default(),
-            show: Vec::new(),
-            decimals: 0,
-        },
+        grading: grading::read(notes, root.table("grading")),
+        score: score::read(notes, root.table("score"), &base),
         quota: quota(root.table("quota")),
+        base,
     };
-    let score = score(notes, root.table("score"), &contest.base);
     root.close();
-    Contest { score, ..contest }
+    contest
 }
 
 fn phases(notes: &Notes<'_>, root: &mut Section<'_, '_>) -> Vec<Phase> {
@@ -169,110 +155,6 @@ fn checkpoint(mut section: Section<'_, '_>) -> CheckpointRules {
     };
     section.close();
     rules
-}
-
-fn grading(notes: &Notes<'_>, mut section: Section<'_, '_>) -> Grading {
-    let profiles = check::one_of("unknown-profile", &["plain", "chat", "chat-single"]);
-    let mut grading = Grading {
-        harness: section.string("harness", check::line(64)).value,
-        profile: section
-            .string_or("profile", "plain", profiles)
-            .value
-            .parse::<Profile>()
-            .unwrap_or_default(),
-        tasks_dir: section.string("tasks_dir", check::folder).value,
-        tasks: values(section.strings("tasks", 1..=64, check::identifier)),
-        limit: section
-            .integer_maybe("limit", 1..=1_000_000)
-            .and_then(|n| u32::try_from(n).ok()),
-        wall_seconds: section.integer("wall_seconds", 1..=MAX_WALL_SECONDS),
-        // What lm-evaluation-harness seeds few-shot sampling with. The canonical form is JSON: 2^53 is exact there.
-        seed: section.integer_maybe("seed", 0..=MAX_FILE_BYTES).unwrap_or(1234),
-        samples: Vec::new(),
-    };
-    for mut sample in section.tables("samples", 0..=16) {
-        let kind = sample.string("kind", check::slug);
-        if grading.samples.iter().any(|earlier| earlier.kind == kind.value) && !kind.value.is_empty() {
-            notes.add(kind.span.clone(), &kind.key, Fault::repeated(&kind.value));
-        }
-        grading.samples.push(SamplePrompt {
-            kind: kind.value,
-            prompt: sample.string("prompt", check::prompt(PROMPT_BYTES)).value,
-            max_tokens: u32::try_from(sample.integer("max_tokens", 1..=PROMPT_TOKENS)).unwrap_or(1),
-        });
-        sample.close();
-    }
-    section.close();
-    grading
-}
-
-fn score(notes: &Notes<'_>, mut section: Section<'_, '_>, base: &Base) -> Score {
-    let orders = check::one_of("unknown-order", &["descending", "ascending"]);
-    let formula = section.string("formula", check::prompt(crate::formula::MAX_BYTES));
-    check_formula(notes, &formula, base);
-    let mut score = Score {
-        formula: formula.value,
-        floors: Vec::new(),
-        order: match section.string_or("order", "descending", orders).value.as_str() {
-            "ascending" => Order::Ascending,
-            _ => Order::Descending,
-        },
-        show: values(section.strings("show", 0..=32, check::measure)),
-        // Four: neighbours of a board of hundreds differ in the fourth decimal.
-        decimals: section
-            .integer_maybe("decimals", 0..=u64::from(MAX_DECIMALS))
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(4),
-    };
-    for mut floor in section.tables("floors", 0..=32) {
-        let measure = floor.string("measure", check::measure);
-        if score.floors.iter().any(|earlier| earlier.measure == measure.value) && !measure.value.is_empty() {
-            notes.add(measure.span.clone(), &measure.key, Fault::repeated(&measure.value));
-        }
-        score.floors.push(Floor {
-            measure: measure.value,
-            at_least: floor.number("at_least"),
-        });
-        floor.close();
-    }
-    section.close();
-    score
-}
-
-/// The formula has to parse, name measures there are, and need nothing of the base that the rules do not tell.
-fn check_formula(notes: &Notes<'_>, source: &Item<String>, base: &Base) {
-    if source.value.is_empty() {
-        // Missing, empty or of another type: that has been noted.
-        return;
-    }
-    let note = |at: usize, len: usize, fault: Fault| notes.add(notes.inside(source, at, len), &source.key, fault);
-    let formula = match Formula::parse(&source.value) {
-        Ok(formula) => formula,
-        Err(error) => {
-            note(error.at, error.len, Fault::formula(error));
-            return;
-        }
-    };
-    let mut of_submission = false;
-    for (name, span) in formula.places() {
-        match Name::parse(name) {
-            None => {
-                note(span.start, span.len(), Fault::unknown_measure(name));
-                // It was meant to be one: do not also call the formula constant.
-                of_submission = true;
-            }
-            Some(parsed) if parsed.of_base => {
-                let own = name.strip_prefix("base.").unwrap_or(name);
-                if own != "bytes" && !base.measures.contains_key(own) {
-                    note(span.start, span.len(), Fault::base_measure_missing(name));
-                }
-            }
-            Some(_) => of_submission = true,
-        }
-    }
-    if !of_submission {
-        note(0, source.value.len(), Fault::constant_formula());
-    }
 }
 
 fn quota(mut section: Section<'_, '_>) -> Quota {

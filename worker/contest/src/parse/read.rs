@@ -103,6 +103,12 @@ impl<'p, 's> Section<'p, 's> {
         }
     }
 
+    /// An optional table.
+    pub(super) fn table_maybe(&mut self, key: &'static str) -> Option<Section<'p, 's>> {
+        self.table?.get(key)?;
+        Some(self.table(key))
+    }
+
     /// An array of tables; `count` tells how many there may be. An absent one is empty where that is allowed.
     pub(super) fn tables(&mut self, key: &'static str, count: RangeInclusive<usize>) -> Vec<Section<'p, 's>> {
         let path = self.key(key);
@@ -153,6 +159,30 @@ impl<'p, 's> Section<'p, 's> {
         match self.get(key) {
             None => Item::new(otherwise.to_owned(), self.span.clone(), self.key(key)),
             value => self.checked_string(key, value, check),
+        }
+    }
+
+    /// An optional string that passes `check`.
+    pub(super) fn string_maybe(
+        &mut self,
+        key: &'static str,
+        check: impl Fn(&str) -> Result<(), Fault>,
+    ) -> Option<Item<String>> {
+        let value = self.get(key)?;
+        Some(self.checked_string(key, Some(value), check))
+    }
+
+    /// `true` or `false`; `otherwise` when it is not there.
+    pub(super) fn flag_or(&mut self, key: &'static str, otherwise: bool) -> bool {
+        match self.get(key) {
+            None => otherwise,
+            Some(value) => match value.get_ref() {
+                DeValue::Boolean(flag) => *flag,
+                _ => {
+                    self.wrong_type(&self.key(key), value, Text::new("true or false", "true 또는 false"));
+                    otherwise
+                }
+            },
         }
     }
 
@@ -249,13 +279,39 @@ impl<'p, 's> Section<'p, 's> {
         }
     }
 
-    /// A required number, finite.
-    pub(super) fn number(&mut self, key: &'static str) -> f64 {
-        let path = self.key(key);
+    /// A required number, finite, that passes `check`; 0 when it does not.
+    pub(super) fn number(&mut self, key: &'static str, check: impl Fn(f64) -> Result<(), Fault>) -> f64 {
         let value = self.need(key);
-        value
-            .and_then(|value| self.number_value(&path, value))
-            .unwrap_or_default()
+        self.checked_number(key, value, check, 0.0).value
+    }
+
+    /// An optional number, finite, that passes `check`; `otherwise` when it is not there or does not.
+    pub(super) fn number_or(
+        &mut self,
+        key: &'static str,
+        otherwise: f64,
+        check: impl Fn(f64) -> Result<(), Fault>,
+    ) -> Item<f64> {
+        let value = self.get(key);
+        self.checked_number(key, value, check, otherwise)
+    }
+
+    fn checked_number(
+        &self,
+        key: &str,
+        value: Option<&'p Spanned<DeValue<'p>>>,
+        check: impl Fn(f64) -> Result<(), Fault>,
+        otherwise: f64,
+    ) -> Item<f64> {
+        let path = self.key(key);
+        let span = value.map_or(self.span.clone(), Spanned::span);
+        let number = value.and_then(|value| self.number_value(&path, value));
+        let checked = number.map(|number| check(number).map(|()| number));
+        if let Some(Err(fault)) = checked {
+            self.notes.add(span.clone(), &path, fault);
+            return Item::new(otherwise, span, path);
+        }
+        Item::new(checked.and_then(Result::ok).unwrap_or(otherwise), span, path)
     }
 
     fn number_value(&self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<f64> {

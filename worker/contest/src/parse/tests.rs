@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mistake::{MAX_MISTAKES, Mistake};
+use crate::rules::{Judge, Profile, Revealed};
 
 /// Root keys, then sections in the order they need among their own kind: (header, lines).
 const GOOD: &[(&str, &[&str])] = &[
@@ -90,6 +91,8 @@ const GOOD: &[(&str, &[&str])] = &[
     ),
     ("[quota]", &["graded_per_day = 3"]),
 ];
+
+const DIGEST: &str = "digest = \"00000000000000000000000000000000000000000000000000000000000000ff\"";
 
 fn good() -> String {
     let mut text = String::new();
@@ -235,6 +238,73 @@ fn every_kind_of_mistake_is_named_in_its_place() {
         ("limit = 512", "limit = 0", "0", "out-of-range"),
         ("wall_seconds = 3600", "wall_seconds = 604801", "604801", "out-of-range"),
         ("max_tokens = 8", "max_tokens = 5000", "5000", "out-of-range"),
+        ("max_tokens = 8", "max_tokens = 8\nbase = \"\"", "\"\"", "invalid-text"),
+        ("max_tokens = 8", "max_tokens = 8\nbase = 2", "2", "wrong-type"),
+        ("limit = 512", "enable_thinking = \"yes\"", "\"yes", "wrong-type"),
+        ("limit = 512", "max_gen_toks = 0", "0", "out-of-range"),
+        ("limit = 512", "max_gen_toks = 131073", "131073", "out-of-range"),
+        ("limit = 512", "sealed = true", "true", "wrong-type"),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 1, {DIGEST} }}"),
+            "1,",
+            "out-of-range",
+        ),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 0.0, {DIGEST} }}"),
+            "0.0",
+            "out-of-range",
+        ),
+        ("limit = 512", "sealed = { share = 0.5 }", "{", "missing-key"),
+        (
+            "limit = 512",
+            "sealed = { share = 0.5, digest = \"00\" }",
+            "\"00",
+            "invalid-sha256",
+        ),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 0.5, {DIGEST}, after = \"seald\" }}"),
+            "\"seald",
+            "unknown-reveal",
+        ),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 0.5, {DIGEST}, key = \"hush\" }}"),
+            "key",
+            "unknown-key",
+        ),
+        (
+            "at_least = 0.5",
+            "at_least = 0.5\njudge = \"lower\"",
+            "\"lower",
+            "unknown-judge",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "confidence = 1.0\nshow = [\"bytes\"]",
+            "1.0",
+            "out-of-range",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "confidence = \"95%\"\nshow = [\"bytes\"]",
+            "\"95",
+            "wrong-type",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "confidence = 0.995\nshow = [\"bytes\"]",
+            "0.995",
+            "too-few-resamples",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "resamples = 99\nshow = [\"bytes\"]",
+            "99",
+            "out-of-range",
+        ),
         ("\"1+1=\"", "\"\"", "\"\"", "invalid-text"),
         ("\"descending\"", "\"down\"", "\"down", "unknown-order"),
         (
@@ -307,6 +377,68 @@ fn mistakes_in_the_formula_point_into_it() {
     );
 }
 
+/// What the rules may say besides, each key away from its default.
+fn with_everything() -> String {
+    good()
+        .replace("\"chat-single\"", "\"chat-single-0.4.9\"")
+        .replace(
+            "limit = 512",
+            &format!(
+                "limit = 512\nenable_thinking = true\nmax_gen_toks = 2048\n\
+                 sealed = {{ share = 0.5, {DIGEST}, after = \"sealed\" }}"
+            ),
+        )
+        .replace("max_tokens = 8", "max_tokens = 8\nbase = \"2\"")
+        .replace("at_least = 0.5", "at_least = 0.5\njudge = \"lower-bound\"")
+        .replace(
+            "order = \"descending\"",
+            "order = \"descending\"\nconfidence = 0.99\nresamples = 5000",
+        )
+}
+
+#[test]
+fn what_rules_may_say_besides_is_read() {
+    let contest = Contest::parse(&with_everything()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(contest.grading.profile, Profile::ChatSingle049);
+    assert!(contest.grading.enable_thinking);
+    assert_eq!(contest.grading.max_gen_toks, Some(2048));
+    let sealed = contest.grading.sealed.as_ref().unwrap();
+    assert_eq!((sealed.share, sealed.after), (0.5, Revealed::Sealed));
+    assert_eq!(contest.grading.samples[0].base.as_deref(), Some("2"));
+    assert_eq!(contest.score.floors[0].judge, Judge::LowerBound);
+    assert_eq!((contest.score.confidence, contest.score.resamples), (0.99, 5000));
+
+    let plain = Contest::parse(&good()).unwrap();
+    assert_eq!(plain.grading.sealed, None);
+    assert_eq!((plain.score.confidence, plain.score.resamples), (0.95, 2000));
+    // Said or left out, a default is the same rules.
+    let said = good()
+        .replace("limit = 512", "limit = 512\nenable_thinking = false")
+        .replace("at_least = 0.5", "at_least = 0.5\njudge = \"value\"")
+        .replace("order =", "confidence = 0.95\nresamples = 2000\norder =");
+    assert_eq!(Contest::parse(&said).unwrap().digest(), plain.digest());
+    for (from, to) in [
+        ("enable_thinking = true", ""),
+        ("2048", "2049"),
+        ("share = 0.5", "share = 0.25"),
+        ("after = \"sealed\"", "after = \"all\""),
+        ("base = \"2\"", "base = \"3\""),
+        ("judge = \"lower-bound\"", ""),
+        ("0.99", "0.98"),
+        ("resamples = 5000", "resamples = 5001"),
+    ] {
+        let other = with_everything().replace(from, to);
+        assert_ne!(Contest::parse(&other).unwrap().digest(), contest.digest(), "{to}");
+    }
+}
+
+#[test]
+fn only_an_accuracy_is_judged_by_its_interval() {
+    let to = "measure = \"bytes\"\nat_least = 0.5\njudge = \"lower-bound\"";
+    let from = "measure = \"acc.gsm8k.exact_match.strict-match\"\nat_least = 0.5";
+    one(from, to, "\"lower", "floor-without-interval");
+}
+
 #[test]
 fn everything_wrong_is_told_at_once_and_in_order() {
     let source = good()
@@ -376,7 +508,8 @@ fn sizes_are_capped() {
 
 #[test]
 fn the_canonical_form_is_what_it_is() {
-    // A change here changes every digest: raise the version in canonical.rs and say why.
+    // A change here changes every digest: raise the version in canonical.rs and say why. Keys that came after this digest
+    // are left out at their default, so that rules without them keep it.
     let contest = Contest::parse(&good()).unwrap();
     let canonical = contest.canonical();
     assert!(canonical.starts_with("{\"assay_contest\":1,\"base\":{\"bytes\":2559000000,\"chat_template_sha256\":"));

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rules::Floor;
+use crate::rules::{Floor, Judge};
 
 /// The sample's rules with `formula`, a floor under `acc.t.acc.none` and two decimals, so that ties happen.
 fn contest(formula: &str, order: Order) -> Contest {
@@ -13,6 +13,7 @@ fn contest(formula: &str, order: Order) -> Contest {
     contest.score.floors = vec![Floor {
         measure: "acc.t.acc.none".to_owned(),
         at_least: 0.5,
+        judge: Judge::Value,
     }];
     contest
 }
@@ -66,6 +67,7 @@ fn the_best_of_each_team_ranks_and_equal_numbers_share_a_rank() {
     let missed = Standing::BelowFloor {
         measure: "acc.t.acc.none".into(),
         value: 0.45,
+        bound: None,
         at_least: 0.5,
         score: Some(100.0),
     };
@@ -74,6 +76,35 @@ fn the_best_of_each_team_ranks_and_equal_numbers_share_a_rank() {
         panic!("{:?}", rows[5])
     };
     assert_eq!(reason.en, "the formula divides by zero");
+}
+
+#[test]
+fn a_floor_on_the_interval_asks_for_certainty() {
+    let mut contest = contest("base.bytes / bytes", Order::Descending);
+    contest.score.floors[0].judge = Judge::LowerBound;
+    let measured = |accuracy: f64, items: f64| {
+        let mut entry = entry("a", "a1", 1, 500.0, accuracy);
+        let stderr = (accuracy * (1.0 - accuracy) / (items - 1.0)).sqrt();
+        entry.measures.0.insert("acc_stderr.t.acc.none".into(), stderr);
+        entry.measures.0.insert("items.t".into(), items);
+        entry
+    };
+    let standing = |entry: Entry| board(&contest, &[entry]).remove(0).standing;
+    // 59 of 100 is above a half, but not surely; 590 of 1000 is. statsmodels: 0.4920, 0.5592.
+    let Standing::BelowFloor { value, bound, .. } = standing(measured(0.59, 100.0)) else {
+        panic!("59 of 100 passed")
+    };
+    assert_eq!((value, bound.map(|b| (b * 1e4).round())), (0.59, Some(4920.0)));
+    assert!(matches!(standing(measured(0.59, 1000.0)), Standing::Ranked { .. }));
+    // Right in all of three says little; without its interval nothing is judged.
+    assert!(matches!(
+        standing(measured(1.0, 3.0)),
+        Standing::BelowFloor { bound: Some(_), .. }
+    ));
+    assert!(matches!(
+        standing(entry("a", "a1", 1, 500.0, 0.9)),
+        Standing::Unscored { .. }
+    ));
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! What a grade reports.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::certificate::Certificate;
+use crate::rules::Profile;
+
+/// Everything measured on a submission.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
+pub struct Report {
+    /// Version of the engine.
+    pub engine: String,
+    /// The device class it ran on.
+    pub device: String,
+    /// How prompts were built.
+    pub profile: Profile,
+    /// [`crate::Contest::digest`] of the rules it was graded by; empty outside a contest.
+    #[serde(default)]
+    pub contest_digest: String,
+    /// The inspection of the checkpoint: verdict, format, problems, bytes by group, hints.
+    #[serde(default)]
+    pub submission: serde_json::Value,
+    /// Tasks, in the order they ran.
+    #[serde(default)]
+    pub tasks: Vec<TaskReport>,
+    /// Groups of tasks.
+    #[serde(default)]
+    pub groups: Vec<TaskReport>,
+    /// Flat measures by name, as the formula reads them; see [`crate::measure`].
+    #[serde(default)]
+    pub measures: BTreeMap<String, f64>,
+    /// Every document's part in the measures that are means over documents.
+    #[serde(default)]
+    pub items: Vec<ItemScores>,
+    /// What the grade certifies; absent where it is partial.
+    #[serde(default)]
+    pub certificate: Option<Certificate>,
+    /// Continuations of the sample prompts.
+    #[serde(default)]
+    pub samples: Vec<Generation>,
+    /// Seconds by stage.
+    #[serde(default)]
+    pub timings: BTreeMap<String, f64>,
+}
+
+/// Results of one task or one group.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
+pub struct TaskReport {
+    /// Name of the task or group.
+    pub task: String,
+    /// Name people see.
+    pub alias: String,
+    /// Documents evaluated.
+    pub n: u64,
+    /// Value by `metric,filter`, as lm-evaluation-harness names them.
+    pub measures: BTreeMap<String, f64>,
+    /// Standard error by `metric,filter`; absent where it is not defined.
+    #[serde(default)]
+    pub stderr: BTreeMap<String, f64>,
+}
+
+/// What each document of a task added to one of its measures: the measure is their mean.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
+pub struct ItemScores {
+    /// Name of the task; groups have no items of their own.
+    pub task: String,
+    /// `metric,filter`, as in [`TaskReport::measures`].
+    pub key: String,
+    /// By document, in the order they were evaluated; `None` where the document has no value.
+    pub values: Vec<Option<f64>>,
+}
+
+/// A sample prompt and its greedy continuation.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Generation {
+    /// Kind of the prompt, from the rules.
+    pub kind: String,
+    /// The prompt.
+    pub prompt: String,
+    /// What the model said.
+    pub text: String,
+    /// What the base model said, from the rules.
+    #[serde(default)]
+    pub base: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_older_report_lacks_what_came_later() {
+        let report = json!({"engine": "e", "device": "d", "profile": "chat-single-0.4.9",
+            "samples": [{"kind": "math", "prompt": "p", "text": "t"}]});
+        let report: Report = serde_json::from_value(report).unwrap();
+        assert_eq!(report.profile, Profile::ChatSingle049);
+        assert_eq!((report.items.len(), &report.certificate), (0, &None));
+        assert_eq!(report.samples[0].base, None);
+    }
+
+    #[test]
+    fn a_document_without_a_value_is_null() {
+        let items = ItemScores {
+            task: "t".into(),
+            key: "acc,none".into(),
+            values: vec![Some(1.0), None, Some(0.5)],
+        };
+        let value = serde_json::to_value(&items).unwrap();
+        assert_eq!(
+            value,
+            json!({"task": "t", "key": "acc,none", "values": [1.0, null, 0.5]})
+        );
+        assert_eq!(serde_json::from_value::<ItemScores>(value).unwrap(), items);
+    }
+}
