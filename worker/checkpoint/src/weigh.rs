@@ -9,7 +9,7 @@ use crate::inspection::{Group, Hint, Weight};
 use crate::listing::Listing;
 use crate::model::Module;
 use crate::problem::text;
-use crate::quant::{Storage, Strategy};
+use crate::quant::{Layout, Quantized, Storage, Strategy};
 use crate::safetensors::{Header, TensorInfo};
 
 /// The groups in the order they are shown.
@@ -88,6 +88,7 @@ pub(crate) fn hints(look: &Saving) -> Vec<Hint> {
         dense_matrices(look),
         dense_embedding(look),
         eight_bits(look),
+        loose_codes(look),
         small_groups(look),
         wide_floats(look),
     ]
@@ -224,26 +225,29 @@ fn dense_embedding(look: &Saving) -> Option<Hint> {
     )
 }
 
-/// Sums a saving over the packed matrices of the layers.
-fn over_packed(look: &Saving, saving: impl Fn(u64, u64, crate::quant::Packed) -> u64) -> u64 {
+/// Sums a saving over the quantized matrices of the layers.
+fn over_quantized(look: &Saving, saving: impl Fn(u64, u64, Quantized) -> u64) -> u64 {
     let of = |(module, how): (&Module, &Storage)| match (module, how) {
-        (Module::Layer(..), Storage::Packed(packed)) => {
+        (Module::Layer(..), Storage::Quantized(scheme)) => {
             let (out, cols) = module.shape(look.model);
-            saving(out as u64, cols as u64, *packed)
+            saving(out as u64, cols as u64, *scheme)
         }
         _ => 0,
     };
     look.storage.iter().map(of).sum()
 }
 
+/// Bytes of packed codes.
+fn words(out: u64, cols: u64, bits: u64) -> u64 {
+    out * (cols * bits).div_ceil(32) * 4
+}
+
 fn eight_bits(look: &Saving) -> Option<Hint> {
-    let words = |out: u64, cols: u64, bits: u64| out * (cols * bits).div_ceil(32) * 4;
-    let saves = over_packed(look, |out, cols, p| {
-        if p.bits == 8 {
-            words(out, cols, 8) - words(out, cols, 4)
-        } else {
-            0
-        }
+    let packing = packing_allowed(look, "Linear");
+    let saves = over_quantized(look, |out, cols, q| match q.layout {
+        Layout::Packed if q.bits == 8 => words(out, cols, 8) - words(out, cols, 4),
+        Layout::Bytes | Layout::Float8 if q.bits > 4 && packing => out * cols - words(out, cols, 4).min(out * cols),
+        _ => 0,
     });
     hint(
         "eight-bit-matrices",
@@ -253,8 +257,30 @@ fn eight_bits(look: &Saving) -> Option<Hint> {
     )
 }
 
+/// Four-bit codes that take a byte each: packed they are the same codes.
+fn loose_codes(look: &Saving) -> Option<Hint> {
+    if !packing_allowed(look, "Linear") {
+        return None;
+    }
+    let saves = over_quantized(look, |out, cols, q| match q.layout {
+        // the packed form stores its shape as well
+        Layout::Bytes if q.bits == 4 => (out * cols).saturating_sub(words(out, cols, 4) + 16),
+        _ => 0,
+    });
+    hint(
+        "loose-codes",
+        saves,
+        format!(
+            "Four-bit weights are stored a byte each (int-quantized). Saved as pack-quantized the same weights take {saves} bytes less; nothing else changes."
+        ),
+        format!(
+            "4비트 가중치를 한 바이트씩 저장했습니다(int-quantized). pack-quantized로 저장하면 값은 그대로이고 {saves}바이트가 줄어듭니다."
+        ),
+    )
+}
+
 fn small_groups(look: &Saving) -> Option<Hint> {
-    let saves = over_packed(look, |out, cols, p| match p.strategy {
+    let saves = over_quantized(look, |out, cols, p| match p.strategy {
         Strategy::Group(size) if size < 128 => out * (cols.div_ceil(size) - cols.div_ceil(128)) * 2,
         _ => 0,
     });
@@ -267,11 +293,12 @@ fn small_groups(look: &Saving) -> Option<Hint> {
 }
 
 fn wide_floats(look: &Saving) -> Option<Hint> {
+    // scales are used as they are stored
     let wide = look
         .tensors
-        .values()
-        .filter(|t| t.dtype == crate::safetensors::Dtype::F32);
-    let saves = wide.map(|t| t.bytes() / 2).sum();
+        .iter()
+        .filter(|(name, t)| name.ends_with(".weight") && t.dtype == crate::safetensors::Dtype::F32);
+    let saves = wide.map(|(_, t)| t.bytes() / 2).sum();
     hint(
         "wide-floats",
         saves,

@@ -1,6 +1,7 @@
 //! Loading an accepted checkpoint's tensors for the engine.
 
 mod matrix;
+mod quantized;
 mod read;
 
 use std::collections::BTreeMap;
@@ -119,7 +120,7 @@ impl Checkpoint {
         let (rows, cols) = module.shape(&self.config);
         match self.storage.get(&module) {
             Some(Storage::Dense) => self.shards.dense(&format!("{name}.weight"), rows, cols),
-            Some(Storage::Packed(packed)) => self.shards.packed(&name, rows, cols, *packed),
+            Some(Storage::Quantized(scheme)) => self.shards.quantized(&name, rows, cols, *scheme),
             None => Err(OpenError::Tensor {
                 tensor: name,
                 reason: "this model has no such matrix".to_owned(),

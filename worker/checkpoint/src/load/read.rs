@@ -7,8 +7,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{Matrix, OpenError, Weights};
-use crate::number::{bf16_to_f32, f16_to_f32};
-use crate::quant::{Packed, Strategy};
 use crate::safetensors::{Dtype, Header, TensorInfo};
 
 /// Where a tensor lies.
@@ -88,7 +86,7 @@ impl Shards {
     }
 
     /// A whole tensor, after checking that it has the expected dtype and length.
-    fn bytes(&self, name: &str, elements: usize, allowed: &[Dtype]) -> Result<(Dtype, Vec<u8>), OpenError> {
+    pub(super) fn bytes(&self, name: &str, elements: usize, allowed: &[Dtype]) -> Result<(Dtype, Vec<u8>), OpenError> {
         let info = &self.place(name)?.info;
         let need = (elements as u64).checked_mul(info.dtype.bits() / 8);
         if !allowed.contains(&info.dtype) || need != Some(info.bytes()) {
@@ -113,77 +111,14 @@ impl Shards {
         };
         Ok(Matrix::plain(rows, cols, weights))
     }
-
-    /// A pack-quantized matrix; 4 and 8 bits.
-    pub fn packed(&self, module: &str, rows: usize, cols: usize, packed: Packed) -> Result<Matrix, OpenError> {
-        let bits = usize::from(packed.bits);
-        let row_words = (cols * bits).div_ceil(32);
-        let (_, bytes) = self.bytes(&format!("{module}.weight_packed"), rows * row_words, &[Dtype::I32])?;
-        let codes = words(&bytes).collect();
-        let groups = packed.groups(cols as u64) as usize;
-        let per_tensor = packed.strategy == Strategy::Tensor;
-        let stored = if per_tensor { 1 } else { rows * groups };
-        let (scale_dtype, bytes) = self.bytes(&format!("{module}.weight_scale"), stored, FLOATS)?;
-        let mut scales: Vec<f32> = match scale_dtype {
-            Dtype::BF16 => halves(&bytes).map(bf16_to_f32).collect(),
-            Dtype::F16 => halves(&bytes).map(f16_to_f32).collect(),
-            _ => words(&bytes).map(f32::from_bits).collect(),
-        };
-        if per_tensor {
-            scales = vec![scales[0]; rows];
-        }
-        let zeros = if packed.symmetric {
-            None
-        } else {
-            Some(self.zeros(module, rows, groups, packed)?)
-        };
-        let group = match packed.strategy {
-            Strategy::Group(size) => (size as usize).min(cols),
-            _ => cols,
-        };
-        let weights = Weights::Int {
-            bits: packed.bits,
-            codes,
-            scales,
-            scale_dtype,
-            zeros,
-            group,
-            index: None,
-        };
-        Ok(Matrix::plain(rows, cols, weights))
-    }
-
-    /// Zero points, rows × groups. On disk they are packed down the rows: [ceil(rows · bits / 32), groups].
-    fn zeros(&self, module: &str, rows: usize, groups: usize, packed: Packed) -> Result<Vec<i8>, OpenError> {
-        let name = format!("{module}.weight_zero_point");
-        if packed.strategy == Strategy::Tensor {
-            let (_, bytes) = self.bytes(&name, 1, &[Dtype::I8])?;
-            return Ok(vec![bytes[0] as i8; rows]);
-        }
-        let bits = usize::from(packed.bits);
-        let (_, bytes) = self.bytes(&name, (rows * bits).div_ceil(32) * groups, &[Dtype::I32])?;
-        let stored: Vec<u32> = words(&bytes).collect();
-        let per_word = 32 / bits;
-        let offset = 1i32 << (bits - 1);
-        let mask = (1u32 << bits) - 1;
-        let zero = |row: usize, k: usize| {
-            let field = (stored[row / per_word * groups + k] >> (bits * (row % per_word))) & mask;
-            // −2^(bits−1) … 2^(bits−1) − 1 fits an i8 for 4 and 8 bits
-            (field as i32 - offset) as i8
-        };
-        Ok((0..rows)
-            .flat_map(|row| (0..groups).map(move |k| (row, k)))
-            .map(|(row, k)| zero(row, k))
-            .collect())
-    }
 }
 
-const FLOATS: &[Dtype] = &[Dtype::BF16, Dtype::F16, Dtype::F32];
+pub(super) const FLOATS: &[Dtype] = &[Dtype::BF16, Dtype::F16, Dtype::F32];
 
-fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
+pub(super) fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b))
 }
 
-fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
+pub(super) fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::args::{Args, Dynamic, Kind, Sharing};
+use super::args::{Args, Dynamic, Kind};
 use super::config::{Group, QuantConfig};
 use crate::safetensors::{Dtype, TensorInfo};
 
@@ -151,39 +151,6 @@ pub(crate) fn scheme_of_other(block: &serde_json::Map<String, Value>) -> String 
         None => "",
     };
     format!("W{bits}A16{group}{sym}")
-}
-
-/// Why the engine cannot run a group of format `pack-quantized` yet; `None` when it can. (English, Korean)
-pub(crate) fn unsupported_pack(group: &Group) -> Option<(String, String)> {
-    let weights = group.weights?;
-    let both = |en: &str, ko: &str| Some((en.to_owned(), ko.to_owned()));
-    if weights.kind != Kind::Int || !matches!(weights.bits, 4 | 8) {
-        let what = weights.describe();
-        return Some((
-            format!("pack-quantized with {what} weights"),
-            format!("{what} 가중치의 pack-quantized"),
-        ));
-    }
-    if group.input.is_some() || group.output.is_some() {
-        return both(
-            "pack-quantized with quantized activations",
-            "활성값도 양자화한 pack-quantized",
-        );
-    }
-    if !matches!(weights.sharing, Sharing::Tensor | Sharing::Channel | Sharing::Group) || weights.dynamic != Dynamic::No
-    {
-        return both("pack-quantized with this strategy", "이 strategy의 pack-quantized");
-    }
-    if !weights.plain_scales {
-        return both("pack-quantized with eight-bit scales", "8비트 scale의 pack-quantized");
-    }
-    if weights.actorder == super::args::ActOrder::Group {
-        return both(
-            "pack-quantized with actorder group (weight_g_idx)",
-            "actorder group(weight_g_idx)의 pack-quantized",
-        );
-    }
-    None
 }
 
 /// What the tensors look like, whatever the configuration says; `None` for plain floats only.

@@ -5,6 +5,11 @@ pub(crate) mod config;
 pub(crate) mod formats;
 pub(crate) mod matching;
 pub(crate) mod presets;
+mod runnable;
+
+pub(crate) use runnable::{Refusal, quantized};
+
+use crate::load::Codes;
 
 /// How many weights share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +22,55 @@ pub(crate) enum Strategy {
     Group(u64),
 }
 
-/// Integers packed into 32-bit words, `format: pack-quantized`.
+/// Which tensor holds the codes, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Packed {
-    /// 4 or 8
+pub(crate) enum Layout {
+    /// `X.weight_packed`: integers packed into 32-bit words, with `X.weight_shape`
+    Packed,
+    /// `X.weight`, I8: an integer a byte, however many bits it has
+    Bytes,
+    /// `X.weight`, F8_E4M3
+    Float8,
+}
+
+impl Layout {
+    /// The suffix of the tensor that holds the codes.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Layout::Packed => "weight_packed",
+            Layout::Bytes | Layout::Float8 => "weight",
+        }
+    }
+}
+
+/// How a layer's inputs are quantized, as far as the configuration says it: a stored scale is in the tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputRule {
+    /// not at all
+    Plain,
+    /// one scale a row, computed when it runs
+    Row { codes: Codes, symmetric: bool },
+    /// `X.input_scale`, and `X.input_zero_point` unless symmetric
+    Fixed { codes: Codes, symmetric: bool },
+}
+
+/// A quantized matrix of compressed-tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quantized {
+    pub layout: Layout,
+    /// bits of an integer: 4 or 8 where packed, 2 to 8 as bytes; 8 of a float
     pub bits: u8,
     /// who shares a scale
     pub strategy: Strategy,
     /// no zero points
     pub symmetric: bool,
+    /// `X.weight_g_idx` says which group a column belongs to
+    pub indexed: bool,
+    /// what becomes of the inputs
+    pub inputs: InputRule,
 }
 
-impl Packed {
+impl Quantized {
     /// Scales in a row of `cols` weights. A group wider than the row is one group.
     pub fn groups(self, cols: u64) -> u64 {
         match self.strategy {
@@ -43,22 +85,6 @@ impl Packed {
 pub(crate) enum Storage {
     /// `X.weight`, a plain float
     Dense,
-    /// `X.weight_packed` and its companions
-    Packed(Packed),
-}
-
-impl Packed {
-    /// From a group's weights, which [`formats::unsupported_pack`] has accepted.
-    pub fn of(weights: &args::Args) -> Packed {
-        let strategy = match (weights.sharing, weights.group) {
-            (args::Sharing::Group, Some(size)) => Strategy::Group(size),
-            (args::Sharing::Tensor, _) => Strategy::Tensor,
-            _ => Strategy::Channel,
-        };
-        Packed {
-            bits: weights.bits,
-            strategy,
-            symmetric: weights.symmetric,
-        }
-    }
+    /// codes and their companions
+    Quantized(Quantized),
 }

@@ -10,15 +10,19 @@ use crate::model::{Linear, Module};
 use crate::problem::{Problems, problem};
 use crate::quant::Storage;
 
-/// Format and modules against what the contest allows.
+/// Format and modules against what the contest allows. `parts` are the formats of the groups: in mixed precision each has to be allowed.
 pub(super) fn formats(
     format: &str,
+    parts: &BTreeSet<&'static str>,
     model: Option<&ModelConfig>,
     storage: Option<&BTreeMap<Module, Storage>>,
     rules: &CheckpointRules,
     problems: &mut Problems,
 ) {
-    if format != "unknown" && !rules.formats.iter().any(|f| f == format) {
+    let allows = |format: &str| rules.formats.iter().any(|f| f == format);
+    let parts = parts.iter().copied().filter(|_| format == "mixed-precision");
+    let refused = [format].into_iter().chain(parts).find(|f| !allows(f));
+    if let Some(format) = refused.filter(|f| *f != "unknown") {
         let allowed = rules.formats.join(", ");
         problems.push(problem(
             "format-not-allowed",
@@ -41,7 +45,7 @@ pub(super) fn formats(
             Module::Head => "lm_head",
             Module::Layer(..) => "Linear",
         };
-        if matches!(how, Storage::Packed(_)) && !rules.modules.iter().any(|m| m == kind) && told.insert(kind) {
+        if matches!(how, Storage::Quantized(_)) && !rules.modules.iter().any(|m| m == kind) && told.insert(kind) {
             let allowed = rules.modules.join(", ");
             problems.push(problem(
                 "module-not-allowed",
@@ -121,7 +125,7 @@ pub(super) fn elsewhere(storage: &BTreeMap<Module, Storage>, model: &ModelConfig
         ),
         (Module::Head, "the head is quantized", "헤드가 양자화되어 있습니다"),
     ] {
-        if matches!(at(module), Storage::Packed(_)) {
+        if matches!(at(module), Storage::Quantized(_)) {
             tell(module.name(model.family), en, ko);
         }
     }

@@ -1,5 +1,7 @@
 //! The second look: tensor data, streamed.
 
+mod matrix;
+
 use std::path::Path;
 
 use assay_contest::Problem;
@@ -11,14 +13,14 @@ use crate::load::{OpenError, Shards};
 use crate::model::Module;
 use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::problem::{Problems, problem};
-use crate::quant::{Packed, Storage, Strategy};
+use crate::quant::Storage;
 use crate::safetensors::Dtype;
 
 /// Bytes read at a time; a multiple of every element size.
 const CHUNK: usize = 1 << 20;
 
-/// Reads every tensor of an accepted folder: NaN and infinities, scales out of range, what `weight_shape` says, bits that belong
-/// to no weight, and whether the head is a copy of the embedding. A rejected inspection is returned as it is.
+/// Reads every tensor of an accepted folder: NaN and infinities, scales, codes and group indices out of range, what `weight_shape`
+/// says, bits that belong to no weight, and whether the head is a copy of the embedding. A rejected inspection is returned as it is.
 pub fn verify_data(dir: &Path, inspection: &Inspection) -> Inspection {
     let mut result = inspection.clone();
     if !inspection.accepted() {
@@ -72,12 +74,12 @@ fn look(
         }
     }
     for (module, how) in &storage {
-        if let Storage::Packed(packed) = how
+        if let Storage::Quantized(scheme) = how
             && !(model.tie && *module == Module::Head)
         {
             let name = module.name(model.family);
             let shape = module.shape(&model);
-            matrix(&shards, &name, shape, *packed, problems, findings).map_err(failed)?;
+            matrix::check(&shards, &name, shape, *scheme, problems, findings).map_err(failed)?;
         }
     }
     head(&shards, &model, problems).map_err(failed)
@@ -162,181 +164,6 @@ fn floats(shards: &Shards, name: &str, dtype: Dtype, bytes: u64, problems: &mut 
             (
                 "Save the model in bfloat16 (float16 overflows at 65504), or repair the step that produced them.",
                 "bfloat16으로 저장하거나(float16은 65504에서 넘칩니다) 그 값을 만든 단계를 고쳐 주세요.",
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn matrix(
-    shards: &Shards,
-    name: &str,
-    (rows, cols): (usize, usize),
-    packed: Packed,
-    problems: &mut Problems,
-    findings: &mut Problems,
-) -> Result<(), OpenError> {
-    written_shape(shards, name, (rows, cols), problems)?;
-    scales(shards, name, packed, problems, findings)?;
-    let bits = usize::from(packed.bits);
-    let row_words = (cols * bits).div_ceil(32);
-    // only a row that ends inside a word has bits to hide something in
-    if !(cols * bits).is_multiple_of(32) {
-        let mask = u32::MAX << (cols * bits % 32);
-        let mut row = vec![0u8; row_words * 4];
-        for r in 0..rows {
-            let tensor = format!("{name}.weight_packed");
-            shards.read_at(&tensor, (r * row.len()) as u64, &mut row)?;
-            if last_word(&row) & mask != 0 {
-                problems.push(padding(&tensor));
-                break;
-            }
-        }
-    }
-    if !packed.symmetric && packed.strategy != Strategy::Tensor && !(rows * bits).is_multiple_of(32) {
-        let tensor = format!("{name}.weight_zero_point");
-        let mask = u32::MAX << (rows * bits % 32);
-        let groups = packed.groups(cols as u64) as usize;
-        let mut last = vec![0u8; groups * 4];
-        shards.read_at(&tensor, ((rows * bits / 32) * last.len()) as u64, &mut last)?;
-        if last
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .any(|w| u32::from_le_bytes(*w) & mask != 0)
-        {
-            problems.push(padding(&tensor));
-        }
-    }
-    Ok(())
-}
-
-fn last_word(row: &[u8]) -> u32 {
-    row.last_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b))
-}
-
-fn padding(tensor: &str) -> Problem {
-    problem(
-        "packed-padding",
-        tensor,
-        (
-            format!("{tensor}: bits after the last weight of a row are not zero"),
-            format!("{tensor}: 행의 마지막 가중치 뒤의 비트가 0이 아닙니다"),
-        ),
-        (
-            "Save the model again with the tool that compressed it.",
-            "압축한 도구로 모델을 다시 저장하세요.",
-        ),
-    )
-}
-
-fn written_shape(shards: &Shards, name: &str, shape: (usize, usize), problems: &mut Problems) -> Result<(), OpenError> {
-    let tensor = format!("{name}.weight_shape");
-    let mut buffer = [0u8; 16];
-    let wide = shards
-        .tensors()
-        .any(|(n, info)| n == tensor && info.dtype == Dtype::I64);
-    let said: Vec<i64> = if wide {
-        shards.read_at(&tensor, 0, &mut buffer)?;
-        buffer
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|b| i64::from_le_bytes(*b))
-            .collect()
-    } else {
-        shards.read_at(&tensor, 0, &mut buffer[..8])?;
-        buffer[..8]
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| i64::from(i32::from_le_bytes(*b)))
-            .collect()
-    };
-    let need = [shape.0 as i64, shape.1 as i64];
-    if said != need {
-        problems.push(problem(
-            "weight-shape",
-            &tensor,
-            (
-                format!("{tensor} says {said:?}; by config.json it is {need:?}"),
-                format!("{tensor} 값이 {said:?}입니다. config.json으로는 {need:?}입니다"),
-            ),
-            (
-                "Save the model again with the tool that compressed it.",
-                "압축한 도구로 모델을 다시 저장하세요.",
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Finite scales whose largest product leaves their dtype, or which are zero or negative.
-fn scales(
-    shards: &Shards,
-    name: &str,
-    packed: Packed,
-    problems: &mut Problems,
-    findings: &mut Problems,
-) -> Result<(), OpenError> {
-    let tensor = format!("{name}.weight_scale");
-    let Some((dtype, bytes)) = shards
-        .tensors()
-        .find(|(n, _)| *n == tensor)
-        .map(|(_, i)| (i.dtype, i.bytes()))
-    else {
-        return Ok(());
-    };
-    // |q − z| is at most 2^bits − 1
-    let most = ((1u32 << packed.bits) - 1) as f32;
-    let limit = if dtype == Dtype::F16 {
-        65504.0
-    } else {
-        bf16_to_f32(0x7F7F)
-    };
-    let (mut huge, mut odd) = (0u64, 0u64);
-    let mut value = |v: f32| {
-        huge += u64::from(v.is_finite() && (v.abs() * most > limit));
-        odd += u64::from(v <= 0.0);
-    };
-    stream(shards, &tensor, bytes, |_, piece| match dtype {
-        Dtype::BF16 => piece
-            .as_chunks()
-            .0
-            .iter()
-            .for_each(|b| value(bf16_to_f32(u16::from_le_bytes(*b)))),
-        Dtype::F16 => piece
-            .as_chunks()
-            .0
-            .iter()
-            .for_each(|b| value(f16_to_f32(u16::from_le_bytes(*b)))),
-        _ => piece.as_chunks().0.iter().for_each(|b| value(f32::from_le_bytes(*b))),
-    })?;
-    if huge > 0 {
-        problems.push(problem(
-            "scale-overflow",
-            &tensor,
-            (
-                format!("{tensor}: {huge} scales are so large that weights overflow {dtype}"),
-                format!("{tensor}: scale {huge}개가 너무 커서 가중치가 {dtype} 범위를 넘습니다"),
-            ),
-            (
-                "Quantize again; a sane scale is far below 1.",
-                "다시 양자화하세요. 정상적인 scale은 1보다 훨씬 작습니다.",
-            ),
-        ));
-    }
-    if odd > 0 {
-        findings.push(problem(
-            "scale-not-positive",
-            &tensor,
-            (
-                format!("{tensor}: {odd} scales are zero or negative"),
-                format!("{tensor}: scale {odd}개가 0이거나 음수입니다"),
-            ),
-            (
-                "It is computed as stored; check that it is intended.",
-                "저장된 대로 계산합니다. 의도한 것인지 확인하세요.",
             ),
         ));
     }

@@ -1,6 +1,6 @@
 //! Which storage format the submission has, from its configuration, and what that means for each matrix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -8,14 +8,16 @@ use crate::config::ModelConfig;
 use crate::listing::Listing;
 use crate::model::Module;
 use crate::problem::{Problems, problem, quoted};
-use crate::quant::config::QuantConfig;
-use crate::quant::{Packed, Storage, formats};
+use crate::quant::config::{Group, QuantConfig};
+use crate::quant::{InputRule, Quantized, Refusal, Storage, formats, quantized};
 use crate::safetensors::TensorInfo;
 
 /// What was decided.
 pub(super) struct Decision {
     /// by its name in a contest's rules; `unknown` when it cannot be told
     pub format: String,
+    /// formats of the groups that quantize something
+    pub parts: BTreeSet<&'static str>,
     /// short description; empty when it cannot be told
     pub scheme: String,
     /// compressed-tensors' configuration
@@ -28,6 +30,7 @@ impl Decision {
     fn unknown() -> Decision {
         Decision {
             format: "unknown".to_owned(),
+            parts: BTreeSet::new(),
             scheme: String::new(),
             quant: None,
             storage: None,
@@ -37,6 +40,7 @@ impl Decision {
     fn named(format: &str, scheme: String) -> Decision {
         Decision {
             format: format.to_owned(),
+            parts: BTreeSet::new(),
             scheme,
             quant: None,
             storage: None,
@@ -100,8 +104,8 @@ pub(super) fn decide(
 }
 
 const USE_SUPPORTED: (&str, &str) = (
-    "Submit dense weights or compressed-tensors pack-quantized with 4 or 8 bits (llm-compressor schemes W4A16, W4A16_ASYM, W8A16).",
-    "dense 또는 compressed-tensors pack-quantized 4·8비트(llm-compressor의 W4A16, W4A16_ASYM, W8A16)로 제출하세요.",
+    "Submit dense weights or one of llm-compressor's schemes W4A16, W4A16_ASYM, W8A16, W8A8, W4A8, FP8, FP8_DYNAMIC.",
+    "dense 또는 llm-compressor의 W4A16, W4A16_ASYM, W8A16, W8A8, W4A8, FP8, FP8_DYNAMIC 가운데 하나로 제출하세요.",
 );
 
 fn not_supported(format: &str, what: (String, String)) -> assay_contest::Problem {
@@ -165,6 +169,7 @@ fn unconfigured(
     });
     Decision {
         format: "dense".to_owned(),
+        parts: BTreeSet::new(),
         scheme: dense_scheme(tensors),
         quant: None,
         storage,
@@ -185,83 +190,59 @@ fn compressed(
     problems: &mut Problems,
     findings: &mut Problems,
 ) -> Decision {
-    let scheme = quant.groups.iter().map(formats::scheme).collect::<Vec<_>>().join(" + ");
     report_unknown(&quant, findings);
+    let mut decision = Decision::unknown();
+    decision.scheme = quant.groups.iter().map(formats::scheme).collect::<Vec<_>>().join(" + ");
+    let looks_dense = looks.is_none() && !tensors.is_empty();
+    if let Some(schemes) = schemes(&quant, looks_dense, &mut decision, problems, findings) {
+        decision.storage = model.and_then(|m| assign(&quant, &schemes, m, problems, findings));
+    }
+    decision.quant = Some(quant);
+    decision
+}
+
+/// What each group means for its matrices, with the decision's format and parts; `None` if one of them is not run.
+fn schemes(
+    quant: &QuantConfig,
+    looks_dense: bool,
+    decision: &mut Decision,
+    problems: &mut Problems,
+    findings: &mut Problems,
+) -> Option<Vec<Option<Quantized>>> {
     if let Some(name) = &quant.sparse {
-        let format = formats::compressed(name).unwrap_or("unknown").to_owned();
-        problems.push(not_supported(
-            &format,
-            (format!("sparse storage ({name})"), format!("희소 저장({name})")),
-        ));
-        return Decision {
-            format,
-            scheme,
-            quant: Some(quant),
-            storage: None,
-        };
+        decision.format = formats::compressed(name).unwrap_or("unknown").to_owned();
+        let what = (format!("sparse storage ({name})"), format!("희소 저장({name})"));
+        problems.push(not_supported(&decision.format, what));
+        return None;
     }
     let mut per_group = Vec::new();
-    for group in quant.groups.iter().filter(|g| g.weights.is_some()) {
-        match formats::of_group(&quant, group) {
-            (Some(format), inferred) => {
-                if inferred {
-                    findings.push(inferred_format(&group.name, format));
-                }
-                per_group.push(format);
+    for group in &quant.groups {
+        let (format, inferred) = formats::of_group(quant, group);
+        let Some(format) = format else {
+            problems.push(unknown_format(quant, group));
+            return None;
+        };
+        if group.weights.is_some() {
+            if inferred {
+                findings.push(inferred_format(&group.name, format));
             }
-            (None, _) => {
-                let shown = group
-                    .format
-                    .as_deref()
-                    .or(quant.format.as_deref())
-                    .unwrap_or_default()
-                    .to_owned();
-                problems.push(problem(
-                    "format-unknown",
-                    format!("config.json: quantization_config.config_groups.{}", quoted(&group.name)),
-                    (
-                        format!("\"{shown}\" is not a known format"),
-                        format!("\"{shown}\"은(는) 알려진 형식이 아닙니다"),
-                    ),
-                    USE_SUPPORTED,
-                ));
-                return Decision {
-                    format: "unknown".to_owned(),
-                    scheme,
-                    quant: Some(quant),
-                    storage: None,
-                };
-            }
+            decision.parts.insert(format);
         }
+        per_group.push(format);
     }
-    let format = match &per_group[..] {
-        [] => "dense",
-        [first, rest @ ..] if rest.iter().all(|f| f == first) => first,
+    decision.format = match decision.parts.len() {
+        0 => "dense",
+        1 => decision.parts.first().copied().unwrap_or_default(),
         _ => "mixed-precision",
     }
     .to_owned();
-    let stop = |quant, format: String, scheme| Decision {
-        format,
-        scheme,
-        quant: Some(quant),
-        storage: None,
-    };
-
     // saved without compression: the configuration announces what the tensors do not have
-    let quantizes = !per_group.is_empty();
-    let uncompressed = looks.is_none() && !tensors.is_empty();
-    if quantizes && (uncompressed || format == "dense") {
-        let status = quant.status.clone().unwrap_or_default();
-        problems.push(problem(
-            "not-compressed",
-            "config.json: quantization_config",
-            (
-                format!("config.json announces {scheme}, but every weight is stored dense (quantization_status: {status})"),
-                format!("config.json에는 {scheme}라고 되어 있는데 가중치가 모두 dense로 저장되어 있습니다 (quantization_status: {status})"),
-            ),
-            ("Save with save_pretrained(..., save_compressed=True).", "save_pretrained(..., save_compressed=True)로 저장하세요."),
+    if !decision.parts.is_empty() && (looks_dense || decision.format == "dense") {
+        problems.push(not_compressed(
+            &decision.scheme,
+            quant.status.as_deref().unwrap_or_default(),
         ));
-        return stop(quant, format, scheme);
+        return None;
     }
     if quant.transforms {
         let what = (
@@ -269,25 +250,66 @@ fn compressed(
             "실행 중 변환(transform_config)".to_owned(),
         );
         problems.push(not_supported("transform_config", what));
-        return stop(quant, format, scheme);
+        return None;
     }
-    let unsupported = if !quantizes {
-        None
-    } else if format == "pack-quantized" {
-        quant.groups.iter().find_map(formats::unsupported_pack)
-    } else {
-        Some((format.clone(), format.clone()))
-    };
-    if let Some(what) = unsupported {
-        problems.push(not_supported(&format, what));
-        return stop(quant, format, scheme);
+    let mut schemes = Vec::new();
+    for (group, format) in quant.groups.iter().zip(per_group) {
+        match quantized(format, group) {
+            Ok(scheme) => schemes.push(scheme),
+            Err(refusal) => {
+                problems.push(refused(refusal, format, &group.name));
+                return None;
+            }
+        }
     }
-    let storage = model.and_then(|m| assign(&quant, m, problems, findings));
-    Decision {
-        format,
-        scheme,
-        quant: Some(quant),
-        storage,
+    Some(schemes)
+}
+
+fn unknown_format(quant: &QuantConfig, group: &Group) -> assay_contest::Problem {
+    let shown = group.format.as_deref().or(quant.format.as_deref()).unwrap_or_default();
+    problem(
+        "format-unknown",
+        format!("config.json: quantization_config.config_groups.{}", quoted(&group.name)),
+        (
+            format!("\"{shown}\" is not a known format"),
+            format!("\"{shown}\"은(는) 알려진 형식이 아닙니다"),
+        ),
+        USE_SUPPORTED,
+    )
+}
+
+fn not_compressed(scheme: &str, status: &str) -> assay_contest::Problem {
+    problem(
+        "not-compressed",
+        "config.json: quantization_config",
+        (
+            format!("config.json announces {scheme}, but every weight is stored dense (quantization_status: {status})"),
+            format!(
+                "config.json에는 {scheme}라고 되어 있는데 가중치가 모두 dense로 저장되어 있습니다 (quantization_status: {status})"
+            ),
+        ),
+        (
+            "Save with save_pretrained(..., save_compressed=True).",
+            "save_pretrained(..., save_compressed=True)로 저장하세요.",
+        ),
+    )
+}
+
+fn refused(refusal: Refusal, format: &str, group: &str) -> assay_contest::Problem {
+    match refusal {
+        Refusal::NotYet(en, ko) => not_supported(format, (en, ko)),
+        Refusal::BatchDependent => problem(
+            "activations-batch-dependent",
+            format!("config.json: quantization_config.config_groups.{}", quoted(group)),
+            (
+                "the input scale is computed over a whole batch (strategy: tensor, dynamic): what a prompt gives would depend on the prompts run beside it",
+                "입력 scale을 배치 전체에서 계산합니다(strategy: tensor, dynamic). 함께 실행되는 다른 입력에 따라 결과가 달라집니다",
+            ),
+            (
+                "Quantize activations per token (strategy: token, dynamic: true) or with a stored scale (strategy: tensor, dynamic: false).",
+                "활성값을 토큰별(strategy: token, dynamic: true)이나 저장된 scale(strategy: tensor, dynamic: false)로 양자화하세요.",
+            ),
+        ),
     }
 }
 
@@ -326,6 +348,7 @@ fn report_unknown(quant: &QuantConfig, findings: &mut Problems) {
 /// Every module to its group's storage. Groups that mean nothing are a finding, patterns that cannot be matched a problem.
 fn assign(
     quant: &QuantConfig,
+    schemes: &[Option<Quantized>],
     model: &ModelConfig,
     problems: &mut Problems,
     findings: &mut Problems,
@@ -340,14 +363,20 @@ fn assign(
                 return None;
             }
         };
-        let weights = group.and_then(|index| {
+        let scheme = group.and_then(|index| {
             used[index] = true;
-            quant.groups[index].weights
+            schemes[index]
         });
-        storage.insert(
-            module,
-            weights.map_or(Storage::Dense, |w| Storage::Packed(Packed::of(&w))),
-        );
+        if module == Module::Embedding && scheme.is_some_and(|s| s.inputs != InputRule::Plain) {
+            // token ids are its input: there is nothing to quantize
+            let what = (
+                "an embedding with quantized activations".to_owned(),
+                "활성값도 양자화한 임베딩".to_owned(),
+            );
+            problems.push(not_supported("embed_tokens", what));
+            return None;
+        }
+        storage.insert(module, scheme.map_or(Storage::Dense, Storage::Quantized));
     }
     for (group, used) in quant.groups.iter().zip(used) {
         if !used {

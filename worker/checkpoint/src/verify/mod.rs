@@ -5,6 +5,7 @@ mod base;
 mod data;
 mod files;
 mod format;
+mod modules;
 mod recipe;
 mod shards;
 mod tensors;
@@ -136,6 +137,7 @@ fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkpoin
         if let Some(rules) = rules {
             against::formats(
                 &decision.format,
+                &decision.parts,
                 model.as_ref(),
                 decision.storage.as_ref(),
                 rules,

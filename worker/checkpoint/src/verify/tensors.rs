@@ -5,30 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::ModelConfig;
 use crate::model::{Module, Norm, layer_prefix};
 use crate::problem::{Problems, problem};
+use crate::quant::Storage;
 use crate::quant::config::QuantConfig;
-use crate::quant::{Packed, Storage, Strategy};
 use crate::safetensors::{Dtype, TensorInfo};
 
 use super::format::Tensors;
-
-const FLOATS: &[Dtype] = &[Dtype::BF16, Dtype::F16, Dtype::F32];
-
-/// What a tensor must be.
-struct Expect {
-    shapes: Vec<Vec<u64>>,
-    dtypes: &'static [Dtype],
-    required: bool,
-}
-
-impl Expect {
-    fn one(shape: &[usize], dtypes: &'static [Dtype]) -> Expect {
-        Expect {
-            shapes: vec![shape.iter().map(|d| *d as u64).collect()],
-            dtypes,
-            required: true,
-        }
-    }
-}
+use super::modules::{self, Expect, FLOATS, Stored};
 
 /// Checks; `storage` covers every module of the model.
 pub(super) fn check(
@@ -49,25 +31,12 @@ pub(super) fn check(
         if *module == Module::Embedding && embedding_is_lost(model, &name, tensors, problems) {
             continue;
         }
-        if !told_apart(&name, *how, tensors, problems) {
+        if modules::told_apart(&name, *how, tensors, problems) {
+            modules::expect(&name, module.shape(model), *how, &mut expected, problems);
+        } else {
             // one clear sentence instead of three missing and one unexpected tensor
-            for suffix in [
-                "weight",
-                "weight_packed",
-                "weight_scale",
-                "weight_shape",
-                "weight_zero_point",
-            ] {
-                let any = Expect {
-                    shapes: Vec::new(),
-                    dtypes: &[],
-                    required: false,
-                };
-                expected.insert(format!("{name}.{suffix}"), any);
-            }
-            continue;
+            modules::expect_anything(&name, &mut expected);
         }
-        expect_module(&name, module.shape(model), *how, &mut expected, problems);
     }
     for norm in Norm::all(model) {
         if let Some(name) = norm.tensor(model.family) {
@@ -164,11 +133,10 @@ fn head_is_expected(
     problems: &mut Problems,
     findings: &mut Problems,
 ) -> bool {
-    let dense = tensors.contains_key("lm_head.weight");
-    let packed = tensors.contains_key("lm_head.weight_packed");
-    match (model.tie, dense, packed) {
-        (true, false, false) => {
-            if matches!(how, Storage::Packed(_)) {
+    let stored = Stored::of("lm_head", tensors);
+    match (model.tie, stored) {
+        (true, None) => {
+            if matches!(how, Storage::Quantized(_)) {
                 problems.push(problem(
                     "head-not-ignored",
                     "config.json: quantization_config.ignore",
@@ -181,10 +149,10 @@ fn head_is_expected(
             }
             false
         }
-        (true, _, true) => {
+        (true, Some(Stored::Codes(layout))) => {
             problems.push(problem(
                 "head-ambiguous",
-                "lm_head.weight_packed",
+                format!("lm_head.{}", layout.suffix()),
                 (
                     "tie_word_embeddings is true, yet a quantized lm_head of its own is stored; loaders would ignore it",
                     "tie_word_embeddings가 true인데 별도로 양자화된 lm_head가 있습니다. 로더는 이것을 무시합니다",
@@ -193,7 +161,7 @@ fn head_is_expected(
             ));
             true
         }
-        (true, true, false) => {
+        (true, Some(Stored::Floats)) => {
             findings.push(problem(
                 "tied-copy",
                 "lm_head.weight",
@@ -208,7 +176,7 @@ fn head_is_expected(
             ));
             true
         }
-        (false, false, false) => {
+        (false, None) => {
             problems.push(problem(
                 "head-missing",
                 "lm_head.weight",
@@ -241,113 +209,6 @@ fn embedding_is_lost(model: &ModelConfig, name: &str, tensors: &Tensors, problem
         (format!("Store the matrix as {name}.weight."), format!("그 행렬을 {name}.weight로 저장하세요.")),
     ));
     true
-}
-
-/// Stored the way the configuration says? If not, one problem.
-fn told_apart(name: &str, how: Storage, tensors: &Tensors, problems: &mut Problems) -> bool {
-    let dense = tensors.contains_key(format!("{name}.weight").as_str());
-    let packed = tensors.contains_key(format!("{name}.weight_packed").as_str());
-    match (how, dense, packed) {
-        (Storage::Dense, false, true) => {
-            problems.push(problem(
-                "module-packed",
-                format!("{name}.weight_packed"),
-                (
-                    format!("{name} is stored quantized, but by targets and ignore it is not"),
-                    format!("{name}은(는) 양자화되어 저장되었는데 targets와 ignore로는 양자화 대상이 아닙니다"),
-                ),
-                (
-                    "Make quantization_config say what was quantized.",
-                    "quantization_config를 실제로 양자화한 것과 맞춰 주세요.",
-                ),
-            ));
-            false
-        }
-        (Storage::Packed(_), true, false) => {
-            problems.push(problem(
-                "module-not-packed",
-                format!("{name}.weight"),
-                (
-                    format!("{name} is stored dense, but by targets and ignore it is quantized"),
-                    format!("{name}은(는) dense로 저장되었는데 targets와 ignore로는 양자화 대상입니다"),
-                ),
-                (
-                    format!("Add \"{name}\" to ignore, or quantize it."),
-                    format!("ignore에 \"{name}\"을 넣거나 양자화하세요."),
-                ),
-            ));
-            false
-        }
-        _ => true,
-    }
-}
-
-fn expect_module(
-    name: &str,
-    (out, cols): (usize, usize),
-    how: Storage,
-    expected: &mut BTreeMap<String, Expect>,
-    problems: &mut Problems,
-) {
-    let Storage::Packed(packed) = how else {
-        expected.insert(format!("{name}.weight"), Expect::one(&[out, cols], FLOATS));
-        return;
-    };
-    if let Strategy::Group(size) = packed.strategy
-        && !(cols as u64).is_multiple_of(size)
-        && size < cols as u64
-    {
-        problems.push(problem(
-            "group-size",
-            name,
-            (
-                format!("{cols} columns cannot be divided into groups of {size}"),
-                format!("열 {cols}개는 {size}개씩 나누어지지 않습니다"),
-            ),
-            (
-                format!("Choose a group size that divides {cols}."),
-                format!("{cols}의 약수인 group_size를 쓰세요."),
-            ),
-        ));
-    }
-    let bits = usize::from(packed.bits);
-    let groups = packed.groups(cols as u64) as usize;
-    let mut put = |suffix: &str, expect: Expect| expected.insert(format!("{name}.{suffix}"), expect);
-    put(
-        "weight_packed",
-        Expect::one(&[out, (cols * bits).div_ceil(32)], &[Dtype::I32]),
-    );
-    put("weight_shape", Expect::one(&[2], &[Dtype::I64, Dtype::I32]));
-    put(
-        "weight_scale",
-        Expect {
-            shapes: scale_shapes(packed, out, groups),
-            dtypes: FLOATS,
-            required: true,
-        },
-    );
-    if !packed.symmetric {
-        let per_tensor = packed.strategy == Strategy::Tensor;
-        put(
-            "weight_zero_point",
-            if per_tensor {
-                Expect {
-                    shapes: vec![vec![1], vec![]],
-                    dtypes: &[Dtype::I8],
-                    required: true,
-                }
-            } else {
-                Expect::one(&[(out * bits).div_ceil(32), groups], &[Dtype::I32])
-            },
-        );
-    }
-}
-
-fn scale_shapes(packed: Packed, out: usize, groups: usize) -> Vec<Vec<u64>> {
-    match packed.strategy {
-        Strategy::Tensor => vec![vec![1], vec![]],
-        _ => vec![vec![out as u64, groups as u64]],
-    }
 }
 
 /// Scales of the KV cache: allowed where the configuration declares it, never needed.
@@ -459,21 +320,6 @@ fn unexpected(name: &str, info: &TensorInfo, model: &ModelConfig, problems: &mut
                 format!("{name}은(는) 쓰이지 않습니다. 주파수는 config.json에서 계산합니다"),
             ),
             ("It can be removed.", "지워도 됩니다."),
-        ));
-        return;
-    }
-    if name.ends_with(".weight_g_idx") {
-        problems.push(problem(
-            "format-not-supported-yet",
-            "pack-quantized",
-            (
-                format!("{name}: activation ordering with its own groups (actorder: group) is not supported yet"),
-                format!("{name}: 그룹을 따로 두는 actorder(group)는 아직 지원하지 않습니다"),
-            ),
-            (
-                "Quantize with actorder: static (or null).",
-                "actorder: static(또는 null)으로 양자화하세요.",
-            ),
         ));
         return;
     }

@@ -1,0 +1,103 @@
+//! Which schemes of compressed-tensors the engine runs, and what each means for the tensors.
+
+use super::args::{ActOrder, Args, Dynamic, Kind, Sharing};
+use super::config::Group;
+use super::{InputRule, Layout, Quantized, Strategy};
+use crate::load::Codes;
+
+/// Why a group is not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// not written yet: what, in English and Korean
+    NotYet(String, String),
+    /// one input scale for a whole batch, computed when it runs: a row would depend on its neighbours
+    BatchDependent,
+}
+
+fn not_yet<T>(en: impl Into<String>, ko: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::NotYet(en.into(), ko.into()))
+}
+
+/// A group of weights in a storage format; `None` for a group that quantizes no weights.
+pub(crate) fn quantized(format: &'static str, group: &Group) -> Result<Option<Quantized>, Refusal> {
+    let Some(weights) = group.weights else {
+        return Ok(None);
+    };
+    let layout = match (format, weights.kind, weights.bits) {
+        ("pack-quantized", Kind::Int, 4 | 8) => Layout::Packed,
+        // the three store whatever the weights are, in the narrowest type that holds them
+        ("int-quantized" | "float-quantized" | "naive-quantized", Kind::Int, 2..=8) => Layout::Bytes,
+        ("int-quantized" | "float-quantized" | "naive-quantized", Kind::Float, 8) => Layout::Float8,
+        ("pack-quantized" | "int-quantized" | "float-quantized" | "naive-quantized", ..) => {
+            let what = weights.describe();
+            return not_yet(
+                format!("{format} with {what} weights"),
+                format!("{what} 가중치의 {format}"),
+            );
+        }
+        _ => return not_yet(format, format),
+    };
+    if group.output.is_some() {
+        return not_yet(
+            format!("{format} with quantized outputs"),
+            format!("출력도 양자화한 {format}"),
+        );
+    }
+    let strategy = match (weights.sharing, weights.group) {
+        _ if weights.dynamic != Dynamic::No => None,
+        (Sharing::Tensor, _) => Some(Strategy::Tensor),
+        (Sharing::Channel, _) => Some(Strategy::Channel),
+        (Sharing::Group, Some(size)) => Some(Strategy::Group(size)),
+        _ => None,
+    };
+    let asymmetric_float = weights.kind == Kind::Float && !weights.symmetric;
+    let Some(strategy) = strategy.filter(|_| !asymmetric_float) else {
+        let what = weights.describe();
+        return not_yet(
+            format!("{format} with {what} weights"),
+            format!("{what} 가중치의 {format}"),
+        );
+    };
+    if !weights.plain_scales {
+        return not_yet(
+            format!("{format} with eight-bit scales"),
+            format!("8비트 scale의 {format}"),
+        );
+    }
+    let indexed = weights.actorder == ActOrder::Group;
+    if indexed && layout != Layout::Packed {
+        return not_yet(
+            format!("{format} with actorder group (weight_g_idx)"),
+            format!("actorder group(weight_g_idx)의 {format}"),
+        );
+    }
+    Ok(Some(Quantized {
+        layout,
+        bits: weights.bits,
+        strategy,
+        symmetric: weights.symmetric,
+        indexed,
+        inputs: group.input.map_or(Ok(InputRule::Plain), |args| inputs(format, &args))?,
+    }))
+}
+
+fn inputs(format: &str, args: &Args) -> Result<InputRule, Refusal> {
+    let codes = match (args.kind, args.bits) {
+        (Kind::Int, bits @ 2..=8) => Some(Codes::Int { bits }),
+        (Kind::Float, 8) if args.symmetric => Some(Codes::Float8),
+        _ => None,
+    };
+    let symmetric = args.symmetric;
+    match (codes, args.sharing, args.dynamic) {
+        (_, Sharing::Tensor, Dynamic::Yes) => Err(Refusal::BatchDependent),
+        (Some(codes), Sharing::Token, Dynamic::Yes) => Ok(InputRule::Row { codes, symmetric }),
+        (Some(codes), Sharing::Tensor, Dynamic::No) if args.plain_scales => Ok(InputRule::Fixed { codes, symmetric }),
+        _ => {
+            let what = args.describe();
+            not_yet(
+                format!("{format} with {what} activations"),
+                format!("활성값이 {what}인 {format}"),
+            )
+        }
+    }
+}
