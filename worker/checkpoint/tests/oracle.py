@@ -29,9 +29,31 @@ def floats(dtype, data):
 def field(data, word, i, bits):
     return int.from_bytes(data[4 * word:4 * word + 4], "little") >> (bits * i) & ((1 << bits) - 1)
 
+def float8(b):
+    sign, e, m = -1 if b & 128 else 1, b >> 3 & 15, b & 7
+    return sign * (m / 8 * 2.0**-6 if e == 0 else (1 + m / 8) * 2.0 ** (e - 7))
+
+def coded(t, name):
+    """Codes of a byte each; one scale for the matrix, a row, or so many columns."""
+    dtype, (out, cols), data = t[name + ".weight"]
+    sdtype, shape, sdata = t[name + ".weight_scale"]
+    scale, zero = floats(sdtype, sdata), t.get(name + ".weight_zero_point")
+    groups = shape[1] if len(shape) == 2 else 1
+    signed = lambda b: b - 256 if b > 127 else b
+    value = signed if dtype == "I8" else float8
+    rows = []
+    for r in range(out):
+        for c in range(cols):
+            k = r * groups + c // (cols // groups) if len(scale) > 1 else 0
+            z = signed(zero[2][k]) if zero else 0
+            rows.append(struct.pack("<H", to_bf16((value(data[r * cols + c]) - z) * scale[k])))
+    return b"".join(rows)
+
 def matrix(t, name):
     if name + ".weight" in t:
         dtype, _, data = t[name + ".weight"]
+        if dtype in ("I8", "F8_E4M3"):
+            return coded(t, name)
         if dtype == "BF16":
             return data
         return b"".join(struct.pack("<H", to_bf16(x)) for x in floats(dtype, data))
@@ -44,10 +66,12 @@ def matrix(t, name):
     scale, groups = floats(dtype, data), shape[1]
     half = 1 << (bits - 1)
     zero = t.get(name + ".weight_zero_point")
+    index = t.get(name + ".weight_g_idx")
+    index = [i for (i,) in struct.iter_unpack("<i", index[2])] if index else [c // (cols // groups) for c in range(cols)]
     rows = []
     for r in range(out):
         for c in range(cols):
-            k = c // (cols // groups)
+            k = index[c]
             q = field(packed[2], r * words + c // per, c % per, bits) - half
             z = 0
             if zero:

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::args::{Args, Dynamic, Kind};
+use super::args::{Dynamic, Kind};
 use super::config::{Group, QuantConfig};
 use crate::safetensors::{Dtype, TensorInfo};
 
@@ -114,10 +114,10 @@ pub(crate) fn scheme(group: &Group) -> String {
     };
     let activations = group.input.map_or(16, |a| a.bits);
     let kind = if weights.kind == Kind::Float { " fp" } else { "" };
-    let fixed = match group.input {
-        Some(Args {
-            dynamic: Dynamic::No, ..
-        }) => " static",
+    let fixed = match group.input.map(|a| (a.dynamic, a.symmetric)) {
+        Some((Dynamic::No, true)) => " static",
+        Some((Dynamic::No, false)) => " static asym inputs",
+        Some((_, false)) => " asym inputs",
         _ => "",
     };
     format!(

@@ -34,6 +34,26 @@ fn what_llm_compressor_wrote_is_accepted() {
             "W4A16 g128 sym",
             vec!["config-differs-from-base"],
         ),
+        // layer 0's down_proj is ignored, gate and up are not: nothing to complain about
+        ("mixed", "pack-quantized", "W8A16 channel sym + W4A16 g128 sym", vec![]),
+        ("w4a16-actorder-group", "pack-quantized", "W4A16 g128 sym", vec![]),
+        ("w8a8", "int-quantized", "W8A8 channel sym", vec![]),
+        ("w8a8-static", "int-quantized", "W8A8 channel sym static", vec![]),
+        (
+            "w8a8-asym-static",
+            "int-quantized",
+            "W8A8 channel sym static asym inputs",
+            vec![],
+        ),
+        ("w4a8", "int-quantized", "W4A8 g128 sym", vec![]),
+        ("fp8-dynamic", "float-quantized", "W8A8 fp channel sym", vec![]),
+        ("fp8-static", "float-quantized", "W8A8 fp tensor sym static", vec![]),
+        (
+            "mixed-fp8-w4",
+            "mixed-precision",
+            "W8A8 fp channel sym + W4A16 g128 sym",
+            vec![],
+        ),
     ] {
         let found = look(&checkpoint(name));
         assert_eq!(

@@ -35,10 +35,6 @@ fn look(name: &str) -> Inspection {
 #[test]
 fn each_is_named_and_answered_in_one_problem() {
     for (name, format, scheme) in [
-        ("w8a8", "int-quantized", "W8A8 channel sym"),
-        ("w4a8", "int-quantized", "W4A8 g128 sym"),
-        ("fp8-dynamic", "float-quantized", "W8A8 fp channel sym"),
-        ("fp8-static", "float-quantized", "W8A8 fp tensor sym static"),
         ("fp8-block", "float-quantized", "W8A8 fp block sym"),
         ("nvfp4a16", "nvfp4-pack-quantized", "W4A16 fp g16 sym"),
         ("mxfp4a16", "mxfp4-pack-quantized", "W4A16 fp g32 sym"),
@@ -65,16 +61,13 @@ fn each_is_named_and_answered_in_one_problem() {
     }
 }
 
+/// One input scale for a whole batch, computed when it runs: no score could be repeated.
 #[test]
-fn eight_bit_attention_with_four_bit_mlp_is_one_format_and_runs() {
-    let found = look("mixed");
-    assert_eq!(codes(&found.problems), Vec::<&str>::new(), "{:?}", found.problems);
-    assert_eq!(
-        (found.format.as_str(), found.scheme.as_str()),
-        ("pack-quantized", "W8A16 channel sym + W4A16 g128 sym")
-    );
-    // layer 0's down_proj is ignored, gate and up are not: nothing to complain about
-    assert_eq!(codes(&found.findings), ["tokenizer-absent"]);
+fn activations_that_depend_on_their_batch_are_refused_with_the_reason() {
+    let found = look("fp8-tensor-dyn-acts");
+    assert_eq!(codes(&found.problems), ["activations-batch-dependent"]);
+    assert_eq!(found.format, "float-quantized");
+    assert!(found.problems[0].fix.en.contains("per token"));
 }
 
 #[test]

@@ -185,8 +185,8 @@ fn quantization_configurations() {
             p().quant(|q| weight(q, "num_bits", json!(3))),
         ),
         (
-            "actorder group",
-            &["format-not-supported-yet"],
+            "actorder group without its tensors",
+            &["tensor-missing"; 7],
             p().quant(|q| weight(q, "actorder", json!("group"))),
         ),
         (
@@ -196,7 +196,7 @@ fn quantization_configurations() {
         ),
         (
             "activations in a packed format",
-            &["format-not-supported-yet"],
+            &[],
             p().quant(|q| {
                 group(
                     q,
@@ -207,7 +207,7 @@ fn quantization_configurations() {
         ),
         (
             "labelled int-quantized",
-            &["format-not-supported-yet"],
+            &["module-layout"; 7],
             p().quant(|q| q["format"] = json!("int-quantized")),
         ),
         ("format left out", &[], p().quant(|q| q["format"] = json!("fakequant"))),

@@ -78,8 +78,8 @@ fn tensors() {
             p().with(Tensor::new(&format!("{q}.weight_zero_point"), Dtype::I32, &[4, 2], 0)),
         ),
         (
-            "g_idx",
-            &["format-not-supported-yet"],
+            "g_idx that nobody declared",
+            &["tensor-unexpected"],
             p().with(Tensor::new(&format!("{q}.weight_g_idx"), Dtype::I32, &[32], 0)),
         ),
         (

@@ -31,6 +31,16 @@ fn every_weight_of_every_fixture() {
         ("w4a16-gptq", "4cdae8465542b1a2"),
         ("w4a16-kv8", "44e93c6f293d976a"),
         ("w8a16", "b87899126306b170"),
+        ("drop1-w4a16", "d744655aa5e69bfa"),
+        ("fp8-dynamic", "0acab8e44fb2089c"),
+        ("fp8-static", "118a181d30f6565e"),
+        ("mixed", "9b1a3b124dcba811"),
+        ("mixed-fp8-w4", "6a7a3bb8bc1f420c"),
+        ("w4a16-actorder-group", "969b695375768c1b"),
+        ("w4a8", "44e93c6f293d976a"),
+        ("w8a8", "c0a11656ff23cec5"),
+        ("w8a8-asym-static", "c0a11656ff23cec5"),
+        ("w8a8-static", "c0a11656ff23cec5"),
     ] {
         let checkpoint = Checkpoint::open(&checkpoint(name)).unwrap();
         let mut hash = Sha256::new();

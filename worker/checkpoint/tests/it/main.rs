@@ -8,6 +8,7 @@ mod data;
 mod fixtures;
 mod formats;
 mod golden;
+mod hostile_codes;
 mod hostile_configs;
 mod hostile_containers;
 mod hostile_files;

@@ -22,7 +22,15 @@ pub fn base() -> BaseModel {
 
 pub fn rules() -> CheckpointRules {
     CheckpointRules {
-        formats: vec!["dense".into(), "pack-quantized".into()],
+        formats: [
+            "dense",
+            "pack-quantized",
+            "int-quantized",
+            "float-quantized",
+            "mixed-precision",
+        ]
+        .map(String::from)
+        .to_vec(),
         modules: vec!["Linear".into()],
         locked: vec!["vocab_size".into(), "hidden_size".into(), "rope_parameters".into()],
         max_bytes: 1 << 32,
@@ -192,6 +200,53 @@ impl Small {
         config["quantization_config"] = json!({
             "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
             "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": null, "output_activations": null}},
+            "ignore": ["lm_head"], "version": "0.19.0"
+        });
+        Small {
+            config,
+            tensors,
+            files: Vec::new(),
+        }
+    }
+
+    /// Codes of a byte each (I8, or F8_E4M3 for floats) with quantized inputs; both as the arguments say.
+    pub fn coded(weights: &Value, input: &Value) -> Small {
+        let mut tensors = Self::skeleton();
+        let dtype = if weights["type"] == "int" {
+            Dtype::I8
+        } else {
+            Dtype::F8_E4M3
+        };
+        for i in 0..LAYERS {
+            for (m, out, cols) in MATRICES {
+                let name = |suffix: &str| format!("model.layers.{i}.{m}.{suffix}");
+                let scale = match weights["strategy"].as_str().unwrap() {
+                    "group" => vec![out, cols / weights["group_size"].as_u64().unwrap()],
+                    "tensor" => vec![1],
+                    _ => vec![out, 1],
+                };
+                tensors.push(Tensor::new(&name("weight"), dtype, &[out, cols], 0x05));
+                tensors.push(Tensor::new(&name("weight_scale"), Dtype::BF16, &scale, 0x3C));
+                if weights["symmetric"] == false {
+                    tensors.push(Tensor::new(&name("weight_zero_point"), Dtype::I8, &scale, 2));
+                }
+                if input["dynamic"] == false {
+                    tensors.push(Tensor::new(&name("input_scale"), Dtype::BF16, &[1], 0x3C));
+                    if input["symmetric"] == false {
+                        tensors.push(Tensor::new(&name("input_zero_point"), Dtype::I8, &[1], 9));
+                    }
+                }
+            }
+        }
+        let mut config = Self::config();
+        let format = if dtype == Dtype::I8 {
+            "int-quantized"
+        } else {
+            "float-quantized"
+        };
+        config["quantization_config"] = json!({
+            "quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed",
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": input, "output_activations": null}},
             "ignore": ["lm_head"], "version": "0.19.0"
         });
         Small {

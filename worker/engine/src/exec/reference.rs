@@ -1,11 +1,15 @@
-//! The oracle: every sum in f64, one row at a time, in the order of the equations. Weights are `bf16(q·s)`, nothing else is ever rounded.
+//! The oracle: every sum in f64, one row at a time, in the order of the equations. Weights are `bf16(q·s)`; nothing else is
+//! ever rounded but inputs that the checkpoint says are quantized.
 
+mod inputs;
+
+use self::inputs::fake_quantized;
 use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
 use crate::batch::{Limits, Page, Picked, Segment, StepBatch, StepError, StepOutput, Want};
 use crate::model::{LayerParts, Model};
 use crate::numerics::{self, PAGE_TOKENS};
 use crate::plan::{LayerPlan, NormPlace, Plan};
-use assay_checkpoint::Matrix;
+use assay_checkpoint::{Inputs, Matrix};
 
 /// The f64 executor.
 pub struct Reference {
@@ -33,9 +37,10 @@ struct Layer {
     values: Vec<f64>, // (pages, PAGE_TOKENS, kv_heads * head_dim)
 }
 
-// A matrix of bf16 values, (rows, cols) row-major.
+// A matrix of bf16 values, (rows, cols) row-major, and how its inputs are quantized.
 struct Rows {
     cols: usize,
+    inputs: Inputs,
     weights: Vec<u16>,
 }
 
@@ -179,6 +184,7 @@ impl Rows {
         }
         Rows {
             cols: matrix.cols,
+            inputs: matrix.inputs,
             weights,
         }
     }
@@ -191,7 +197,8 @@ impl Rows {
     }
 
     fn times(&self, x: &[f64]) -> Vec<f64> {
-        self.weights.chunks(self.cols).map(|row| dot_bf16(row, x)).collect()
+        let x = fake_quantized(self.inputs, x);
+        self.weights.chunks(self.cols).map(|row| dot_bf16(row, &x)).collect()
     }
 }
 

@@ -51,11 +51,22 @@ impl RowCodes {
     /// `q − z` of one value: an integer of at most nine bits with its sign, or a float8 value.
     #[inline(always)]
     pub fn code(self, x: f32) -> f32 {
-        let q = clamp(x / self.scale + self.zero, self.low, self.high);
         match self.codes {
-            Codes::Int { .. } => round_to_integer(q) - self.zero,
-            Codes::Float8 => round_to_float8(q),
+            Codes::Int { .. } => self.integer(x),
+            Codes::Float8 => self.float8(x),
         }
+    }
+
+    /// [`RowCodes::code`] where the codes are integers.
+    #[inline(always)]
+    pub fn integer(self, x: f32) -> f32 {
+        round_to_integer(clamp(x / self.scale + self.zero, self.low, self.high)) - self.zero
+    }
+
+    /// [`RowCodes::code`] where they are float8, which have no zero point.
+    #[inline(always)]
+    pub fn float8(self, x: f32) -> f32 {
+        round_to_float8(clamp(x / self.scale, self.low, self.high))
     }
 }
 
@@ -81,9 +92,7 @@ fn extremes(row: &[f32]) -> (f32, f32) {
         max[j] = if x > max[j] { x } else { max[j] };
     };
     for chunk in whole {
-        for j in 0..LANES {
-            take(j, chunk[j]);
-        }
+        chunk.iter().enumerate().for_each(|(j, &x)| take(j, x));
     }
     rest.iter().enumerate().for_each(|(j, &x)| take(j, x));
     (min.into_iter().fold(0.0, f32::min), max.into_iter().fold(0.0, f32::max))

@@ -7,7 +7,7 @@ use assay_checkpoint::config::Family;
 use assay_engine::exec::cpu::{Cpu, isa::Isa};
 use assay_engine::{Answer, Device, Engine, Model, Options, Precision, Request, Stats};
 
-use crate::support::{ODD, PLAIN, Random, Shape, engine, model};
+use crate::support::{ODD, PLAIN, Random, Shape, engine, model, quantized_model};
 
 /// EXAONE 3.5: norms before, no norm on queries and keys.
 const PRE_NORM: Shape = Shape {
@@ -101,17 +101,16 @@ fn check(model: &Arc<Model>, options: &Options, asks: &[Ask], expected: &[Answer
     engine.stats()
 }
 
-fn everything(shape: &Shape, precision: Precision) {
-    let model = model(shape, 7);
-    let asks = asks(shape.vocab);
-    let expected = alone(&model, &asks, precision);
+fn everything(model: &Arc<Model>, precision: Precision) {
+    let asks = asks(model.plan().vocab);
+    let expected = alone(model, &asks, precision);
     let base = options(precision);
 
-    let stats = check(&model, &base, &asks, &expected, "together");
+    let stats = check(model, &base, &asks, &expected, "together");
     assert!(stats.cached_tokens > 3000, "the cache is used: {stats:?}");
     for step_tokens in [1, 7, 64] {
         check(
-            &model,
+            model,
             &Options {
                 step_tokens,
                 ..base.clone()
@@ -123,7 +122,7 @@ fn everything(shape: &Shape, precision: Precision) {
     }
     for threads in [2, 3] {
         check(
-            &model,
+            model,
             &Options {
                 threads,
                 step_tokens: 100,
@@ -139,7 +138,7 @@ fn everything(shape: &Shape, precision: Precision) {
         let mut r = Random(seed);
         (0..order.len()).rev().for_each(|i| order.swap(i, r.below(i + 1)));
         // one at a time in this order, so that each finds another cache
-        let mut engine = engine(&model, &base);
+        let mut engine = engine(model, &base);
         for i in order {
             let got = answers(&mut engine, &asks[i..=i]).remove(0);
             assert_same(&got, &expected[i], "shuffled");
@@ -151,36 +150,44 @@ fn everything(shape: &Shape, precision: Precision) {
         step_tokens: 90,
         ..base.clone()
     };
-    let stats = check(&model, &small, &asks, &expected, "little room");
+    let stats = check(model, &small, &asks, &expected, "little room");
     assert!(stats.preemptions > 0, "nothing was preempted: {stats:?}");
 }
 
 #[test]
 fn answers_do_not_depend_on_what_runs_beside_them() {
-    everything(&PLAIN, Precision::Pair);
+    everything(&model(&PLAIN, 7), Precision::Pair);
 }
 
 #[test]
 fn nor_with_windows_and_odd_sizes() {
-    everything(&ODD, Precision::Pair);
+    everything(&model(&ODD, 7), Precision::Pair);
 }
 
 #[test]
 fn nor_in_the_pre_norm_family_with_bf16_inputs() {
-    everything(&PRE_NORM, Precision::Bf16);
+    everything(&model(&PRE_NORM, 7), Precision::Bf16);
+}
+
+#[test]
+fn nor_with_quantized_inputs() {
+    everything(&quantized_model(&ODD, 7), Precision::Pair);
 }
 
 #[test]
 fn instruction_sets_and_a_poisoned_cache_change_nothing() {
-    let model = model(&ODD, 8);
     let asks = asks(ODD.vocab);
-    let expected = alone(&model, &asks, Precision::Pair);
-    for isa in Isa::available() {
+    let models = [model(&ODD, 8), quantized_model(&ODD, 8)];
+    for (model, isa) in models
+        .iter()
+        .flat_map(|m| Isa::available().into_iter().map(move |isa| (m, isa)))
+    {
+        let expected = alone(model, &asks, Precision::Pair);
         let options = Options {
             step_tokens: 50,
             ..options(Precision::Pair)
         };
-        let mut cpu = Cpu::with_isa(&model, &options, isa).unwrap();
+        let mut cpu = Cpu::with_isa(model, &options, isa).unwrap();
         cpu.poison();
         let mut engine = Engine::new(Box::new(cpu), &options);
         for (got, expected) in answers(&mut engine, &asks).iter().zip(&expected) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_checkpoint::Checkpoint;
+use assay_checkpoint::{Checkpoint, Inputs};
 use assay_engine::{Device, Engine, Model, Options, Precision};
 
 use crate::support::{Golden, engine, fixtures, golden, golden_names, load, options};
@@ -15,10 +15,18 @@ const DECLARES_A_CACHE_SCHEME: &str = "w4a16-kv8";
 #[derive(Debug)]
 struct Fidelity {
     name: String,
+    /// the checkpoint quantizes inputs of layers
+    quantized_inputs: bool,
     max_difference: f32,
+    /// positions where no logit is 1e-4 off
+    exact: usize,
     agree: usize,
     positions: usize,
+    /// by how much theirs prefers another token than ours, where the best differs
+    worst_lead: f32,
     same_greedy: usize,
+    /// how far apart the two next tokens are where continuations part
+    worst_parting: f32,
     prompts: usize,
 }
 
@@ -29,13 +37,18 @@ fn best(logits: &[f32]) -> usize {
         .unwrap()
 }
 
-fn compare(name: &str, engine: &mut Engine, cases: &[Golden], eos: &[u32]) -> Fidelity {
+fn compare(name: &str, engine: &mut Engine, cases: &[Golden], model: &Model) -> Fidelity {
+    let eos = &model.config().eos;
     let mut f = Fidelity {
         name: name.into(),
+        quantized_inputs: quantizes_inputs(model),
         max_difference: 0.0,
+        exact: 0,
         agree: 0,
         positions: 0,
+        worst_lead: 0.0,
         same_greedy: 0,
+        worst_parting: 0.0,
         prompts: cases.len(),
     };
     for case in cases {
@@ -45,13 +58,31 @@ fn compare(name: &str, engine: &mut Engine, cases: &[Golden], eos: &[u32]) -> Fi
         for (ours, theirs) in logits.chunks(vocab).zip(case.logits.chunks(vocab)) {
             let difference = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             f.max_difference = f.max_difference.max(difference);
+            f.exact += usize::from(difference < 1e-4);
             f.agree += usize::from(best(ours) == best(theirs));
+            f.worst_lead = f.worst_lead.max(theirs[best(theirs)] - theirs[best(ours)]);
             f.positions += 1;
         }
         let greedy = engine.greedy(&case.prompt, budget(case, eos), eos).unwrap();
         f.same_greedy += usize::from(greedy == case.greedy);
+        let parting = greedy.iter().zip(&case.greedy).position(|(a, b)| a != b);
+        if let Some(at) = parting {
+            let context = [&case.prompt, &greedy[..at]].concat();
+            let logits = engine.logits(&context).unwrap();
+            let next = &logits[logits.len() - vocab..];
+            let apart = next[greedy[at] as usize] - next[case.greedy[at] as usize];
+            f.worst_parting = f.worst_parting.max(apart.abs());
+        }
     }
     f
+}
+
+fn quantizes_inputs(model: &Model) -> bool {
+    let layers = &model.parts().layers;
+    layers
+        .iter()
+        .flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down])
+        .any(|m| m.inputs != Inputs::Plain)
 }
 
 // The golden files stop at an end-of-sequence token or at their own budget, which is not written down: where they stopped early
@@ -66,28 +97,41 @@ fn table(options: &Options) -> Vec<Fidelity> {
         .into_iter()
         .map(|name| {
             let model = load(&name);
-            let eos = model.config().eos.clone();
-            compare(&name, &mut engine(&model, options), &golden(&name), &eos)
+            compare(&name, &mut engine(&model, options), &golden(&name), &model)
         })
         .collect();
     for f in &rows {
         println!(
-            "{:>9} {:<10} {:<14} max |Δlogit| {:.1e}  top-1 {}/{}  greedy {}/{}",
+            "{:>9} {:<10} {:<20} max |Δlogit| {:.1e}  exact {}  top-1 {}/{} (lead {:.2})  greedy {}/{} (apart {:.2})",
             options.device,
             options.precision.name(),
             f.name,
             f.max_difference,
+            f.exact,
             f.agree,
             f.positions,
+            f.worst_lead,
             f.same_greedy,
-            f.prompts
+            f.prompts,
+            f.worst_parting
         );
     }
-    assert!(rows.len() >= 12, "all golden files are there");
+    assert!(rows.len() >= 22, "all golden files are there");
     rows
 }
 
 fn assert_faithful(f: &Fidelity) {
+    if f.quantized_inputs {
+        // A code at a rounding boundary is decided by the last bit of a sum, and one code that falls the other way moves everything
+        // after it by as much as quantization itself does: only where no code does can logits be equal (see `exact` below).
+        assert!(f.max_difference < 1.0, "{f:?}");
+        assert!(
+            f.agree as f64 >= 0.98 * f.positions as f64 && f.worst_lead < 0.3,
+            "{f:?}"
+        );
+        assert!(f.worst_parting < 0.15, "{f:?}");
+        return;
+    }
     assert!(f.agree as f64 >= 0.995 * f.positions as f64, "{f:?}");
     if f.name != DECLARES_A_CACHE_SCHEME {
         assert!(f.max_difference < 2e-3, "{f:?}");
@@ -95,11 +139,27 @@ fn assert_faithful(f: &Fidelity) {
     }
 }
 
+/// Positions where the oracle gives the golden logits although inputs are quantized: no code fell the other way. Dynamic int8 has next
+/// to none: the largest value of a row is 127.5 codes, exactly between two.
+const EXACT: [(&str, usize); 5] = [
+    ("fp8-dynamic", 80),
+    ("fp8-static", 80),
+    ("mixed-fp8-w4", 80),
+    ("w8a8-asym-static", 80),
+    ("w8a8-static", 150),
+];
+
 #[test]
 fn reference_is_within_2e_3_with_the_same_continuations() {
     for f in table(&options(Device::Reference)) {
         assert_faithful(&f);
-        assert!(f.name == DECLARES_A_CACHE_SCHEME || f.max_difference < 1e-4, "{f:?}");
+        assert!(
+            f.name == DECLARES_A_CACHE_SCHEME || f.quantized_inputs || f.max_difference < 1e-4,
+            "{f:?}"
+        );
+        for (name, exact) in EXACT {
+            assert!(f.name != name || f.exact >= exact, "{f:?}");
+        }
     }
 }
 
@@ -115,9 +175,10 @@ fn cpu_with_bf16_inputs_differs_in_near_ties_only() {
         ..options(Device::Cpu)
     });
     let (agree, positions) = rows.iter().fold((0, 0), |(a, p), f| (a + f.agree, p + f.positions));
-    assert!(agree as f64 >= 0.995 * positions as f64, "{agree} of {positions}");
-    for f in rows.iter().filter(|f| f.name != DECLARES_A_CACHE_SCHEME) {
-        assert!(f.max_difference < 0.1, "{f:?}");
+    assert!(agree as f64 >= 0.99 * positions as f64, "{agree} of {positions}");
+    let comparable = |f: &&Fidelity| f.name != DECLARES_A_CACHE_SCHEME && !f.quantized_inputs;
+    for f in rows.iter().filter(comparable) {
+        assert!(f.max_difference < 0.3, "{f:?}");
     }
 }
 
@@ -132,7 +193,7 @@ fn the_random_models_were_computed_with_bf16_frequencies() {
             name,
             &mut engine(&model, &options(Device::Reference)),
             &golden(name)[1..2],
-            &[],
+            &model,
         )
         .max_difference
     };

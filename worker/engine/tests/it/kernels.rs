@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Matrix, Weights};
+use assay_checkpoint::{Codes, InputScale, Inputs, Matrix, Weights};
 use assay_engine::exec::cpu::attention::KvCache;
-use assay_engine::exec::cpu::gemm::{PANEL, Panels, multiply, pack_inputs};
+use assay_engine::exec::cpu::gemm::{PANEL, Panels, linear};
+use assay_engine::exec::cpu::inputs::Packed;
 use assay_engine::exec::cpu::isa::Isa;
 use assay_engine::exec::cpu::norm::{Activate, Heads, normalise_row};
 use assay_engine::exec::cpu::pool::Pool;
-use assay_engine::numerics::{PAGE_TOKENS, rotation, silu};
+use assay_engine::numerics::{PAGE_TOKENS, RowCodes, rotation, silu};
 use assay_engine::{Precision, Segment};
 
 use crate::support::{Random, matrix};
@@ -49,10 +50,8 @@ fn asymmetric(r: &mut Random, rows: usize, cols: usize) -> Matrix {
 }
 
 fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, panels: &Panels) -> Vec<f32> {
-    let mut packed = vec![f32::NAN; x.len()];
-    pack_inputs(pool, isa, precision, x, panels.cols, &mut packed);
     let mut out = vec![f32::NAN; rows * panels.width()];
-    multiply(pool, isa, &packed, rows, panels, &mut out);
+    linear(pool, isa, precision, x, panels, &mut Packed::default(), &mut out);
     out
 }
 
@@ -120,10 +119,19 @@ fn products_stay_within_the_rounding_of_their_additions() {
 fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
     let mut r = Random(11);
     let (cols, rows_max) = (200, 300);
-    let m = matrix(&mut r, 37, cols, 0.1);
+    let mut m = matrix(&mut r, 37, cols, 0.1);
     let x = inputs(&mut r, 0, rows_max, cols);
+    same_bits_everywhere(&m, &x, rows_max);
+    for (codes, scale) in every_input() {
+        m.inputs = Inputs::Quantized { codes, scale };
+        same_bits_everywhere(&m, &x, rows_max);
+    }
+}
+
+fn same_bits_everywhere(m: &Matrix, x: &[f32], rows_max: usize) {
+    let cols = m.cols;
     let one = Pool::new(1);
-    let panels = Panels::pack(&one, &[&m]);
+    let panels = Panels::pack(&one, &[m]);
     let row_bits = |out: &[f32], rows: usize, row: usize| {
         let mut got = vec![0f32; m.rows];
         panels.gather(out, rows, row, 0, &mut got);
@@ -152,14 +160,77 @@ fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
     }
 }
 
+/// Codes are exact, so a product of codes differs from f64 by nothing but its additions and the one multiplication by the scale.
+#[test]
+fn quantized_inputs_are_multiplied_as_codes() {
+    let mut r = Random(13);
+    let pool = Pool::new(2);
+    for (codes, scale) in every_input() {
+        let mut m = asymmetric(&mut r, 40, 200);
+        m.inputs = Inputs::Quantized { codes, scale };
+        let x = inputs(&mut r, 1, 9, 200);
+        let panels = Panels::pack(&pool, &[&m]);
+        let out = run(&pool, Isa::detect(), Precision::Bf16, &x, 9, &panels);
+        let (mut got, mut w) = (vec![0f32; 40], vec![0f32; 200]);
+        for (row, x) in x.chunks(200).enumerate() {
+            panels.gather(&out, 9, row, 0, &mut got);
+            let rule = RowCodes::of(codes, scale, x);
+            for (n, got) in got.iter().enumerate() {
+                m.row_f32(n, &mut w);
+                let terms = || x.iter().zip(&w).map(|(&x, &w)| f64::from(rule.code(x)) * f64::from(w));
+                let (exact, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                let scale = f64::from(rule.scale);
+                let off = (f64::from(*got) - exact * scale).abs();
+                assert!(
+                    off <= 200.0 * 2f64.powi(-24) * size * scale,
+                    "{codes:?} {scale:?}: {off}"
+                );
+            }
+        }
+    }
+}
+
+fn every_input() -> Vec<(Codes, InputScale)> {
+    let int = Codes::Int { bits: 8 };
+    vec![
+        (int, InputScale::Row { symmetric: true }),
+        (int, InputScale::Row { symmetric: false }),
+        (int, InputScale::Fixed { scale: 0.02, zero: 0 }),
+        (int, InputScale::Fixed { scale: 0.02, zero: 31 }),
+        (Codes::Int { bits: 4 }, InputScale::Row { symmetric: true }),
+        (Codes::Float8, InputScale::Row { symmetric: true }),
+        (Codes::Float8, InputScale::Fixed { scale: 0.01, zero: 0 }),
+    ]
+}
+
+/// Parts that quantize the same input differently, alike again, and not at all.
 #[test]
 fn packed_parts_begin_at_panels_and_padding_stays_out() {
     let mut r = Random(12);
-    let parts = [
+    let mut parts = [
         matrix(&mut r, 20, 40, 1.0),
         matrix(&mut r, 3, 40, 1.0),
         matrix(&mut r, 16, 40, 1.0),
     ];
+    parts_are_kept_apart(&mut r, &parts);
+    let all = every_input();
+    for (i, &(codes, scale)) in all.iter().enumerate() {
+        let (other, stored) = all[(i + 2) % all.len()];
+        parts[0].inputs = Inputs::Quantized { codes, scale };
+        parts[1].inputs = Inputs::Quantized {
+            codes: other,
+            scale: stored,
+        };
+        parts_are_kept_apart(&mut r, &parts);
+        parts[2].inputs = parts[0].inputs;
+        parts_are_kept_apart(&mut r, &parts);
+        parts[1].inputs = parts[0].inputs;
+        parts_are_kept_apart(&mut r, &parts);
+        parts[2].inputs = Inputs::Plain;
+    }
+}
+
+fn parts_are_kept_apart(r: &mut Random, parts: &[Matrix; 3]) {
     let pool = Pool::new(2);
     let together = Panels::pack(&pool, &[&parts[0], &parts[1], &parts[2]]);
     assert_eq!(together.width(), (2 + 1 + 1) * PANEL);

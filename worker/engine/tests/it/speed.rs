@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use assay_engine::exec::cpu::gemm::{Panels, multiply, pack_inputs};
+use assay_checkpoint::{Codes, InputScale, Inputs};
+use assay_engine::exec::cpu::gemm::{Panels, linear};
+use assay_engine::exec::cpu::inputs::Packed;
 use assay_engine::exec::cpu::{isa::Isa, pool::Pool};
 use assay_engine::{Device, Options, Precision, Request};
 
@@ -14,24 +16,42 @@ use crate::support::{Random, engine, load, matrix};
 fn speed_of_a_linear_layer() {
     let mut r = Random(1);
     let (n, k) = (2048, 2048);
-    let m = matrix(&mut r, n, k, 0.02);
-    for threads in [1, 2] {
+    let mut m = matrix(&mut r, n, k, 0.02);
+    let row = InputScale::Row { symmetric: true };
+    let kinds = [
+        ("plain", Inputs::Plain),
+        (
+            "int8",
+            Inputs::Quantized {
+                codes: Codes::Int { bits: 8 },
+                scale: row,
+            },
+        ),
+        (
+            "float8",
+            Inputs::Quantized {
+                codes: Codes::Float8,
+                scale: row,
+            },
+        ),
+    ];
+    for (threads, (kind, inputs)) in [1, 2].into_iter().flat_map(|t| kinds.map(|kind| (t, kind))) {
         let pool = Pool::new(threads);
+        m.inputs = inputs;
         let panels = Panels::pack(&pool, &[&m]);
         for isa in Isa::available() {
             for rows in [1, 8, 256] {
                 let x = r.normals(rows * k, 1.0);
-                let (mut packed, mut out) = (vec![0.0; x.len()], vec![0.0; rows * panels.width()]);
+                let (mut packed, mut out) = (Packed::default(), vec![0.0; rows * panels.width()]);
                 let mut best = f64::MAX;
                 for _ in 0..8 {
                     let started = Instant::now();
-                    pack_inputs(&pool, isa, Precision::Pair, &x, k, &mut packed);
-                    multiply(&pool, isa, &packed, rows, &panels, &mut out);
+                    linear(&pool, isa, Precision::Pair, &x, &panels, &mut packed, &mut out);
                     best = best.min(started.elapsed().as_secs_f64());
                 }
                 let rate = 2.0 * (n * k * rows) as f64 / best / 1e9;
                 println!(
-                    "{threads} threads, {:>8}, {rows:>3} rows: {rate:.1} GFLOP/s",
+                    "{threads} threads, {:>8}, {kind:>6} inputs, {rows:>3} rows: {rate:.1} GFLOP/s",
                     isa.name()
                 );
             }

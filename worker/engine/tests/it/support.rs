@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assay_checkpoint::config::{ComputeDtype, Family, LayerType, Llama3, ModelConfig, Rope};
 use assay_checkpoint::safetensors::{Dtype, parse_header};
-use assay_checkpoint::{Checkpoint, Matrix, Weights};
+use assay_checkpoint::{Checkpoint, Codes, InputScale, Inputs, Matrix, Weights};
 use assay_engine::{Device, Engine, LayerParts, Model, Options, Parts, executor};
 
 pub fn fixtures() -> PathBuf {
@@ -175,6 +175,34 @@ pub const PLAIN: Shape = Shape {
 
 /// A made-up model of three layers.
 pub fn model(shape: &Shape, seed: u64) -> Arc<Model> {
+    let (config, parts) = parts(shape, seed);
+    Arc::new(Model::assemble(config, parts).unwrap())
+}
+
+/// The same with quantized inputs of every kind; q, k and v read one input with different stored scales.
+pub fn quantized_model(shape: &Shape, seed: u64) -> Arc<Model> {
+    let (config, mut parts) = parts(shape, seed);
+    let int = |scale| Inputs::Quantized {
+        codes: Codes::Int { bits: 8 },
+        scale,
+    };
+    let float = |scale| Inputs::Quantized {
+        codes: Codes::Float8,
+        scale,
+    };
+    for layer in &mut parts.layers {
+        layer.q.inputs = int(InputScale::Fixed { scale: 0.03, zero: 0 });
+        layer.k.inputs = int(InputScale::Fixed { scale: 0.04, zero: -7 });
+        layer.v.inputs = float(InputScale::Fixed { scale: 0.02, zero: 0 });
+        layer.o.inputs = int(InputScale::Row { symmetric: false });
+        layer.gate.inputs = int(InputScale::Row { symmetric: true });
+        layer.up.inputs = layer.gate.inputs;
+        layer.down.inputs = float(InputScale::Row { symmetric: true });
+    }
+    Arc::new(Model::assemble(config, parts).unwrap())
+}
+
+fn parts(shape: &Shape, seed: u64) -> (ModelConfig, Parts) {
     let r = &mut Random(seed);
     let s = shape;
     let (q, kv) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
@@ -235,5 +263,5 @@ pub fn model(shape: &Shape, seed: u64) -> Arc<Model> {
         head: (!s.tie).then(|| matrix(r, s.vocab, s.hidden, 0.3)),
         final_norm: norm(r, s.hidden),
     };
-    Arc::new(Model::assemble(config, parts).unwrap())
+    (config, parts)
 }

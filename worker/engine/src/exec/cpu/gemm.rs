@@ -1,11 +1,13 @@
 //! Linear layers: `out[m, n] = Σ_k x[m, k]·w[n, k]`, in the order of additions that [`crate::numerics`] lays down.
 //!
 //! Weights lie in panels of [`PANEL`] outputs, (panels, K, PANEL), so that a vector register holds one k of neighbouring outputs
-//! and no sum ever crosses lanes. Inputs lie in blocks of rows, (K, rows of the block), so that a block's inputs for one k are
-//! neighbours. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
+//! and no sum ever crosses lanes. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
 
-use assay_checkpoint::Matrix;
+use std::ops::Range;
 
+use assay_checkpoint::{Inputs, Matrix};
+
+use super::inputs::{Packed, sizes};
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
 use crate::numerics::{Precision, from_bf16, k_slices};
@@ -21,6 +23,7 @@ pub struct Panels {
     /// inputs
     pub cols: usize,
     starts: Vec<usize>,
+    inputs: Vec<(Inputs, Range<usize>)>, // neighbouring panels whose inputs are treated alike
     panels: usize,
     weights: Vec<u16>, // (panels, cols, PANEL)
 }
@@ -31,9 +34,15 @@ impl Panels {
         let cols = parts.first().map_or(0, |m| m.cols);
         let mut starts = Vec::with_capacity(parts.len());
         let mut homes = Vec::new(); // (matrix, first row) of each panel
+        let mut inputs: Vec<(Inputs, Range<usize>)> = Vec::new();
         for matrix in parts {
-            starts.push(homes.len());
+            let start = homes.len();
+            starts.push(start);
             homes.extend((0..matrix.rows).step_by(PANEL).map(|row| (*matrix, row)));
+            match inputs.last_mut() {
+                Some((same, panels)) if *same == matrix.inputs => panels.end = homes.len(),
+                _ => inputs.push((matrix.inputs, start..homes.len())),
+            }
         }
         let mut weights = vec![0u16; homes.len() * cols * PANEL];
         pool.chunks(&mut weights, cols * PANEL, |panel, out| {
@@ -51,6 +60,7 @@ impl Panels {
         Panels {
             cols,
             starts,
+            inputs,
             panels: homes.len(),
             weights,
         }
@@ -81,79 +91,35 @@ impl Panels {
     }
 }
 
-/// Rounds inputs and lays them out for [`multiply`]. `x` and `packed` are (rows, cols).
-pub fn pack_inputs(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], cols: usize, packed: &mut [f32]) {
-    let len = isa.block_rows() * cols;
-    pool.chunks(packed, len, |task, out| {
-        let x = &x[task * len..][..out.len()];
-        isa.run(Pack {
-            x,
-            cols,
-            block: isa.block_rows(),
-            precision,
-            out,
-        });
-    });
-}
-
-struct Pack<'a> {
-    x: &'a [f32],
-    cols: usize,
-    block: usize,
+/// `out` (panels, rows, PANEL) = `x` (rows, cols) times the panels' weights, with every part's own treatment of its inputs.
+pub fn linear(
+    pool: &Pool,
+    isa: Isa,
     precision: Precision,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Pack<'_> {
-    #[inline(always)]
-    fn run<A: Arithmetic>(self) {
-        let mut first = 0;
-        for size in sizes(self.x.len() / self.cols, self.block) {
-            let span = first * self.cols..(first + size) * self.cols;
-            let (x, out) = (&self.x[span.clone()], &mut self.out[span]);
-            match size {
-                8 => interleave::<8>(self.precision, x, out),
-                6 => interleave::<6>(self.precision, x, out),
-                4 => interleave::<4>(self.precision, x, out),
-                2 => interleave::<2>(self.precision, x, out),
-                _ => interleave::<1>(self.precision, x, out),
-            }
-            first += size;
-        }
+    x: &[f32],
+    weights: &Panels,
+    packed: &mut Packed,
+    out: &mut [f32],
+) {
+    let rows = x.len() / weights.cols;
+    for (inputs, panels) in &weights.inputs {
+        packed.fill(pool, isa, precision, *inputs, x, weights.cols);
+        let out = &mut out[panels.start * rows * PANEL..panels.end * rows * PANEL];
+        multiply(pool, isa, packed, weights, panels.start, out);
     }
 }
 
-// (ROWS, cols) to (cols, ROWS), rounded.
-#[inline(always)]
-fn interleave<const ROWS: usize>(precision: Precision, x: &[f32], out: &mut [f32]) {
-    let (out, _) = out.as_chunks_mut::<ROWS>();
-    let mut rows = [x; ROWS];
-    for (i, row) in rows.iter_mut().enumerate() {
-        *row = &x[i * out.len()..][..out.len()];
-    }
-    for (k, out) in out.iter_mut().enumerate() {
-        for i in 0..ROWS {
-            out[i] = precision.round(rows[i][k]);
-        }
-    }
-}
-
-// The blocks that `rows` rows are cut into: whole ones, then 4, 2 and 1 as needed. A row's sum does not depend on its block's size.
-#[inline(always)]
-fn sizes(rows: usize, block: usize) -> impl Iterator<Item = usize> {
-    let rest = rows % block;
-    std::iter::repeat_n(block, rows / block).chain([4, 2, 1].into_iter().filter(move |size| rest & size != 0))
-}
-
-/// `out` (panels, rows, PANEL) = packed inputs (rows, cols) times the panels' weights.
-pub fn multiply(pool: &Pool, isa: Isa, packed: &[f32], rows: usize, weights: &Panels, out: &mut [f32]) {
-    let cols = weights.cols;
-    debug_assert!(packed.len() == rows * cols && out.len() == rows * weights.width());
+/// `out` (panels, rows, PANEL) = packed inputs (rows, cols) times the weights of as many panels, from panel `first` on.
+fn multiply(pool: &Pool, isa: Isa, packed: &Packed, weights: &Panels, first: usize, out: &mut [f32]) {
+    let (rows, cols) = (packed.scales.len(), weights.cols);
+    debug_assert!(packed.values.len() == rows * cols);
     let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
     pool.chunks(out, panels * rows * PANEL, |task, out| {
-        let weights = &weights.weights[task * panels * cols * PANEL..][..out.len() / rows * cols];
+        let panel = first + task * panels;
+        let weights = &weights.weights[panel * cols * PANEL..][..out.len() / rows * cols];
         isa.run(Multiply {
-            packed,
+            packed: &packed.values,
+            scales: packed.codes.then_some(packed.scales.as_slice()),
             rows,
             cols,
             block: isa.block_rows(),
@@ -165,6 +131,7 @@ pub fn multiply(pool: &Pool, isa: Isa, packed: &[f32], rows: usize, weights: &Pa
 
 struct Multiply<'a> {
     packed: &'a [f32],
+    scales: Option<&'a [f32]>,
     rows: usize,
     cols: usize,
     block: usize,
@@ -194,6 +161,9 @@ impl Kernel for Multiply<'_> {
                     }
                     first += size;
                 }
+            }
+            for (out, scale) in out.chunks_exact_mut(PANEL).zip(self.scales.into_iter().flatten()) {
+                out.iter_mut().for_each(|out| *out *= scale);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! One decoder layer over all rows of a step.
 
 use super::attention::KvCache;
-use super::gemm::{Panels, multiply, pack_inputs};
+use super::gemm::{Panels, linear};
+use super::inputs::Packed;
 use super::isa::Isa;
 use super::norm::{Activate, AddBranch, Heads, Rotations, normalise_row};
 use super::pool::Pool;
@@ -21,19 +22,11 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// out (panels, rows, PANEL) = x·W, where x is (rows, cols) and is rounded on its way in.
-    pub fn linear(&self, x: &[f32], rows: usize, w: &Panels, packed: &mut Vec<f32>, out: &mut Vec<f32>) {
-        packed.resize(rows * w.cols, 0.0);
-        pack_inputs(
-            &self.pool,
-            self.isa,
-            self.precision,
-            &x[..rows * w.cols],
-            w.cols,
-            packed,
-        );
+    /// out (panels, rows, PANEL) = x·W, where x is (rows, cols) and is rounded or quantized on its way in.
+    pub fn linear(&self, x: &[f32], rows: usize, w: &Panels, packed: &mut Packed, out: &mut Vec<f32>) {
         out.resize(rows * w.width(), 0.0);
-        multiply(&self.pool, self.isa, packed, rows, w, out);
+        let x = &x[..rows * w.cols];
+        linear(&self.pool, self.isa, self.precision, x, w, packed, out);
     }
 }
 
@@ -42,7 +35,7 @@ impl Machine {
 pub(super) struct Buffers {
     pub h: Vec<f32>,      // residual stream (rows, hidden)
     pub x: Vec<f32>,      // a linear layer's input or a branch (rows, hidden or intermediate)
-    pub packed: Vec<f32>, // inputs as `multiply` wants them
+    pub packed: Packed,   // a linear layer's input as it is multiplied
     pub out: Vec<f32>,    // a linear layer's output (panels, rows, PANEL)
     pub qkv: Vec<f32>,    // (rows, q | k | v)
     pub a: Vec<f32>,      // attention (rows, q width); also the gathered `up` (rows, intermediate)

@@ -4,6 +4,7 @@
 
 pub mod attention;
 pub mod gemm;
+pub mod inputs;
 pub mod isa;
 mod layer;
 pub mod norm;

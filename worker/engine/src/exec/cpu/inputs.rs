@@ -1,0 +1,162 @@
+//! A linear layer's input, rounded or turned into codes, laid out for [`multiply`](super::gemm::multiply): blocks of rows,
+//! (K, rows of the block), so that a block's inputs for one k are neighbours.
+
+use assay_checkpoint::{Codes, Inputs};
+
+use super::isa::{Arithmetic, Isa, Kernel};
+use super::pool::Pool;
+use crate::numerics::{Precision, RowCodes};
+
+/// Packed inputs, kept from one layer to the next for their memory.
+#[derive(Default)]
+pub struct Packed {
+    /// (rows, K), block by block
+    pub values: Vec<f32>,
+    /// what each row's finished sums are multiplied by; 1 unless the values are codes
+    pub scales: Vec<f32>,
+    /// whether they are
+    pub codes: bool,
+}
+
+impl Packed {
+    /// Packs `x`, (rows, cols).
+    pub fn fill(&mut self, pool: &Pool, isa: Isa, precision: Precision, inputs: Inputs, x: &[f32], cols: usize) {
+        self.codes = inputs != Inputs::Plain;
+        self.values.resize(x.len(), 0.0);
+        self.scales.resize(x.len() / cols, 1.0);
+        let block = isa.block_rows();
+        let (values, scales) = ((&mut self.values[..], block * cols), (&mut self.scales[..], block));
+        pool.chunks2(values, scales, |task, out, scales| {
+            let x = &x[task * block * cols..][..out.len()];
+            isa.run(Pack {
+                x,
+                cols,
+                block,
+                precision,
+                inputs,
+                scales,
+                out,
+            });
+        });
+    }
+}
+
+struct Pack<'a> {
+    x: &'a [f32],
+    cols: usize,
+    block: usize,
+    precision: Precision,
+    inputs: Inputs,
+    scales: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let precision = self.precision;
+        match self.inputs {
+            Inputs::Plain => self.with(|_| precision),
+            Inputs::Quantized {
+                codes: codes @ Codes::Int { .. },
+                scale,
+            } => self.with(|row| Integers(RowCodes::of(codes, scale, row))),
+            Inputs::Quantized {
+                codes: codes @ Codes::Float8,
+                scale,
+            } => self.with(|row| Floats(RowCodes::of(codes, scale, row))),
+        }
+    }
+}
+
+// What becomes of a row's values. Separate types, so that no value asks which it is.
+trait Rule: Copy {
+    fn value(self, x: f32) -> f32;
+
+    fn scale(self) -> f32 {
+        1.0
+    }
+}
+
+impl Rule for Precision {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        self.round(x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Integers(RowCodes);
+
+impl Rule for Integers {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        self.0.integer(x)
+    }
+
+    #[inline(always)]
+    fn scale(self) -> f32 {
+        self.0.scale
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Floats(RowCodes);
+
+impl Rule for Floats {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        self.0.float8(x)
+    }
+
+    #[inline(always)]
+    fn scale(self) -> f32 {
+        self.0.scale
+    }
+}
+
+impl Pack<'_> {
+    #[inline(always)]
+    fn with<R: Rule>(self, rule: impl Fn(&[f32]) -> R) {
+        let mut first = 0;
+        for size in sizes(self.x.len() / self.cols, self.block) {
+            let span = first * self.cols..(first + size) * self.cols;
+            let (x, out) = (&self.x[span.clone()], &mut self.out[span]);
+            let scales = &mut self.scales[first..first + size];
+            match size {
+                8 => interleave::<8, R>(&rule, x, scales, out),
+                6 => interleave::<6, R>(&rule, x, scales, out),
+                4 => interleave::<4, R>(&rule, x, scales, out),
+                2 => interleave::<2, R>(&rule, x, scales, out),
+                _ => interleave::<1, R>(&rule, x, scales, out),
+            }
+            first += size;
+        }
+    }
+}
+
+// (ROWS, cols) to (cols, ROWS), each row by its own rule.
+#[inline(always)]
+fn interleave<const ROWS: usize, R: Rule>(rule: impl Fn(&[f32]) -> R, x: &[f32], scales: &mut [f32], out: &mut [f32]) {
+    let (out, _) = out.as_chunks_mut::<ROWS>();
+    let mut rows = [x; ROWS];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &x[i * out.len()..][..out.len()];
+    }
+    let rules = rows.map(rule);
+    for (scale, rule) in scales.iter_mut().zip(&rules) {
+        *scale = rule.scale();
+    }
+    for (k, out) in out.iter_mut().enumerate() {
+        for i in 0..ROWS {
+            out[i] = rules[i].value(rows[i][k]);
+        }
+    }
+}
+
+/// The blocks that `rows` rows are cut into: whole ones, then 4, 2 and 1 as needed. A row's sum does not depend on its block's size.
+#[inline(always)]
+pub(super) fn sizes(rows: usize, block: usize) -> impl Iterator<Item = usize> {
+    let rest = rows % block;
+    std::iter::repeat_n(block, rows / block).chain([4, 2, 1].into_iter().filter(move |size| rest & size != 0))
+}
