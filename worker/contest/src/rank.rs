@@ -10,7 +10,7 @@ use crate::formula::{Formula, ScoreError};
 use crate::measure::{Kind, Measures, Name};
 use crate::problem::Text;
 use crate::rules::{Contest, Judge, Order};
-use crate::statistics::lower_bound;
+use crate::statistics::interval;
 
 /// One graded submission. What was rejected or failed has no entry; what has no value for a measure cannot rank by it.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -108,7 +108,7 @@ impl Contest {
         }
     }
 
-    fn score_by(&self, formula: &Formula, scope: &Measures) -> Result<f64, ScoreError> {
+    pub(crate) fn score_by(&self, formula: &Formula, scope: &Measures) -> Result<f64, ScoreError> {
         let exact = formula.eval(scope)?;
         // The number people read is the number that ranks.
         self.shown(exact).parse().map_err(|_| ScoreError::Overflow)
@@ -122,7 +122,7 @@ impl Contest {
         };
         let stderr = scope.finite(&measure.replacen("acc.", "acc_stderr.", 1))?;
         let items = scope.finite(&format!("items.{task}"))?;
-        Ok(lower_bound(value, stderr, items, self.score.confidence))
+        Ok(interval(value, stderr, items, self.score.confidence).0)
     }
 
     fn stand(&self, formula: &Result<Formula, ScoreError>, entry: &Entry) -> Standing {

@@ -10,6 +10,7 @@
 //! - [`yaml`], [`python`], [`pattern`], [`random`]: CPython and PyYAML, as far as scores depend on them
 //! - [`set`], [`group`], [`task`], [`config`]: what is asked
 //! - [`filters`], [`metrics`], [`score`], [`stats`]: what is made of the answers
+//! - [`items`]: every document's part in it, and the numbers over some of the documents
 //! - [`chat`], [`encode`]: conversations and tokens
 //! - [`results`]: the harness's files
 
@@ -22,6 +23,7 @@ mod fields;
 pub mod filters;
 pub mod group;
 mod index;
+pub mod items;
 pub mod metrics;
 pub mod pattern;
 mod prompt;
@@ -43,6 +45,7 @@ pub use config::OutputType;
 pub use encode::{EncodeError, cut_at_stops, encode_pair, encode_pair_after, is_stopped};
 pub use error::{Fault, Place, TaskError};
 pub use group::{Group, GroupOutcome};
+pub use items::{items, pooled, restrict, restrictable};
 pub use results::{RunInfo, Samples, results_json, samples, samples_jsonl};
 pub use score::{DocOutcome, Measure, Response, TaskOutcome};
 pub use set::TaskSet;

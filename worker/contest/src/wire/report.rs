@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::Certificate;
+use crate::measure::Name;
 use crate::rules::Profile;
 
 /// Everything measured on a submission.
@@ -72,6 +73,38 @@ pub struct ItemScores {
     pub values: Vec<Option<f64>>,
 }
 
+impl TaskReport {
+    /// Adds the flat measures of this task or group: `acc.<task>.<metric>.<filter>`, its standard error, and the number of
+    /// documents.
+    pub fn add_measures(&self, into: &mut BTreeMap<String, f64>) {
+        // A task inside a group may have a name no formula can spell.
+        let mut add = |name: String, value: f64| {
+            if Name::parse(&name).is_some() {
+                into.insert(name, value);
+            }
+        };
+        for (prefix, values) in [("acc", &self.measures), ("acc_stderr", &self.stderr)] {
+            for (key, value) in values {
+                let (metric, filter) = key.split_once(',').unwrap_or((key, "none"));
+                add(format!("{prefix}.{}.{metric}.{filter}", self.task), *value);
+            }
+        }
+        // Exact: no task has 2^53 documents.
+        add(format!("items.{}", self.task), self.n as f64);
+    }
+}
+
+impl ItemScores {
+    /// The same for those documents alone whose index `keep` takes.
+    pub fn only(&self, keep: impl Fn(usize) -> bool) -> ItemScores {
+        let kept = self.values.iter().enumerate().filter(|(index, _)| keep(*index));
+        ItemScores {
+            values: kept.map(|(_, value)| *value).collect(),
+            ..self.clone()
+        }
+    }
+}
+
 /// A sample prompt and its greedy continuation.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Generation {
@@ -102,6 +135,32 @@ mod tests {
     }
 
     #[test]
+    fn measures_are_flat_by_name() {
+        let report = TaskReport {
+            task: "t".into(),
+            n: 40,
+            measures: BTreeMap::from([("acc,none".into(), 0.5)]),
+            stderr: BTreeMap::from([("acc,none".into(), 0.1)]),
+            ..TaskReport::default()
+        };
+        let mut flat = BTreeMap::new();
+        report.add_measures(&mut flat);
+        let wanted = [
+            ("acc.t.acc.none", 0.5),
+            ("acc_stderr.t.acc.none", 0.1),
+            ("items.t", 40.0),
+        ];
+        assert_eq!(flat, wanted.map(|(name, value)| (name.to_owned(), value)).into());
+        let unspeakable = TaskReport {
+            task: "g::t".into(),
+            ..report
+        };
+        flat.clear();
+        unspeakable.add_measures(&mut flat);
+        assert!(flat.is_empty());
+    }
+
+    #[test]
     fn a_document_without_a_value_is_null() {
         let items = ItemScores {
             task: "t".into(),
@@ -114,5 +173,6 @@ mod tests {
             json!({"task": "t", "key": "acc,none", "values": [1.0, null, 0.5]})
         );
         assert_eq!(serde_json::from_value::<ItemScores>(value).unwrap(), items);
+        assert_eq!(items.only(|index| index > 0).values, [None, Some(0.5)]);
     }
 }

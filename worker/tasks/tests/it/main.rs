@@ -4,6 +4,7 @@
 mod files;
 mod golden;
 mod hostile;
+mod items;
 mod vectors;
 
 use std::path::{Path, PathBuf};
