@@ -129,13 +129,26 @@ impl Voice {
         prepared: &[Prepared],
         on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
     ) -> Result<Vec<Response>, EngineError> {
+        Ok(self.responses(&self.run(engine, prepared, on_done)?, prepared))
+    }
+
+    /// As [`ask`](Self::ask), with the tokens or log-probabilities themselves.
+    pub fn run(
+        &self,
+        engine: &mut Engine,
+        prepared: &[Prepared],
+        on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
+    ) -> Result<Vec<Answer>, EngineError> {
         let requests = prepared.iter().map(|prepared| self.request(prepared)).collect();
-        let answers = engine.run(requests, on_done)?;
-        Ok(answers
-            .iter()
-            .zip(prepared)
+        engine.run(requests, on_done)
+    }
+
+    /// What answers to requests mean to their task.
+    pub fn responses(&self, answers: &[Answer], prepared: &[Prepared]) -> Vec<Response> {
+        let pairs = answers.iter().zip(prepared);
+        pairs
             .map(|(answer, prepared)| self.response(answer, prepared))
-            .collect())
+            .collect()
     }
 
     fn request(&self, prepared: &Prepared) -> Request {
@@ -158,7 +171,8 @@ impl Voice {
         }
     }
 
-    fn response(&self, answer: &Answer, prepared: &Prepared) -> Response {
+    /// What the answer to a request means to its task.
+    pub fn response(&self, answer: &Answer, prepared: &Prepared) -> Response {
         match answer {
             Answer::Generated { tokens, .. } => {
                 let text = self.codec.decode(tokens);

@@ -21,6 +21,11 @@ pub fn feed(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
     }
 }
 
+/// sha256 of `bytes`, as hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
 /// sha256 of the file at `path`, as hex.
 pub fn sha256_file(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();

@@ -92,6 +92,10 @@ pub struct Grounds {
     /// Only the first so many documents of each task.
     pub limit: Option<u32>,
     pub seed: u64,
+    /// Whether the chat template lets the model think first.
+    pub enable_thinking: bool,
+    /// Most tokens of an answer, instead of the tasks' own budgets.
+    pub max_gen_toks: Option<u32>,
 }
 
 impl Grounds {
@@ -143,6 +147,8 @@ impl Grounds {
             profile: Profile::Plain,
             limit: None,
             seed: 1234,
+            enable_thinking: false,
+            max_gen_toks: None,
         })
     }
 
@@ -171,6 +177,8 @@ impl Grounds {
             profile: contest.grading.profile,
             limit: contest.grading.limit,
             seed: contest.grading.seed,
+            enable_thinking: contest.grading.enable_thinking,
+            max_gen_toks: contest.grading.max_gen_toks,
             tasks_dir,
             rules: Some(Rules { contest, base }),
         })

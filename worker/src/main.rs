@@ -1,5 +1,6 @@
 //! `assay-worker`: takes a job, grades a checkpoint, reports; and the same by hand.
 
+mod assemble;
 mod commands;
 mod evaluate;
 mod files;
@@ -7,12 +8,19 @@ mod grounds;
 mod halt;
 mod host;
 mod locale;
+mod merge;
 mod outcome;
+mod outputs;
 mod pipeline;
 mod progress;
+mod rates;
+mod record;
 mod report;
+mod rescore;
 mod service;
 mod stops;
+mod texts;
+mod times;
 mod tokenizer;
 
 use std::process::ExitCode;
@@ -38,6 +46,9 @@ enum Command {
     Logits(commands::logits::Args),
     Run(commands::run::Args),
     Fidelity(commands::fidelity::Args),
+    Rescore(commands::rescore::Args),
+    Merge(commands::merge::Args),
+    BaseRules(commands::base_rules::Args),
 }
 
 /// The command could not do its work: neither a yes nor a no.
@@ -58,6 +69,9 @@ fn main() -> ExitCode {
         Command::Logits(args) => commands::logits::run(args),
         Command::Run(args) => commands::run::run(args),
         Command::Fidelity(args) => commands::fidelity::run(args),
+        Command::Rescore(args) => commands::rescore::run(args, locale),
+        Command::Merge(args) => commands::merge::run(args, locale),
+        Command::BaseRules(args) => commands::base_rules::run(args),
     };
     result.unwrap_or_else(|error| {
         match error.downcast_ref::<grounds::GroundsError>() {
@@ -70,8 +84,20 @@ fn main() -> ExitCode {
                 report::problems(&mut out, title, &error.problems(), locale);
                 eprint!("{out}");
             }
-            None => eprintln!("assay-worker: {error:#}"),
+            None => eprintln!("assay-worker: {}", told(&error)),
         }
         ExitCode::from(COULD_NOT)
+    })
+}
+
+/// An error with its causes, each told once: some name their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |said, cause| {
+        let cause = cause.to_string();
+        if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
     })
 }

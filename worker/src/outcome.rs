@@ -1,17 +1,20 @@
 //! Prompts, answers and scores of the tasks of one grade.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use assay_contest::measure;
-use assay_contest::wire::TaskReport;
+use assay_contest::wire::{ItemScores, TaskReport};
+use assay_engine::Answer;
+use assay_tasks::metrics::Aggregation;
 use assay_tasks::{
-    Instance, InstanceKind, Measure, Response, RunInfo, Samples, Settings, Task, TaskError, TaskOutcome, TaskSet,
-    results_json, samples, samples_jsonl,
+    Instance, Measure, Response, RunInfo, Samples, Settings, Task, TaskError, TaskOutcome, TaskSet, results_json,
+    samples, samples_jsonl,
 };
 use serde_json::Value;
 
 use crate::evaluate::{PrepareError, Prepared, Voice};
+use crate::rates::Rates;
+use crate::record::Shard;
 
 /// Everything that will be asked, task by task.
 pub struct Work {
@@ -29,11 +32,13 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Whether it asks for text.
-    pub fn generates(&self) -> bool {
-        self.instances
-            .iter()
-            .any(|instance| matches!(instance.kind, InstanceKind::Generate { .. }))
+    /// Only the requests of the documents in a shard.
+    fn restrict(&mut self, shard: Shard) {
+        let mine: Vec<bool> = self.instances.iter().map(|instance| shard.has(instance.doc)).collect();
+        let mut keep = mine.iter();
+        self.instances.retain(|_| keep.next() == Some(&true));
+        let mut keep = mine.iter();
+        self.prepared.retain(|_| keep.next() == Some(&true));
     }
 }
 
@@ -54,6 +59,14 @@ impl Work {
             });
         }
         Ok(Work { set, planned })
+    }
+
+    /// The same with only the requests of a shard. The prompts stay those of the whole.
+    pub fn restrict(mut self, shard: Option<Shard>) -> Work {
+        if let Some(shard) = shard {
+            self.planned.iter_mut().for_each(|planned| planned.restrict(shard));
+        }
+        self
     }
 
     /// The task a plan is of.
@@ -88,7 +101,47 @@ impl Work {
             outcome,
             samples,
             responses: by_doc,
+            generated: 0,
+            rates: None,
         })
+    }
+
+    /// As [`score`](Self::score) from the answers themselves, which tell more than the responses made of them.
+    pub fn score_answers(&self, planned: &Planned, voice: &Voice, answers: &[Answer]) -> Result<Scored, TaskError> {
+        let mut scored = self.score(planned, voice.responses(answers, &planned.prepared))?;
+        let tokens = answers.iter().map(|answer| match answer {
+            Answer::Generated { tokens, .. } => tokens.len() as u64,
+            Answer::Scored { .. } => 0,
+        });
+        scored.generated = tokens.sum();
+        let unanswered = self.task(planned).unanswered(&scored.responses)?;
+        scored.rates = unanswered.map(|unanswered| Rates::of(answers, unanswered, scored.outcome.n));
+        Ok(scored)
+    }
+
+    /// What each document gave to the measures that are means over documents.
+    pub fn items(&self, scored: &Scored) -> Vec<ItemScores> {
+        let Some(task) = self.set.task(&scored.outcome.task) else {
+            return Vec::new();
+        };
+        let means = task
+            .config()
+            .metrics
+            .iter()
+            .filter(|metric| metric.aggregation == Aggregation::Mean);
+        let means: Vec<&str> = means.map(|metric| metric.name.as_str()).collect();
+        let measures = scored.outcome.measures.iter();
+        let measures = measures.filter(|measure| means.contains(&measure.metric.as_str()));
+        measures
+            .map(|measure| ItemScores {
+                task: scored.outcome.task.clone(),
+                key: measure.key(),
+                values: (scored.outcome.docs.iter())
+                    .filter(|doc| doc.filter == measure.filter)
+                    .map(|doc| doc.scores.get(&measure.metric).and_then(|score| score.number()))
+                    .collect(),
+            })
+            .collect()
     }
 
     /// The groups' numbers.
@@ -121,6 +174,10 @@ pub struct Scored {
     pub samples: Samples,
     /// By document.
     pub responses: Vec<Vec<Response>>,
+    /// Tokens generated for it.
+    pub generated: u64,
+    /// None of a task that generates nothing.
+    pub rates: Option<Rates>,
 }
 
 impl Scored {
@@ -132,6 +189,13 @@ impl Scored {
             self.outcome.n,
             &self.outcome.measures,
         )
+    }
+
+    /// Adds `rate.<rate>.<task>`.
+    pub fn add_rates(&self, into: &mut BTreeMap<String, f64>) {
+        for (rate, value) in self.rates.iter().flat_map(Rates::named) {
+            put(into, format!("rate.{rate}.{}", self.outcome.task), value);
+        }
     }
 
     /// lm-evaluation-harness's samples file.
@@ -158,36 +222,20 @@ fn report(task: &str, alias: &str, n: usize, measures: &[Measure]) -> TaskReport
     }
 }
 
-/// Adds the flat measures of a task or group: `acc.<task>.<metric>.<filter>` and its standard error.
+/// Adds the flat measures of a task or group: `acc.<task>.<metric>.<filter>`, its standard error, and the documents.
 pub fn add_measures(report: &TaskReport, into: &mut BTreeMap<String, f64>) {
-    let mut add = |prefix: &str, values: &BTreeMap<String, f64>| {
+    for (prefix, values) in [("acc", &report.measures), ("acc_stderr", &report.stderr)] {
         for (key, value) in values {
             let (metric, filter) = key.split_once(',').unwrap_or((key, "none"));
-            let name = format!("{prefix}.{}.{metric}.{filter}", report.task);
-            // A task inside a group may have a name no formula can spell.
-            if measure::Name::parse(&name).is_some() {
-                into.insert(name, *value);
-            }
+            put(into, format!("{prefix}.{}.{metric}.{filter}", report.task), *value);
         }
-    };
-    add("acc", &report.measures);
-    add("acc_stderr", &report.stderr);
+    }
+    put(into, format!("items.{}", report.task), report.n as f64);
 }
 
-/// What the tasks came to so far.
-#[derive(Default)]
-pub struct Tally {
-    pub scored: Vec<Scored>,
-    /// Tokens generated for tasks.
-    pub generated: u64,
-    /// Time spent on tasks that generate: prompts included, loading not.
-    pub generating: Duration,
-}
-
-impl Tally {
-    /// Generated tokens by time spent on generating tasks. None where no task generates.
-    pub fn tokens_per_second(&self) -> Option<f64> {
-        let speed = self.generated as f64 / self.generating.as_secs_f64();
-        (self.generated > 0 && speed.is_finite()).then_some(speed)
+/// A task inside a group may have a name no formula can spell: it has no measures.
+fn put(into: &mut BTreeMap<String, f64>, name: String, value: f64) {
+    if measure::Name::parse(&name).is_some() {
+        into.insert(name, value);
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use assay_checkpoint::Inspection;
-use assay_contest::Problem;
 use assay_contest::wire::{Report, TaskReport};
+use assay_contest::{Certificate, Problem};
 
 use crate::locale::Locale;
 
@@ -146,21 +146,100 @@ pub fn results(report: &Report, locale: Locale) -> String {
         let _ = writeln!(out, "{}", locale.say("* group of tasks", "* 과제 묶음"));
     }
     out.push('\n');
-    let mut fact = |name, en, ko, show: &dyn Fn(f64) -> String| {
-        if let Some(value) = report.measures.get(name) {
-            line(&mut out, locale.say(en, ko), &show(*value));
-        }
-    };
-    let seconds = |value: f64| format!("{value:.1} s");
-    fact("load_seconds", "Loading", "적재 시간", &seconds);
-    fact("wall_seconds", "In all", "전체 시간", &seconds);
-    fact("tokens_per_second", "Speed", "속도", &|value| {
-        format!("{value:.1} tokens/s")
-    });
-    fact("peak_memory", "Memory", "최대 메모리", &|value| {
-        format!("{} MiB", grouped((value / (1 << 20) as f64) as u64))
-    });
+    out.push_str(&rates(report, locale));
+    for (label, text) in facts(report, locale) {
+        line(&mut out, label, &text);
+    }
     out
+}
+
+/// What the run took, label and value.
+fn facts<'a>(report: &Report, locale: Locale) -> Vec<(&'a str, String)> {
+    let get = |name: &str| report.measures.get(name).copied();
+    let seconds = |value: f64| format!("{value:.1} s");
+    let mebibytes = |value: f64| format!("{} MiB", grouped((value / (1 << 20) as f64) as u64));
+    let tokens = |value: f64| format!("{} {}", grouped(value as u64), locale.say("tokens", "토큰"));
+    let item = |part: &str| get(&format!("item_seconds_{part}"));
+    let items = match (item("mean"), item("p50"), item("p90"), item("p99")) {
+        (Some(mean), Some(p50), Some(p90), Some(p99)) => Some(format!(
+            "{mean:.3} s ({} {p50:.3}, p90 {p90:.3}, p99 {p99:.3})",
+            locale.say("median", "중앙값")
+        )),
+        _ => None,
+    };
+    let facts = [
+        ("Loading", "적재 시간", get("load_seconds").map(seconds)),
+        ("In all", "전체 시간", get("wall_seconds").map(seconds)),
+        ("Generated", "생성량", get("generated_tokens").map(tokens)),
+        (
+            "Speed",
+            "속도",
+            get("tokens_per_second").map(|value| format!("{value:.1} tokens/s")),
+        ),
+        ("Per item", "문항당 시간", items),
+        ("Memory", "최대 메모리", get("peak_memory").map(mebibytes)),
+        ("On device", "장치 메모리", get("peak_device_memory").map(mebibytes)),
+    ];
+    let facts = facts
+        .into_iter()
+        .filter_map(|(en, ko, text)| Some((locale.say(en, ko), text?)));
+    facts.collect()
+}
+
+/// How often answers went wrong as texts, task by task; nothing where no task generates.
+fn rates(report: &Report, locale: Locale) -> String {
+    let heads = [
+        ("Task", "과제"),
+        ("Cut off", "잘림"),
+        ("No answer", "답 없음"),
+        ("Repeating", "반복"),
+    ];
+    let mut rows = vec![heads.map(|(en, ko)| locale.say(en, ko).to_string()).to_vec()];
+    for task in &report.tasks {
+        let rate = |name| report.measures.get(&format!("rate.{name}.{}", task.task));
+        let rates: Option<Vec<&f64>> = ["truncated", "no_answer", "repetition"].map(rate).into_iter().collect();
+        if let Some(rates) = rates {
+            let mut row = vec![plain(&task.alias)];
+            row.extend(rates.into_iter().map(|rate| format!("{:.1}%", 100.0 * rate)));
+            rows.push(row);
+        }
+    }
+    match rows.len() {
+        1 => String::new(),
+        _ => columns(&rows, &[Side::Left, Side::Right, Side::Right, Side::Right], "") + "\n",
+    }
+}
+
+/// The certificate: what a team compares with its own.
+pub fn certificate(report: &Report, locale: Locale) -> String {
+    let Some(certificate) = &report.certificate else {
+        return String::new();
+    };
+    let mut out = format!("\n{} {}\n", locale.say("Certificate", "인증서"), certificate.digest);
+    let none = locale.say("none", "없음");
+    for (name, value) in parts(certificate) {
+        line(&mut out, &format!("  {name}"), value.unwrap_or(none));
+    }
+    out
+}
+
+/// What a certificate is about, by name; none where there is nothing of it.
+pub fn parts(certificate: &Certificate) -> Vec<(&'static str, Option<&str>)> {
+    let parts = [
+        ("checkpoint", certificate.checkpoint.as_str()),
+        ("contest", &certificate.contest),
+        ("tasks", &certificate.tasks),
+        ("profile", &certificate.profile),
+        ("engine", &certificate.engine),
+        ("shaders", certificate.shaders.as_deref().unwrap_or_default()),
+        ("device", &certificate.device),
+        ("precision", &certificate.precision),
+        ("outputs", &certificate.outputs),
+    ];
+    let parts = parts
+        .into_iter()
+        .map(|(name, value)| (name, Some(value).filter(|value| !value.is_empty())));
+    parts.collect()
 }
 
 fn result_rows(task: &TaskReport, mark: &str) -> Vec<Vec<String>> {
@@ -187,11 +266,19 @@ pub fn samples(report: &Report, locale: Locale) -> String {
     let mut out = String::new();
     for sample in &report.samples {
         let _ = writeln!(out, "\n{} [{}]", locale.say("Sample", "생성 예시"), plain(&sample.kind));
-        for (mark, text) in [("> ", &sample.prompt), ("  ", &sample.text)] {
+        let said = [
+            ("> ", Some(&sample.prompt)),
+            ("  ", Some(&sample.text)),
+            ("= ", sample.base.as_ref()),
+        ];
+        for (mark, text) in said.into_iter().filter_map(|(mark, text)| Some((mark, text?))) {
             text.lines().for_each(|part| {
                 let _ = writeln!(out, "{mark}{}", plain(part));
             });
         }
+    }
+    if report.samples.iter().any(|sample| sample.base.is_some()) {
+        let _ = writeln!(out, "\n{}", locale.say("= what the base says", "= 기준 모델의 답"));
     }
     out
 }
@@ -206,13 +293,13 @@ pub fn line(out: &mut String, label: &str, value: &str) {
 }
 
 #[derive(Clone, Copy)]
-enum Side {
+pub enum Side {
     Left,
     Right,
 }
 
 /// Rows with their columns aligned.
-fn columns(rows: &[Vec<String>], sides: &[Side], indent: &str) -> String {
+pub fn columns(rows: &[Vec<String>], sides: &[Side], indent: &str) -> String {
     let mut out = String::new();
     let widths: Vec<usize> = (0..sides.len())
         .map(|column| {

@@ -9,57 +9,75 @@ use anyhow::{Context, bail};
 use assay_checkpoint::Inspection;
 use assay_contest::rank::{Entry, Standing, board};
 use assay_contest::wire::{FailureClass, Report};
-use assay_contest::{Contest, Measures, Profile};
+use assay_contest::{Contest, Measures};
+use assay_engine::{Options, Order};
 
 use super::Compute;
-use crate::grounds::Grounds;
+use super::by::By;
 use crate::halt::Halt;
 use crate::locale::Locale;
 use crate::pipeline::{self, Job, Verdict, Watch};
+use crate::record::Shard;
 use crate::{progress, report};
 
 /// Grade a checkpoint as the service does: 0 graded, 1 the checkpoint is at fault, 2 could not grade.
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("grounds").required(true).args(["contest", "tasks"])))]
 pub struct Args {
     /// Checkpoint folder
     dir: PathBuf,
-    /// Grade by this contest's rules
-    #[arg(long, value_name = "FILE")]
-    contest: Option<PathBuf>,
-    /// Run tasks of a folder of task files, outside any contest
-    #[arg(long, value_name = "PATH[,NAME…]")]
-    tasks: Option<String>,
-    /// How prompts are built: plain, chat or chat-single
-    #[arg(long)]
-    profile: Option<Profile>,
-    /// Only the first N documents of each task
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
-    /// Folder for report.json, results.json and samples_<task>.jsonl
+    #[command(flatten)]
+    by: By,
+    /// Folder for report.json, results.json, samples_<task>.jsonl, and every output they are made of
     #[arg(long, value_name = "OUTDIR")]
     out: PathBuf,
+    /// Only the K-th of N shares of the items, to be put together by `merge`
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
     #[command(flatten)]
     compute: Compute,
+    #[command(flatten)]
+    pace: Pace,
+}
+
+/// How requests are packed into steps. Nothing of it changes a result, which these flags are there to show.
+#[derive(clap::Args)]
+struct Pace {
+    /// Rows in a step
+    #[arg(long, value_name = "N", hide = true)]
+    step_tokens: Option<usize>,
+    /// Most sequences that run at once; 0 takes as many as there is room for
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    sequences: usize,
+    /// Compute every prompt from its first token on
+    #[arg(long, hide = true)]
+    no_prefix_cache: bool,
+    /// Begin the requests in an order drawn from this seed
+    #[arg(long, value_name = "SEED", hide = true)]
+    shuffle: Option<u64>,
+}
+
+impl Pace {
+    fn apply(&self, options: Options) -> Options {
+        Options {
+            step_tokens: self.step_tokens.unwrap_or(options.step_tokens).max(1),
+            sequences: self.sequences,
+            prefix_cache: !self.no_prefix_cache,
+            order: self.shuffle.map_or(Order::Tree, Order::Shuffled),
+            ..options
+        }
+    }
 }
 
 pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
-    let mut grounds = match (&args.contest, &args.tasks) {
-        (Some(file), _) => Grounds::contest(file)?,
-        (None, Some(spec)) => Grounds::tasks(spec)?,
-        (None, None) => bail!("--contest or --tasks is needed"),
-    };
-    let differs = args.profile.is_some_and(|profile| profile != grounds.profile) || args.limit.is_some();
-    grounds.profile = args.profile.unwrap_or(grounds.profile);
-    grounds.limit = args.limit.or(grounds.limit);
+    let (grounds, own) = args.by.grounds()?;
     let note = match &grounds.rules {
         None => Some(locale.say(
             "Self-check outside a contest: the checkpoint's own tokenizer and chat template are used.",
             "대회 밖의 자체 점검입니다. 체크포인트에 들어 있는 토크나이저와 채팅 템플릿을 사용합니다.",
         )),
-        Some(_) if differs => Some(locale.say(
-            "Profile or limit differ from the contest's: this is not the contest's score.",
-            "프로파일이나 문항 수가 대회 설정과 다르므로 대회 점수가 아닙니다.",
+        Some(_) if own => Some(locale.say(
+            "Profile, limit or budget differ from the contest's: this is not the contest's score.",
+            "프로파일, 문항 수 또는 토큰 한도가 대회 설정과 다르므로 대회 점수가 아닙니다.",
         )),
         Some(_) => None,
     };
@@ -71,24 +89,30 @@ pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
     let job = Job {
         checkpoint: args.dir,
         grounds,
-        device: args.compute.device(),
-        threads: args.compute.threads(),
+        options: args.pace.apply(args.compute.options()),
+        shard: args.shard,
         out: args.out.clone(),
     };
     let mut watch = Watch {
         abort: Arc::new(AtomicBool::new(false)),
         report: Box::new(progress::bars(locale)),
     };
+    let written = || println!("\n{} {}", locale.say("Written to", "저장 위치:"), args.out.display());
     match pipeline::run(&job, &mut watch) {
         Ok(Verdict::Graded(found)) => {
-            print!("{}", weighed(&found, contest.as_ref(), locale)?);
-            println!();
-            print!("{}", report::results(&found, locale));
-            if let Some(contest) = contest.as_ref().filter(|_| !differs) {
-                print!("{}", score(contest, &found, locale));
-            }
-            print!("{}", report::samples(&found, locale));
-            println!("\n{} {}", locale.say("Written to", "저장 위치:"), args.out.display());
+            print!("{}", graded(&found, contest.as_ref(), own, locale)?);
+            written();
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Verdict::Shared) => {
+            println!(
+                "{}",
+                locale.say(
+                    "This share of the items is answered. Put all shares together with `assay-worker merge`.",
+                    "이 분할의 문항에 모두 답했습니다. `assay-worker merge`로 모든 분할을 합치십시오.",
+                )
+            );
+            written();
             Ok(ExitCode::SUCCESS)
         }
         Ok(Verdict::Rejected { report: found, .. }) => {
@@ -103,6 +127,19 @@ pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
         }
         Err(Halt::Stopped) => bail!("stopped"),
     }
+}
+
+/// A whole grade for people. `own`: not quite by the contest's rules, so that its score means nothing.
+pub fn graded(found: &Report, contest: Option<&Contest>, own: bool, locale: Locale) -> anyhow::Result<String> {
+    let mut out = weighed(found, contest, locale)?;
+    out.push('\n');
+    out.push_str(&report::results(found, locale));
+    if let Some(contest) = contest.filter(|_| !own) {
+        out.push_str(&score(contest, found, locale));
+    }
+    out.push_str(&report::samples(found, locale));
+    out.push_str(&report::certificate(found, locale));
+    Ok(out)
 }
 
 /// The inspection in a report, for people.

@@ -36,11 +36,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let prompts = read_prompts(&args.prompts).with_context(|| args.prompts.display().to_string())?;
     let longest = prompts.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0) + args.greedy.unwrap_or(0);
-    let options = Options {
-        device: args.compute.device(),
-        threads: args.compute.threads(),
-        ..Options::default()
-    };
+    let options = args.compute.options();
     let options = Options {
         kv_tokens: options.kv_tokens.max(longest),
         ..options

@@ -1,15 +1,30 @@
 //! One file a command.
 
+pub mod base_rules;
+pub mod by;
 pub mod fidelity;
 pub mod grade;
 pub mod inspect;
 pub mod logits;
+pub mod merge;
+pub mod rescore;
 pub mod run;
 
-use assay_contest::wire;
-use assay_engine::{Chosen, Device, ExecutorError};
+use std::process::ExitCode;
 
-use crate::host;
+use assay_contest::{Problem, wire};
+use assay_engine::{Chosen, Device, ExecutorError, Options};
+
+use crate::locale::Locale;
+use crate::{host, report};
+
+/// Says why a command could not do its work.
+fn refused(title: &str, problem: Problem, locale: Locale) -> ExitCode {
+    let mut out = String::new();
+    report::problems(&mut out, title, &[problem], locale);
+    eprint!("{out}");
+    ExitCode::from(crate::COULD_NOT)
+}
 
 /// Where to compute.
 #[derive(clap::Args, Clone)]
@@ -27,8 +42,13 @@ fn parse_device(name: &str) -> Result<Device, String> {
 }
 
 impl Compute {
-    pub fn device(&self) -> Device {
-        self.device.clone()
+    /// How to compute.
+    pub fn options(&self) -> Options {
+        Options {
+            device: self.device.clone(),
+            threads: self.threads(),
+            ..Options::default()
+        }
     }
 
     pub fn threads(&self) -> usize {

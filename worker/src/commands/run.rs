@@ -79,8 +79,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         server,
         cache: Cache::open(args.data.join("cache"), args.cache_bytes)?,
         scratch: args.data.join("scratch"),
-        device: args.compute.device(),
-        threads: args.compute.threads(),
+        options: args.compute.options(),
         wishes,
     };
     // What a worker that was killed left behind.

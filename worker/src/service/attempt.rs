@@ -34,8 +34,7 @@ pub struct Bench {
     pub cache: Cache,
     /// Where attempts work; emptied before and after each.
     pub scratch: PathBuf,
-    pub device: assay_engine::Device,
-    pub threads: usize,
+    pub options: assay_engine::Options,
     pub wishes: Wishes,
 }
 
@@ -134,7 +133,7 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
         Err(FetchHalt::Failed(problem)) => return Some(infra(*problem)),
     }
     let dir = bench.scratch.clone();
-    let (device, threads) = (bench.device.clone(), bench.threads);
+    let options = bench.options.clone();
     let (claim, ledger, flag) = (claim.clone(), ledger.clone(), abort.flag());
     let graded = tokio::task::spawn_blocking(move || {
         let grounds = Grounds::fetched(&dir.join("contest"), &claim.contest_digest).map_err(|error| Halt::Failed {
@@ -148,8 +147,8 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
         let job = Job {
             checkpoint: dir.join("submission"),
             grounds,
-            device,
-            threads,
+            options,
+            shard: None,
             out: dir.join("outputs"),
         };
         pipeline::run(&job, &mut watch)
@@ -157,6 +156,7 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
     .await;
     let outcome = match graded {
         Ok(Ok(Verdict::Graded(report))) => Outcome::Graded { report: *report },
+        Ok(Ok(Verdict::Shared)) => return None, // a job is never a shard
         Ok(Ok(Verdict::Rejected { problems, report })) => Outcome::Rejected {
             problems,
             report: *report,

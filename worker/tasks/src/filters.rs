@@ -44,6 +44,9 @@ impl Filtered {
     }
 }
 
+/// Stands for what no filter found: no model says it, and no filter changes it.
+pub(crate) const NOTHING: &str = "\u{e000}\u{f8ff}\u{e000}";
+
 /// One entry of `filter_list`.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
@@ -112,6 +115,19 @@ impl Pipeline {
         };
         let steps = items.iter().map(|item| step(item, file)).collect::<Result<_, _>>()?;
         Ok(Self { name, place, steps })
+    }
+
+    /// The same pipeline, answering [`NOTHING`] where it would fall back on something else.
+    pub(crate) fn without_fallbacks(&self) -> Self {
+        let mut pipeline = self.clone();
+        for step in &mut pipeline.steps {
+            match step {
+                Step::Regex(extract) | Step::MultiChoice { extract, .. } => extract.fallback = NOTHING.into(),
+                Step::Map { default, .. } => *default = Value::from(NOTHING),
+                _ => {}
+            }
+        }
+        pipeline
     }
 
     /// Whether the pipeline is just `take_first`, the only one that makes sense of log-likelihoods.

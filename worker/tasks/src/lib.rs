@@ -14,6 +14,7 @@
 //! - [`chat`], [`encode`]: conversations and tokens
 //! - [`results`]: the harness's files
 
+mod answered;
 pub mod chat;
 pub mod config;
 mod data;

@@ -69,6 +69,12 @@ fn a_folder_that_cannot_be_looked_at_exits_with_2() {
     let output = run(&[&"inspect", &"/no/such/folder"]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("/no/such/folder"));
+    assert_eq!(
+        stderr(&output).matches("No such file").count(),
+        1,
+        "{}",
+        stderr(&output)
+    );
     let output = run(&[
         &"inspect",
         &fixture("checkpoints/base"),

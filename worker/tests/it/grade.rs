@@ -5,14 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{code, copy_checkpoint, fixture, run, sample_contest, stderr, stdout};
+use crate::support::{Contest, code, copy_checkpoint, fixture, json, run, sample_contest, stderr, stdout};
 
 /// Documents of each task that the tests run; `fidelity` runs all of them.
 const LIMIT: usize = 60;
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
 
 /// Rows of a samples file by document and filter.
 fn rows(path: &Path) -> BTreeMap<(u64, String), Value> {
@@ -106,23 +102,16 @@ fn chat_prompts_come_out_as_in_the_harness() {
 fn a_contest_grade_has_a_score_and_every_measure_its_formula_names() {
     let out = tempfile::tempdir().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    // The sample contest, cut down: the grounds a service job stands on.
-    let contest = dir.path().join("contest.toml");
-    let source = std::fs::read_to_string(sample_contest()).unwrap();
-    let source = source.replace("\nlimit = 100\n", "\nlimit = 8\n");
-    let source = source
-        .replace("../../tests/fixtures/checkpoints/base", "base")
-        .replace("../../tests/fixtures/tasks", "tasks");
-    std::fs::write(&contest, source).unwrap();
-    std::os::unix::fs::symlink(fixture("checkpoints/base"), dir.path().join("base")).unwrap();
-    std::os::unix::fs::symlink(fixture("tasks"), dir.path().join("tasks")).unwrap();
+    // The grounds a service job stands on.
+    let all = r#"["mini_gsm", "mini_komath", "mini_arc", "mini_boolq", "mini_wino"]"#;
+    let contest = Contest::cut(dir.path(), 8, all);
     let output = run(&[
         &"--lang",
         &"ko",
         &"grade",
         &fixture("checkpoints/w4a16-gptq"),
         &"--contest",
-        &contest,
+        &contest.file(),
         &"--out",
         &out.path(),
     ]);
@@ -138,6 +127,28 @@ fn a_contest_grade_has_a_score_and_every_measure_its_formula_names() {
     for sample in report["samples"].as_array().unwrap() {
         assert!(!sample["text"].as_str().unwrap().ends_with('\u{fffd}'), "{sample}");
     }
+    let measures = &report["measures"];
+    for name in [
+        "rate.truncated.mini_gsm",
+        "rate.no_answer.mini_komath",
+        "rate.repetition.mini_gsm",
+        "generated_tokens",
+        "tokens_per_second",
+        "item_seconds_mean",
+        "item_seconds_p99",
+        "load_seconds",
+        "wall_seconds",
+        "peak_memory",
+        "items.mini_arc",
+    ] {
+        assert!(measures[name].is_number(), "{name}: {measures}");
+    }
+    assert!(measures["rate.truncated.mini_arc"].is_null(), "it generates nothing");
+    let items = report["items"].as_array().unwrap();
+    let strict = |item: &&Value| item["task"] == "mini_gsm" && item["key"] == "exact_match,strict-match";
+    let values = items.iter().find(strict).unwrap()["values"].as_array().unwrap();
+    let mean = values.iter().map(|value| value.as_f64().unwrap()).sum::<f64>() / values.len() as f64;
+    assert_eq!(measures["acc.mini_gsm.exact_match.strict-match"], mean);
     for stage in ["verify", "weigh", "load", "evaluate", "samples", "report"] {
         assert!(report["timings"][stage].is_number(), "{stage}");
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod certificate;
 mod cli;
 mod fidelity;
 mod grade;

@@ -96,6 +96,16 @@ fn a_job_is_fetched_graded_and_reported() {
         outputs.contains(&"results.json") && outputs.contains(&"samples_mini_gsm.jsonl"),
         "{outputs:?}"
     );
+    // Everything that a changed formula or filter is rescored from.
+    for name in [
+        "outputs.json",
+        "outputs_mini_gsm.jsonl",
+        "outputs_mini_wino.jsonl",
+        "generations.jsonl",
+        "timings.json",
+    ] {
+        assert!(outputs.contains(&name), "{name}: {outputs:?}");
+    }
     assert!(calls.last().unwrap().is("PUT", "/result"));
 
     let result = result(&server);
@@ -104,6 +114,8 @@ fn a_job_is_fetched_graded_and_reported() {
     let report = &result["outcome"]["report"];
     assert_eq!(report["submission"]["verdict"], "accepted");
     assert_eq!(report["tasks"].as_array().unwrap().len(), 5);
+    assert_eq!(report["certificate"]["digest"].as_str().unwrap().len(), 64);
+    assert!(report["items"].as_array().unwrap().len() >= 7);
     assert_eq!(report["samples"].as_array().unwrap().len(), 3);
     for measure in [
         "bytes",

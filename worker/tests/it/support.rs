@@ -73,3 +73,44 @@ pub fn copy_checkpoint(name: &str) -> tempfile::TempDir {
     }
     to
 }
+
+/// A JSON file.
+pub fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).unwrap()
+}
+
+/// The sample contest in a folder of its own, with the fixtures linked beside it.
+pub struct Contest(PathBuf);
+
+impl Contest {
+    /// Cut down to the first `limit` documents of `tasks`, a TOML list.
+    pub fn cut(dir: &Path, limit: usize, tasks: &str) -> Contest {
+        let source = std::fs::read_to_string(sample_contest()).unwrap();
+        let all = r#"["mini_gsm", "mini_komath", "mini_arc", "mini_boolq", "mini_wino"]"#;
+        assert!(source.contains(all) && source.contains("\nlimit = 100\n"));
+        let source = source
+            .replace("\nlimit = 100\n", &format!("\nlimit = {limit}\n"))
+            .replace(all, tasks)
+            .replace("../../tests/fixtures/checkpoints/base", "base")
+            .replace("../../tests/fixtures/tasks", "tasks");
+        std::fs::write(dir.join("contest.toml"), source).unwrap();
+        std::os::unix::fs::symlink(fixture("checkpoints/base"), dir.join("base")).unwrap();
+        std::os::unix::fs::symlink(fixture("tasks"), dir.join("tasks")).unwrap();
+        Contest(dir.join("contest.toml"))
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn source(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+
+    /// Replaces every `from`.
+    pub fn edit(&self, from: &str, to: &str) {
+        let source = self.source();
+        assert!(source.contains(from), "{from}");
+        std::fs::write(&self.0, source.replace(from, to)).unwrap();
+    }
+}

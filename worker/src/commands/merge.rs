@@ -1,0 +1,53 @@
+//! `merge`: the shards of one grade, put together.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::by::By;
+use super::grade::graded;
+use super::refused;
+use crate::locale::Locale;
+use crate::merge::merge;
+use crate::rescore::{Kept, rescore};
+
+/// Put together what `grade --shard` gave, as the whole run would have given it: 0 merged, 2 they do not belong together
+#[derive(clap::Args)]
+pub struct Args {
+    /// What each `grade --shard … --out` wrote
+    #[arg(required = true)]
+    outdirs: Vec<PathBuf>,
+    #[command(flatten)]
+    by: By,
+    /// The graded checkpoint, whose tokenizer a self-check needs
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Folder for the files of the whole grade
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
+    let (grounds, own) = args.by.grounds()?;
+    let title = locale.say("Not merged", "합치지 못함");
+    let kept: Result<Vec<Kept>, _> = args.outdirs.iter().map(|dir| Kept::read(dir)).collect();
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(error) => return Ok(refused(title, error.problem(), locale)),
+    };
+    let whole = match merge(kept) {
+        Ok(whole) => whole,
+        Err(error) => return Ok(refused(title, error.problem(), locale)),
+    };
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    match rescore(&whole, &grounds, args.checkpoint.as_deref(), Some(&args.out)) {
+        Ok(found) => {
+            let contest = grounds.rules.as_ref().map(|rules| &rules.contest);
+            print!("{}", graded(&found, contest, own, locale)?);
+            println!("\n{} {}", locale.say("Written to", "저장 위치:"), args.out.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Ok(refused(title, error.problem(), locale)),
+    }
+}
