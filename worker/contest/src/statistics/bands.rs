@@ -34,10 +34,7 @@ pub fn bands(contest: &Contest, rows: &[Row], draws: &[Option<&Draws>]) -> Vec<O
             _ => None,
         })
         .collect();
-    let beats: fn(f64, f64) -> bool = match contest.score.order {
-        Order::Descending => |a, b| a > b,
-        Order::Ascending => |a, b| a < b,
-    };
+    let order = contest.score.order;
     let allowed = allowed(contest);
     let mut above = vec![0u32; ranked.len()];
     // Rows surely worse, or always equal.
@@ -48,8 +45,12 @@ pub fn bands(contest: &Contest, rows: &[Row], draws: &[Option<&Draws>]) -> Vec<O
             if upper_draws.is_empty() || upper_draws.len() != lower_draws.len() {
                 continue;
             }
-            if beats(*upper_score, *lower_score) {
-                if surely(upper_draws, lower_draws, beats, allowed) {
+            if upper_score != lower_score {
+                let surely = match order {
+                    Order::Descending => is_surely_more(upper_draws, lower_draws, allowed),
+                    Order::Ascending => is_surely_more(lower_draws, upper_draws, allowed),
+                };
+                if surely {
                     above[lower] += 1;
                     not_above[upper] += 1;
                 }
@@ -77,11 +78,14 @@ fn allowed(contest: &Contest) -> usize {
     (tail + 1e-9) as usize
 }
 
-/// Whether `a` beats `b` in all resamples but fewer than `allowed`. Where either has no score, it does not.
-fn surely(a: &[f64], b: &[f64], beats: fn(f64, f64) -> bool, allowed: usize) -> bool {
+/// Whether `more` is more than `less` in all resamples but fewer than `allowed`. Where either has no score, it is not.
+///
+/// Most of a board's time goes here. A plain loop over neighbours in memory becomes vector instructions; pairs that
+/// overlap, as most do, are left early.
+fn is_surely_more(more: &[f64], less: &[f64], allowed: usize) -> bool {
     let mut not = 0;
-    for (a, b) in a.chunks(128).zip(b.chunks(128)) {
-        not += a.iter().zip(b).filter(|(a, b)| !beats(**a, **b)).count();
+    for (more, less) in more.chunks(128).zip(less.chunks(128)) {
+        not += more.len() - more.iter().zip(less).filter(|(more, less)| more > less).count();
         if not >= allowed {
             return false;
         }

@@ -126,6 +126,9 @@ impl Resampler {
         for accuracy in &self.accuracies {
             columns.push(accuracy.means(&mut self.drawn, items, resamples)?);
         }
+        // Looked up by name in every resample: few are found faster.
+        let named = self.formula.measures();
+        scope.0.retain(|name, _| named.contains(name));
         let scores = (0..resamples)
             .map(|resample| {
                 for (accuracy, column) in self.accuracies.iter().zip(&columns) {
@@ -157,6 +160,9 @@ impl Accuracy {
             let own = items.iter().find(|item| item.task == *task && item.key == self.key);
             let own = own.ok_or_else(|| ScoreError::Missing(format!("the items of {}", self.measure)))?;
             let n = own.values.len();
+            if n == 0 {
+                return Ok(vec![f64::NAN; resamples]);
+            }
             let planes = drawn
                 .entry((task.clone(), n))
                 .or_insert_with(|| Planes::draw(task, n, resamples));
@@ -177,15 +183,18 @@ struct Planes {
     words: usize,
     /// (resample, plane, word)
     bits: Vec<u64>,
+    /// Documents drawn in each resample.
+    all: Vec<u64>,
 }
 
 impl Planes {
+    /// `documents` is not 0.
     fn draw(task: &str, documents: usize, resamples: usize) -> Self {
         let words = documents.div_ceil(64);
         let mut bits = vec![0; resamples * PLANES * words];
         let mut random = SplitMix64::of(task);
         let mut counts = vec![0u8; documents];
-        for resample in bits.chunks_exact_mut((PLANES * words).max(1)) {
+        for resample in bits.chunks_exact_mut(PLANES * words) {
             counts.fill(0);
             for _ in 0..documents {
                 let count = &mut counts[random.below(documents)];
@@ -197,7 +206,16 @@ impl Planes {
                 }
             }
         }
-        Self { documents, words, bits }
+        let mut drawn = Self {
+            documents,
+            words,
+            bits,
+            all: Vec::new(),
+        };
+        let everything = vec![u64::MAX; words];
+        let resamples = drawn.bits.chunks_exact(PLANES * words);
+        drawn.all = resamples.map(|planes| drawn.count(planes, &everything)).collect();
+        drawn
     }
 
     /// The mean of `values` in each resample, over the documents that have one; NaN where none was drawn.
@@ -210,15 +228,20 @@ impl Planes {
             mask
         };
         let there = mask(&|_| true);
-        let resamples = self.bits.chunks_exact((PLANES * self.words).max(1));
+        let resamples = self.bits.chunks_exact(PLANES * self.words);
+        let all: Vec<u64> = match values.contains(&None) {
+            true => resamples.clone().map(|planes| self.count(planes, &there)).collect(),
+            false => self.all.clone(),
+        };
+        let resamples = resamples.zip(all);
         if values.iter().flatten().all(|value| *value == 0.0 || *value == 1.0) {
             let right = mask(&|value| value == 1.0);
             return resamples
-                .map(|planes| self.count(planes, &right) as f64 / self.count(planes, &there) as f64)
+                .map(|(planes, all)| self.count(planes, &right) as f64 / all as f64)
                 .collect();
         }
         resamples
-            .map(|planes| {
+            .map(|(planes, all)| {
                 let sum: f64 = (0..self.documents)
                     .filter_map(|document| {
                         let bit = |plane: usize| planes[plane * self.words + document / 64] >> (document % 64) & 1;
@@ -226,14 +249,14 @@ impl Planes {
                         values[document].map(|value| count as f64 * value)
                     })
                     .sum();
-                sum / self.count(planes, &there) as f64
+                sum / all as f64
             })
             .collect()
     }
 
     /// How often the documents of `mask` were drawn in one resample.
     fn count(&self, planes: &[u64], mask: &[u64]) -> u64 {
-        let planes = planes.chunks_exact(self.words.max(1)).enumerate();
+        let planes = planes.chunks_exact(self.words).enumerate();
         planes
             .map(|(plane, words)| {
                 let ones: u32 = words.iter().zip(mask).map(|(a, b)| (a & b).count_ones()).sum();
