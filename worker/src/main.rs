@@ -2,6 +2,7 @@
 
 mod assemble;
 mod commands;
+mod diff;
 mod evaluate;
 mod files;
 mod grounds;
@@ -48,6 +49,7 @@ enum Command {
     Fidelity(commands::fidelity::Args),
     Rescore(commands::rescore::Args),
     Merge(commands::merge::Args),
+    Diff(commands::diff::Args),
     BaseRules(commands::base_rules::Args),
 }
 
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Fidelity(args) => commands::fidelity::run(args),
         Command::Rescore(args) => commands::rescore::run(args, locale),
         Command::Merge(args) => commands::merge::run(args, locale),
+        Command::Diff(args) => commands::diff::run(args, locale),
         Command::BaseRules(args) => commands::base_rules::run(args),
     };
     result.unwrap_or_else(|error| {

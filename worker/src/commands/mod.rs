@@ -2,6 +2,7 @@
 
 pub mod base_rules;
 pub mod by;
+pub mod diff;
 pub mod fidelity;
 pub mod grade;
 pub mod inspect;

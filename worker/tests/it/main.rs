@@ -4,6 +4,7 @@
 
 mod certificate;
 mod cli;
+mod diff;
 mod fidelity;
 mod grade;
 mod logits;
