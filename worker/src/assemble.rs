@@ -16,7 +16,7 @@ use crate::evaluate::Prepared;
 use crate::files;
 use crate::grounds::Grounds;
 use crate::halt::{Halt, infra, task_failed};
-use crate::outcome::{Planned, Scored, Work, add_measures};
+use crate::outcome::{Planned, Scored, Work};
 use crate::outputs::{self, Line};
 use crate::record::{GENERATIONS, Kept, RECORD, Record, TIMES};
 use crate::texts::Texts;
@@ -153,7 +153,7 @@ impl<'a> Assembly<'a> {
             .tasks
             .iter()
             .chain(&report.groups)
-            .for_each(|task| add_measures(task, &mut measures));
+            .for_each(|task| task.add_measures(&mut measures));
         let generated: u64 = self.scored.iter().map(|scored| scored.generated).sum();
         measures.insert("generated_tokens".to_string(), generated as f64);
         self.scored.iter().for_each(|scored| scored.add_rates(&mut measures));

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use assay_contest::measure;
 use assay_contest::wire::{ItemScores, TaskReport};
 use assay_engine::Answer;
-use assay_tasks::metrics::Aggregation;
 use assay_tasks::{
-    Instance, Measure, Response, RunInfo, Samples, Settings, Task, TaskError, TaskOutcome, TaskSet, results_json,
+    Instance, Response, RunInfo, Samples, Settings, Task, TaskError, TaskOutcome, TaskSet, items, results_json,
     samples, samples_jsonl,
 };
 use serde_json::Value;
@@ -124,24 +123,7 @@ impl Work {
         let Some(task) = self.set.task(&scored.outcome.task) else {
             return Vec::new();
         };
-        let means = task
-            .config()
-            .metrics
-            .iter()
-            .filter(|metric| metric.aggregation == Aggregation::Mean);
-        let means: Vec<&str> = means.map(|metric| metric.name.as_str()).collect();
-        let measures = scored.outcome.measures.iter();
-        let measures = measures.filter(|measure| means.contains(&measure.metric.as_str()));
-        measures
-            .map(|measure| ItemScores {
-                task: scored.outcome.task.clone(),
-                key: measure.key(),
-                values: (scored.outcome.docs.iter())
-                    .filter(|doc| doc.filter == measure.filter)
-                    .map(|doc| doc.scores.get(&measure.metric).and_then(|score| score.number()))
-                    .collect(),
-            })
-            .collect()
+        items(task, &scored.outcome)
     }
 
     /// The groups' numbers.
@@ -152,9 +134,7 @@ impl Work {
             .group_outcomes(&outcomes)
             .into_iter()
             .filter(|group| !group.measures.is_empty());
-        groups
-            .map(|group| report(&group.group, &group.alias, group.n, &group.measures))
-            .collect()
+        groups.map(|group| group.report()).collect()
     }
 
     /// lm-evaluation-harness's results file.
@@ -183,12 +163,7 @@ pub struct Scored {
 impl Scored {
     /// What the report says about it.
     pub fn report(&self) -> TaskReport {
-        report(
-            &self.outcome.task,
-            &self.outcome.alias,
-            self.outcome.n,
-            &self.outcome.measures,
-        )
+        self.outcome.report()
     }
 
     /// Adds `rate.<rate>.<task>`.
@@ -202,35 +177,6 @@ impl Scored {
     pub fn jsonl(&self) -> String {
         samples_jsonl(&self.samples)
     }
-}
-
-fn report(task: &str, alias: &str, n: usize, measures: &[Measure]) -> TaskReport {
-    let finite = |value: &f64| value.is_finite();
-    TaskReport {
-        task: task.to_string(),
-        alias: alias.to_string(),
-        n: n as u64,
-        measures: measures
-            .iter()
-            .map(|m| (m.key(), m.value))
-            .filter(|(_, value)| finite(value))
-            .collect(),
-        stderr: measures
-            .iter()
-            .filter_map(|m| Some((m.key(), m.stderr.filter(finite)?)))
-            .collect(),
-    }
-}
-
-/// Adds the flat measures of a task or group: `acc.<task>.<metric>.<filter>`, its standard error, and the documents.
-pub fn add_measures(report: &TaskReport, into: &mut BTreeMap<String, f64>) {
-    for (prefix, values) in [("acc", &report.measures), ("acc_stderr", &report.stderr)] {
-        for (key, value) in values {
-            let (metric, filter) = key.split_once(',').unwrap_or((key, "none"));
-            put(into, format!("{prefix}.{}.{metric}.{filter}", report.task), *value);
-        }
-    }
-    put(into, format!("items.{}", report.task), report.n as f64);
 }
 
 /// A task inside a group may have a name no formula can spell: it has no measures.

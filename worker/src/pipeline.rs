@@ -18,7 +18,7 @@ use crate::commands::inspect::look;
 use crate::evaluate::{PrepareError, Prepared, Voice};
 use crate::grounds::Grounds;
 use crate::halt::{self, Halt, broken, engine_failed, infra, open_failed, task_failed};
-use crate::outcome::{Planned, Work, add_measures};
+use crate::outcome::{Planned, Work};
 use crate::record::{Asked, CheckpointFiles, Record, Shard};
 use crate::texts::{Texts, base_config};
 use crate::times::{TaskTimes, Times};
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
             self.times.tasks.insert(name, times);
             self.progress.done = before + planned.prepared.len() as u64;
             if let Some(scored) = assembly.task(planned, &answers)? {
-                add_measures(&scored.report(), &mut self.progress.measures);
+                scored.report().add_measures(&mut self.progress.measures);
                 scored.add_rates(&mut self.progress.measures);
             }
             if let Some(speed) = self.times.tokens_per_second() {
