@@ -167,12 +167,21 @@ fn score(contest: &Contest, report: &Report, locale: Locale) -> String {
         Some(Standing::BelowFloor {
             measure,
             value,
+            bound,
             at_least,
             ..
         }) => {
-            let text = match locale {
-                Locale::En => format!("none: {measure} is {value}, the floor is {at_least}"),
-                Locale::Ko => format!("없음: {measure} 값 {value}이(가) 하한 {at_least}에 미치지 못합니다"),
+            let text = match (locale, bound) {
+                (Locale::En, None) => format!("none: {measure} is {value}, the floor is {at_least}"),
+                (Locale::En, Some(bound)) => {
+                    format!("none: {measure} is {value}, its interval begins at {bound:.4}, the floor is {at_least}")
+                }
+                (Locale::Ko, None) => format!("없음: {measure} 값 {value}이(가) 하한 {at_least}에 미치지 못합니다"),
+                (Locale::Ko, Some(bound)) => {
+                    format!(
+                        "없음: {measure} 값은 {value}이지만 신뢰구간이 {bound:.4}에서 시작하여 하한 {at_least}에 미치지 못합니다"
+                    )
+                }
             };
             report::line(&mut out, label, &text);
         }

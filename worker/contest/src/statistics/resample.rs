@@ -17,8 +17,8 @@ use crate::measure::{Kind, Measures, Name};
 use crate::rules::Contest;
 use crate::wire::ItemScores;
 
-/// Bits of a count. Among 2000 draws of 1,319 documents none is expected to come 16 times in one resample (once in 10^7
-/// boards); there it counts 15 times, for all submissions alike.
+/// Bits of a count. Hardly ever is one of 1,319 documents drawn 16 times in one of 2000 resamples (once in some million
+/// boards); there it counts as drawn 15 times, for all submissions alike.
 const PLANES: usize = 4;
 const MOST: u8 = (1 << PLANES) - 1;
 

@@ -1,0 +1,292 @@
+//! What is wrong with a file, and where.
+
+use super::*;
+
+#[test]
+fn every_kind_of_mistake_is_named_in_its_place() {
+    for (from, to, at, code) in [
+        ("id = \"spring\"", "id = \"Spring!\"", "\"Spring!", "invalid-slug"),
+        ("id = \"spring\"", "id = 7", "7", "wrong-type"),
+        ("\"봄 대회\"", "\"봄 대회\", jp = \"春\"", "jp", "unknown-key"),
+        ("\"봄 대회\"", "\" \"", "\" \"", "invalid-text"),
+        ("\"Asia/Seoul\"", "\"Asia/Soeul\"", "\"Asia", "unknown-timezone"),
+        (
+            "2026-03-01T00:00:00+09:00",
+            "2026-03-01T00:00:00",
+            "2026",
+            "invalid-time",
+        ),
+        ("2026-03-01T00:00:00+09:00", "2026-03-01", "2026", "invalid-time"),
+        ("2026-03-01T00:00:00+09:00", "12", "12", "wrong-type"),
+        (
+            "2026-03-08T00:00:00+09:00",
+            "2026-03-01T00:00:00+09:00",
+            "2026",
+            "phase-order",
+        ),
+        (
+            "\"2026-03-07T15:00:00Z\"",
+            "\"2026-03-07T14:59:59Z\"",
+            "\"2026",
+            "phase-overlap",
+        ),
+        ("id = \"final\"", "id = \"practice\"", "\"practice", "repeated"),
+        ("\"../base\"", "\"/base\"", "\"/base", "invalid-path"),
+        ("\"../base\"", "\"a\\\\b\"", "\"a", "invalid-path"),
+        (
+            "\"0000000000000000000000000000000000000000000000000000000000000001\"",
+            "\"00\"",
+            "\"",
+            "invalid-sha256",
+        ),
+        ("2_559_000_000", "0", "0", "out-of-range"),
+        ("2_559_000_000", "-1", "-1", "out-of-range"),
+        ("2_559_000_000", "99999999999999999999999", "9", "out-of-range"),
+        ("2_559_000_000", "2.5", "2.5", "wrong-type"),
+        (
+            "time_per_token = 0.01",
+            "time_per_tokn = 0.01",
+            "time",
+            "unknown-measure",
+        ),
+        ("time_per_token = 0.01", "base.bytes = 0.01", "bytes", "measure-of-base"),
+        ("time_per_token = 0.01", "bytes = 1", "bytes", "measure-of-base"),
+        ("time_per_token = 0.01", "time_per_token = nan", "nan", "not-finite"),
+        (
+            "time_per_token = 0.01",
+            "time_per_token = \"fast\"",
+            "\"fast",
+            "wrong-type",
+        ),
+        ("\"dense\"", "\"dens\"", "\"dens", "unknown-format"),
+        (
+            "\"dense\", \"pack-quantized\"]",
+            "\"dense\", \"dense\"]",
+            "\"dense\"]",
+            "repeated",
+        ),
+        ("\"lm_head\"", "\"head\"", "\"head", "unknown-module"),
+        ("[\"vocab_size\"]", "[\"vocab size\"]", "\"vocab size", "invalid-name"),
+        ("[\"vocab_size\"]", "[3]", "3", "wrong-type"),
+        ("[\"vocab_size\"]", "\"vocab_size\"", "\"vocab", "wrong-type"),
+        ("max_files = 64", "max_files = 1025", "1025", "out-of-range"),
+        ("\"required\"", "\"require\"", "\"require", "unknown-recipe-rule"),
+        ("\"chat-single\"", "\"chat_single\"", "\"chat", "unknown-profile"),
+        ("tasks = [\"gsm8k\", \"kmmlu\"]", "tasks = []", "[]", "wrong-count"),
+        ("limit = 512", "limits = 512", "limits", "unknown-key"),
+        ("limit = 512", "limit = 0", "0", "out-of-range"),
+        ("wall_seconds = 3600", "wall_seconds = 604801", "604801", "out-of-range"),
+        ("max_tokens = 8", "max_tokens = 5000", "5000", "out-of-range"),
+        ("max_tokens = 8", "max_tokens = 8\nbase = \"\"", "\"\"", "invalid-text"),
+        ("max_tokens = 8", "max_tokens = 8\nbase = 2", "2", "wrong-type"),
+        ("limit = 512", "enable_thinking = \"yes\"", "\"yes", "wrong-type"),
+        ("limit = 512", "max_gen_toks = 0", "0", "out-of-range"),
+        ("limit = 512", "max_gen_toks = 131073", "131073", "out-of-range"),
+        ("limit = 512", "sealed = true", "true", "wrong-type"),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 1, {DIGEST} }}"),
+            "1,",
+            "out-of-range",
+        ),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 0.0, {DIGEST} }}"),
+            "0.0",
+            "out-of-range",
+        ),
+        ("limit = 512", "sealed = { share = 0.5 }", "{", "missing-key"),
+        (
+            "limit = 512",
+            "sealed = { share = 0.5, digest = \"00\" }",
+            "\"00",
+            "invalid-sha256",
+        ),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 0.5, {DIGEST}, after = \"seald\" }}"),
+            "\"seald",
+            "unknown-reveal",
+        ),
+        (
+            "limit = 512",
+            &format!("sealed = {{ share = 0.5, {DIGEST}, key = \"hush\" }}"),
+            "key",
+            "unknown-key",
+        ),
+        (
+            "at_least = 0.5",
+            "at_least = 0.5\njudge = \"lower\"",
+            "\"lower",
+            "unknown-judge",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "confidence = 1.0\nshow = [\"bytes\"]",
+            "1.0",
+            "out-of-range",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "confidence = \"95%\"\nshow = [\"bytes\"]",
+            "\"95",
+            "wrong-type",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "confidence = 0.995\nshow = [\"bytes\"]",
+            "0.995",
+            "too-few-resamples",
+        ),
+        (
+            "show = [\"bytes\"]",
+            "resamples = 99\nshow = [\"bytes\"]",
+            "99",
+            "out-of-range",
+        ),
+        ("\"1+1=\"", "\"\"", "\"\"", "invalid-text"),
+        ("\"descending\"", "\"down\"", "\"down", "unknown-order"),
+        (
+            "show = [\"bytes\"]",
+            "show = [\"base.bytes\"]",
+            "\"base",
+            "measure-of-base",
+        ),
+        ("show = [\"bytes\"]", "show = [\"byts\"]", "\"byts", "unknown-measure"),
+        ("at_least = 0.5", "at_least = inf", "inf", "not-finite"),
+        ("graded_per_day = 3", "graded_per_day = \"3\"", "\"3", "wrong-type"),
+        ("[quota]", "[quotas]\n[quota]", "quotas", "unknown-key"),
+    ] {
+        one(from, to, at, code);
+    }
+}
+
+#[test]
+fn missing_keys_are_reported_at_their_table() {
+    one("[quota]\ngraded_per_day = 3", "[quota]\n", "[quota]", "missing-key");
+    let found = mistakes("id = \"x\"\n[base]\nname = \"b\"\n");
+    let keys: Vec<(&str, usize)> = found.iter().map(|m| (m.key.as_str(), m.line)).collect();
+    assert!(found.iter().all(|m| m.code == "missing-key"));
+    for expected in [
+        ("title", 1),
+        ("timezone", 1),
+        ("phases", 1),
+        ("checkpoint", 1),
+        ("grading", 1),
+        ("score", 1),
+        ("quota", 1),
+        ("base.dir", 2),
+        ("base.bytes", 2),
+    ] {
+        assert!(keys.contains(&expected), "{expected:?} in {keys:?}");
+    }
+    // A missing table is one mistake, not one for each of its keys.
+    assert!(keys.iter().all(|(key, _)| !key.starts_with("score.")));
+}
+
+#[test]
+fn mistakes_in_the_formula_point_into_it() {
+    let formula = "formula = \"base.bytes/bytes * acc.gsm8k.exact_match.strict-match\"";
+    for (to, at, code) in [
+        ("formula = \"base.bytes / byte\"", "byte\"", "unknown-measure"),
+        ("formula = \"base.bytes / * bytes\"", "* bytes", "formula-value"),
+        (
+            "formula = 'bytes + base.acc.none.acc.none'",
+            "base",
+            "base-measure-missing",
+        ),
+        (
+            "formula = \"\"\"\n  bytes\n  + base.peak_memory\"\"\"",
+            "base",
+            "base-measure-missing",
+        ),
+        ("formula = \"clmp(bytes, 1, 2)\"", "clmp", "formula-unknown-function"),
+        ("formula = \"base.bytes * 2\"", "base", "formula-constant"),
+        ("formula = \"bytes × 2\"", "×", "formula-character"),
+        // With an escape in the string, its start is as near as it gets.
+        ("formula = \"base.bytes \\u002f byte\"", "\"base", "unknown-measure"),
+        ("formula = \"\"", "\"\"", "invalid-text"),
+        ("formula = true", "true", "wrong-type"),
+    ] {
+        one(formula, to, at, code);
+    }
+    assert_eq!(
+        one(formula, "formula = \"bytse\"", "bytse", "unknown-measure").fix.en,
+        "Did you mean `bytes`?"
+    );
+}
+
+/// What the rules may say besides, each key away from its default.
+#[test]
+fn only_an_accuracy_is_judged_by_its_interval() {
+    let to = "measure = \"bytes\"\nat_least = 0.5\njudge = \"lower-bound\"";
+    let from = "measure = \"acc.gsm8k.exact_match.strict-match\"\nat_least = 0.5";
+    one(from, to, "\"lower", "floor-without-interval");
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_and_in_order() {
+    let source = good()
+        .replace("id = \"spring\"", "id = \"S\"")
+        .replace("\"Asia/Seoul\"", "\"Mars/Olympus\"")
+        .replace("limit = 512", "limit = -1\ncolour = \"red\"")
+        .replace("\"descending\"", "\"descnding\"");
+    let found = mistakes(&source);
+    let codes: Vec<&str> = found.iter().map(|m| m.code).collect();
+    assert_eq!(
+        codes,
+        [
+            "invalid-slug",
+            "unknown-timezone",
+            "out-of-range",
+            "unknown-key",
+            "unknown-order"
+        ]
+    );
+    assert_eq!(found[4].fix.en, "Did you mean `descending`?");
+    assert!(found.is_sorted_by_key(|m| (m.line, m.column)));
+
+    let errors = Contest::parse(&source).unwrap_err();
+    assert_eq!(errors.to_string().lines().count(), 5);
+    assert_eq!(errors.problems()[0].place, "contest.toml:2:6");
+}
+
+#[test]
+fn syntax_is_reported_alone() {
+    let found = mistakes(&good().replace("id = \"spring\"", "id = spring\nid = \"again\" \"twice\""));
+    assert!(found.iter().all(|m| m.code == "toml-syntax"), "{found:#?}");
+    assert_eq!(found[0].line, 2);
+    let twice = mistakes(&good().replace("id = \"spring\"", "id = \"a\"\nid = \"b\""));
+    assert_eq!((twice[0].code, twice[0].line), ("toml-syntax", 3));
+}
+
+#[test]
+fn sizes_are_capped() {
+    let codes = |source: &str| mistakes(source).iter().map(|m| m.code).collect::<Vec<_>>();
+    assert_eq!(codes(&"#".repeat(MAX_BYTES + 1)), ["contest-too-long"]);
+    // As many mistakes as fit in a file: reported up to the cap, the first ones first.
+    let many = mistakes(&(0..20_000).map(|i| format!("k{i} = 1\n")).collect::<String>());
+    assert_eq!(many.len(), MAX_MISTAKES);
+    let tasks = (0..1000).map(|i| format!("\"t{i}\"")).collect::<Vec<_>>().join(",");
+    assert_eq!(
+        codes(&good().replace("[\"gsm8k\", \"kmmlu\"]", &format!("[{tasks}]"))),
+        ["wrong-count"]
+    );
+    let long = "x".repeat(5000);
+    let title = mistakes(&good().replace("Spring", &long));
+    assert_eq!(title[0].code, "invalid-text");
+    assert!(
+        title[0].message.en.len() < 300,
+        "what is wrong is not repeated at length"
+    );
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    assert_eq!(
+        codes(&good().replace("limit = 512", &format!("limit = {deep}")))[0],
+        "toml-syntax"
+    );
+    let dotted = "a.".repeat(70) + "a = 1";
+    assert_eq!(
+        codes(&good().replace("time_per_token = 0.01", &dotted)),
+        ["unknown-measure"]
+    );
+}
