@@ -6,7 +6,8 @@ use std::sync::Arc;
 use assay_engine::{Answer, Engine, EngineError, Request};
 use assay_tasks::{EncodeError, Instance, InstanceKind, Response, TaskError, encode_pair_after};
 
-use crate::stops::{self, Detector};
+use crate::stops::Detector;
+use crate::thinking::Thinking;
 use crate::tokenizer::Codec;
 
 /// Tokens generated where a task does not say, as lm-evaluation-harness's `hf` model has it.
@@ -63,6 +64,8 @@ pub struct Voice {
     pub eos: Vec<u32>,
     /// BOS, or EOS where there is no BOS: stands for an empty context.
     pub prefix: u32,
+    /// Whether answers are thought about first, and where the thought ends.
+    pub thinking: Thinking,
 }
 
 impl Voice {
@@ -106,7 +109,8 @@ impl Voice {
         }
     }
 
-    /// A request for at most `max_tokens` after `prompt`.
+    /// A request for at most `max_tokens` after `prompt`. As in the harness, the end-of-sequence token's text counts as
+    /// a stop too, where a model should spell it out.
     pub fn generate(&self, prompt: &str, stops: Arc<[String]>, max_tokens: usize) -> Result<Prepared, PrepareError> {
         let room = self.positions.checked_sub(max_tokens).filter(|room| *room > 0);
         let room = room.ok_or(PrepareError::NoRoom {
@@ -115,11 +119,20 @@ impl Voice {
         })?;
         let mut prompt = self.codec.encode(prompt);
         keep_last(&mut prompt, room);
+        let eos = self.eos_text();
+        let stops = match eos.is_empty() || stops.contains(&eos) {
+            true => stops,
+            false => stops.iter().cloned().chain([eos]).collect(),
+        };
         Ok(Prepared::Generate {
             prompt,
             max_tokens,
             stops,
         })
+    }
+
+    fn eos_text(&self) -> String {
+        self.eos.first().map(|eos| self.codec.show(&[*eos])).unwrap_or_default()
     }
 
     /// Runs requests; `on_done` is told of each answer and may end the run.
@@ -158,8 +171,9 @@ impl Voice {
                 max_tokens,
                 stops,
             } => {
-                let mut detector = Detector::new(self.codec.clone(), stops);
-                let stop = Box::new(move |generated: &[u32]| detector.is_over(generated));
+                let mut detector = Detector::new(self.codec.clone(), stops, &self.eos_text());
+                let watched = self.thinking.is_watched();
+                let stop = Box::new(move |generated: &[u32]| watched && detector.is_over(generated));
                 Request::Generate {
                     prompt,
                     max_tokens,
@@ -175,12 +189,11 @@ impl Voice {
     pub fn response(&self, answer: &Answer, prepared: &Prepared) -> Response {
         match answer {
             Answer::Generated { tokens, .. } => {
-                let text = self.codec.decode(tokens);
-                let text = match prepared {
-                    Prepared::Generate { stops, .. } => stops::cut(&text, stops),
-                    Prepared::Score { .. } => &text,
+                let stops = match prepared {
+                    Prepared::Generate { stops, .. } => stops.as_ref(),
+                    Prepared::Score { .. } => &[],
                 };
-                Response::Text(text.to_string())
+                Response::Text(self.thinking.answer(&self.codec, tokens, stops))
             }
             Answer::Scored { logprobs, greedy } => Response::Loglikelihood {
                 value: logprobs.iter().sum(),
@@ -204,6 +217,7 @@ mod tests {
             positions,
             eos: vec![7],
             prefix: 1,
+            thinking: Thinking::default(),
         }
     }
 
@@ -257,6 +271,60 @@ mod tests {
         );
         let none = voice(continuation.len() - 1).prepare(&instance(kind));
         assert!(matches!(none, Err(PrepareError::NoRoom { .. })));
+    }
+
+    /// Contexts and continuations of every profile, choices after a template's trailing line breaks among them, and
+    /// pairs whose meeting is spanned by a token: the ids that the harness's `TemplateLM.loglikelihood` hands to
+    /// `_loglikelihood_tokens`, with `tok_encode` the fixtures' tokenizer's `encode`.
+    #[test]
+    fn pairs_have_the_harness_s_tokens() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures");
+        let golden = std::fs::read_to_string(format!("{root}/profiles/golden.json")).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(&golden).unwrap();
+        let voice = voice(65_536);
+        let prepare = |context: &str, continuation: &serde_json::Value| {
+            voice.prepare(&instance(InstanceKind::Loglikelihood {
+                context: context.into(),
+                continuation: continuation.as_str().unwrap().into(),
+            }))
+        };
+        let ids = |ids: &serde_json::Value| serde_json::from_value::<Vec<u32>>(ids.clone()).unwrap();
+        let mut spanned = 0;
+        for pair in golden["pairs"].as_array().unwrap() {
+            let (before, after) = (ids(&pair["tokens"][0]), ids(&pair["tokens"][1]));
+            match prepare(pair["context"].as_str().unwrap(), &pair["continuation"]) {
+                Ok(Prepared::Score { context, continuation }) => {
+                    assert_eq!((context, continuation), (before, after), "{pair}");
+                }
+                // The harness stops at an assertion here.
+                Err(PrepareError::Encode { .. }) => {
+                    assert!(after.is_empty(), "{pair}");
+                    spanned += 1;
+                }
+                _ => panic!("{pair}"),
+            }
+        }
+        assert_eq!(spanned, 4);
+        let mut compared = 0;
+        for profile in assay_contest::Profile::ALL {
+            for (task, rows) in golden[profile.name()]["tasks"].as_object().unwrap() {
+                let mut prompt = "";
+                for row in rows.as_array().unwrap() {
+                    prompt = row["prompt"].as_str().unwrap_or(prompt);
+                    let Some(tokens) = row.get("tokens") else { continue };
+                    let Ok(Prepared::Score { context, continuation }) = prepare(prompt, &row["continuation"]) else {
+                        panic!("{profile} {task}")
+                    };
+                    let written: Vec<String> = context.iter().map(u32::to_string).collect();
+                    let digest = assay_tasks::results::hash(&written.join(","));
+                    assert_eq!(continuation, ids(&tokens["continuation"]), "{profile} {task} {row}");
+                    assert_eq!(context.len() as u64, tokens["context"].as_u64().unwrap(), "{profile} {task}");
+                    assert_eq!(digest[..16], *tokens["digest"].as_str().unwrap(), "{profile} {task}");
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 1000, "{compared}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod rescore;
 mod service;
 mod stops;
 mod texts;
+mod thinking;
 mod times;
 mod tokenizer;
 

@@ -2,8 +2,13 @@
 //!
 //! The rule is lm-evaluation-harness's: the answer is the decoded generation cut at the earliest occurrence of any stop
 //! string, the stop itself left out. A stop may begin in one token and end in another, and a character may be spread
-//! over several tokens, so everything is decided on decoded text, never on tokens. Generation may end early, but only
-//! when no further token could move the cut.
+//! over several tokens, so everything is decided on decoded text, never on tokens. Only what was generated counts, not
+//! the prompt's end. Generation may end early, but only when no further token could move the cut: an answer does not
+//! depend on when that is noticed. (The harness cuts at one stop string after the other; where two of them overlap
+//! in a text, its `hf` model's answer depends on what else is in the batch.)
+//!
+//! Special tokens are no part of an answer's text. A stop that spells one therefore cuts nothing; generation ends
+//! where it was generated, as with the harness at batch size 1.
 
 use std::sync::Arc;
 
@@ -28,12 +33,14 @@ pub fn cut<'a>(text: &'a str, stops: &[String]) -> &'a str {
 /// With the stops `bc` and `abcd`, `abc` is cut at 1 for now, but `abcd` would be cut at 0.
 pub fn is_settled(text: &str, stops: &[String]) -> bool {
     let Some(at) = earliest(text, stops) else { return false };
+    let longest = stops.iter().map(String::len).max().unwrap_or(0);
     let open = |from: usize| {
         stops
             .iter()
             .any(|stop| stop.len() > text.len() - from && stop.starts_with(&text[from..]))
     };
-    !text[..at].char_indices().any(|(from, _)| open(from))
+    let near = text[..at].char_indices().rev();
+    !near.take_while(|(from, _)| text.len() - from < longest).any(|(from, _)| open(from))
 }
 
 /// `text` without an incomplete last character: a generation that ran out of tokens may end in the middle of one.
@@ -45,123 +52,108 @@ pub fn whole_characters(text: &str) -> &str {
 pub struct Detector {
     codec: Arc<Codec>,
     stops: Arc<[String]>,
-    /// Longest stop, in bytes.
-    longest: usize,
-    /// Tokens before this one can no longer be part of a stop that is still to be completed.
-    from: usize,
-    /// A stop was seen, but an earlier one may still be completed.
-    pending: bool,
+    /// Those that spell a special token.
+    spelled: Vec<String>,
+    text: Tail,
+    /// The text with special tokens written out.
+    shown: Tail,
 }
 
-/// Tokens the window may grow by before it is moved on: decoding stays linear in the length of the answer.
-const WINDOW_SLACK: usize = 64;
-
 impl Detector {
-    pub fn new(codec: Arc<Codec>, stops: Arc<[String]>) -> Detector {
-        let longest = stops.iter().map(String::len).max().unwrap_or(0);
+    /// `eos` ends a generation by itself: a stop that spells it needs no watching.
+    pub fn new(codec: Arc<Codec>, stops: Arc<[String]>, eos: &str) -> Detector {
+        let spelled = stops.iter().filter(|stop| *stop != eos && codec.spells_special(stop));
         Detector {
+            spelled: spelled.cloned().collect(),
+            text: Tail::new(false, &stops),
+            shown: Tail::new(true, &stops),
             codec,
             stops,
-            longest,
-            from: 0,
-            pending: false,
         }
     }
 
     /// Whether generation may end after `generated`, all tokens generated so far.
     pub fn is_over(&mut self, generated: &[u32]) -> bool {
-        if self.longest == 0 {
-            return false;
+        // The tail finds a stop, the whole text decides: that is needed once, not for every token.
+        if self.text.holds(&self.codec, generated, &self.stops)
+            && is_settled(&self.codec.decode(generated), &self.stops)
+        {
+            return true;
         }
-        if !self.pending {
-            let window = generated.get(self.from..).unwrap_or_default();
-            self.pending = earliest(&self.codec.decode(window), &self.stops).is_some();
+        !self.spelled.is_empty()
+            && self.shown.holds(&self.codec, generated, &self.spelled)
+            && earliest(&self.codec.show(generated), &self.spelled).is_some()
+    }
+}
+
+/// Tokens decoded again with each new one: enough for any character, few enough to cost nothing.
+const WINDOW: usize = 16;
+/// Tokens after which the window moves on even if it has to break a character: only nonsense is as long.
+const MOST: usize = 64;
+
+/// The end of a growing text. Each token costs the decoding of a window, whatever the length of the text.
+struct Tail {
+    /// Whether special tokens are written out.
+    special: bool,
+    /// Bytes to remember: what a stop still to be completed could have begun in.
+    keep: usize,
+    /// The end of the text before the window.
+    before: String,
+    /// The window begins at this token.
+    from: usize,
+}
+
+impl Tail {
+    fn new(special: bool, stops: &[String]) -> Tail {
+        let longest = stops.iter().map(String::len).max().unwrap_or(0);
+        Tail {
+            special,
+            keep: longest,
+            before: String::new(),
+            from: 0,
         }
-        if self.pending {
-            // The window may begin inside a character, so the whole text decides.
-            let text = self.codec.decode(generated);
-            self.pending = earliest(&text, &self.stops).is_some();
-            if self.pending {
-                return is_settled(&text, &self.stops);
-            }
-        }
-        self.advance(generated);
-        false
     }
 
-    /// Moves the window so that it keeps at least the bytes a stop still to be completed could have begun in.
-    fn advance(&mut self, generated: &[u32]) {
-        // A byte of a broken character decodes to three bytes (U+FFFD), hence the factor.
-        let keep = 3 * self.longest + 16;
-        if generated.len() - self.from < WINDOW_SLACK + keep {
-            return;
+    fn decode(&self, codec: &Codec, ids: &[u32]) -> String {
+        if self.special { codec.show(ids) } else { codec.decode(ids) }
+    }
+
+    /// Whether one of `stops` is seen at the end of the text of `generated`.
+    fn holds(&mut self, codec: &Codec, generated: &[u32], stops: &[String]) -> bool {
+        if self.keep == 0 {
+            return false;
         }
-        let from = generated.len() - keep;
-        if self.codec.decode(&generated[from..]).len() >= keep {
-            self.from = from;
+        let window = generated.get(self.from..).unwrap_or_default();
+        let text = self.decode(codec, window);
+        let held = self.before.len();
+        self.before.push_str(&text);
+        let found = earliest(&self.before, stops).is_some();
+        self.before.truncate(held);
+        if !found && window.len() >= WINDOW {
+            self.advance(codec, window, &text);
+        }
+        found
+    }
+
+    /// Moves the window to where its text falls into two, at a token that begins a character.
+    fn advance(&mut self, codec: &Codec, window: &[u32], text: &str) {
+        let half = window.len() / 2;
+        for at in (1..=half).rev() {
+            let first = self.decode(codec, &window[..at]);
+            let falls = |rest: &str| self.decode(codec, &window[at..]) == rest;
+            if text.strip_prefix(first.as_str()).is_some_and(falls) || window.len() >= MOST {
+                self.from += at;
+                self.before.push_str(&first);
+                let mut from = self.before.len().saturating_sub(self.keep);
+                while !self.before.is_char_boundary(from) {
+                    from -= 1;
+                }
+                self.before.drain(..from);
+                return;
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stops(stops: &[&str]) -> Vec<String> {
-        stops.iter().map(|stop| stop.to_string()).collect()
-    }
-
-    #[test]
-    fn the_earliest_stop_cuts_whatever_their_order() {
-        let stops = stops(&["</s>", "Question:", ""]);
-        assert_eq!(cut("a Question: b </s>", &stops), "a ");
-        assert_eq!(cut("</s>Question:", &stops), "");
-        assert_eq!(cut("no stop here", &stops), "no stop here");
-        assert_eq!(cut("", &stops), "");
-    }
-
-    #[test]
-    fn a_longer_stop_that_began_earlier_is_waited_for() {
-        let stops = stops(&["bc", "abcd"]);
-        assert!(!is_settled("xab", &stops));
-        assert!(!is_settled("xabc", &stops));
-        assert!(is_settled("xabcd", &stops));
-        assert!(is_settled("xabce", &stops));
-        assert_eq!(cut("xabcd", &stops), "x");
-    }
-
-    #[test]
-    fn korean_text_is_cut_between_characters() {
-        let stops = stops(&["질문:"]);
-        assert_eq!(cut("답은 3입니다.질문: 다음", &stops), "답은 3입니다.");
-        assert!(is_settled("답질문:", &stops));
-        assert!(!is_settled("답질문", &stops));
-    }
-
-    /// The slow and obvious way: decode everything after each token.
-    fn ends_at(codec: &Codec, ids: &[u32], stops: &[String]) -> Option<usize> {
-        (1..=ids.len()).find(|&n| is_settled(&codec.decode(&ids[..n]), stops))
-    }
-
-    #[test]
-    fn the_window_finds_what_the_whole_text_holds() {
-        let codec = Arc::new(crate::tokenizer::tests::fixture());
-        let long = "사과 7개와 9개를 더하면 모두 몇 개입니까? 12 + 30 = 42 ".repeat(12);
-        let cases: [(&[&str], String); 5] = [
-            (&["Question:", "</s>"], format!("{long}#### 42\n\nQuestion: 연필")),
-            (&["개입니까?\n"], format!("{long}몇 개입니까?\nAnswer:")),
-            (&["\u{ac1c}"], "달걀 9개".to_string()),
-            (&["는끝", "끝"], format!("{long}이제는끝입니다")),
-            (&["never"], long.clone()),
-        ];
-        for (names, text) in cases {
-            let stops: Arc<[String]> = stops(names).into();
-            let ids = codec.encode(&text);
-            let mut detector = Detector::new(codec.clone(), stops.clone());
-            let found = (1..=ids.len()).find(|&n| detector.is_over(&ids[..n]));
-            assert_eq!(found, ends_at(&codec, &ids, &stops), "{names:?}");
-            let end = found.unwrap_or(ids.len());
-            assert_eq!(cut(&codec.decode(&ids[..end]), &stops), cut(&text, &stops), "{names:?}");
-        }
-    }
-}
+mod tests;

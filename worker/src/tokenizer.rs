@@ -12,6 +12,8 @@ pub struct Codec {
     tokenizer: Tokenizer,
     /// The text of the prefix token (BOS, else EOS): a prompt that begins with it gets no further special tokens.
     prefix: Option<String>,
+    /// Special tokens: not part of an answer's text.
+    special: Vec<(u32, String)>,
 }
 
 impl Codec {
@@ -28,7 +30,14 @@ impl Codec {
         let prefix = prefix
             .and_then(|id| tokenizer.decode(&[id], false).ok())
             .filter(|text| !text.is_empty());
-        Ok(Codec { tokenizer, prefix })
+        let added = tokenizer.get_added_tokens_decoder();
+        let special = added.into_iter().filter(|(_, token)| token.special && !token.content.is_empty());
+        let special = special.map(|(id, token)| (id, token.content)).collect();
+        Ok(Codec {
+            tokenizer,
+            prefix,
+            special,
+        })
     }
 
     /// Token ids of `text`, with the special tokens the tokenizer itself adds, unless `text` already begins with the prefix.
@@ -58,7 +67,17 @@ impl Codec {
         self.tokenizer.decode(ids, true).unwrap_or_default()
     }
 
-    /// Text of `ids` with special tokens, for people to look at.
+    /// The id of the special token written `text`.
+    pub fn special(&self, text: &str) -> Option<u32> {
+        self.special.iter().find(|(_, token)| token == text).map(|(id, _)| *id)
+    }
+
+    /// Whether the spelling of a special token is part of `text`: then no answer's text can hold it.
+    pub fn spells_special(&self, text: &str) -> bool {
+        self.special.iter().any(|(_, token)| text.contains(token.as_str()))
+    }
+
+    /// Text of `ids` with special tokens written out.
     pub fn show(&self, ids: &[u32]) -> String {
         self.tokenizer.decode(ids, false).unwrap_or_default()
     }

@@ -64,13 +64,14 @@ const MAX_SOURCE: usize = 1 << 20;
 
 /// A Jinja chat template with the settings of transformers: trimmed blocks, loop controls, `raise_exception`.
 ///
-/// `enable_thinking` is always false, `tools` and `documents` are none. Asking for the date is an error, because prompts
+/// `enable_thinking` is false unless asked for, `tools` and `documents` are none. Asking for the date is an error, because prompts
 /// must not change with it. Steps and output are bounded; what a template may accumulate in variables is not, so only
 /// a template that the contest pins may be given here.
 pub struct JinjaTemplate {
     env: Environment<'static>,
     source: String,
     tokens: Vec<(String, String)>,
+    thinking: bool,
 }
 
 impl fmt::Debug for JinjaTemplate {
@@ -109,6 +110,7 @@ impl JinjaTemplate {
             env,
             source: source.to_owned(),
             tokens: Vec::new(),
+            thinking: false,
         })
     }
 
@@ -116,6 +118,13 @@ impl JinjaTemplate {
     #[must_use]
     pub fn with_token(mut self, name: &str, token: &str) -> Self {
         self.tokens.push((name.to_owned(), token.to_owned()));
+        self
+    }
+
+    /// Sets `enable_thinking`.
+    #[must_use]
+    pub fn with_thinking(mut self, thinking: bool) -> Self {
+        self.thinking = thinking;
         self
     }
 }
@@ -133,7 +142,7 @@ impl ChatTemplate for JinjaTemplate {
         let mut context = vec![
             ("messages".to_owned(), Value::from(Serde(messages))),
             ("add_generation_prompt".to_owned(), Value::from(add_generation_prompt)),
-            ("enable_thinking".to_owned(), Value::from(false)),
+            ("enable_thinking".to_owned(), Value::from(self.thinking)),
             ("tools".to_owned(), Value::from(())),
             ("documents".to_owned(), Value::from(())),
         ];

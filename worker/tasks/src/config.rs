@@ -65,6 +65,8 @@ pub struct FewShot {
     pub first_n: bool,
     /// The split they are drawn from, if one is named.
     pub split: Option<String>,
+    /// Where `fewshot_config` names it rather than `fewshot_split`.
+    pub split_in_config: Option<Place>,
     /// Examples written in the task itself.
     pub samples: Option<Vec<Value>>,
     /// The question; the task's own where absent.
@@ -117,6 +119,8 @@ pub struct TaskConfig {
     pub gen_prefix: Option<Field>,
     /// Between question and answer.
     pub target_delimiter: String,
+    /// After an example.
+    pub fewshot_delimiter: String,
     /// Few-shot examples.
     pub few_shot: FewShot,
     /// How many; 0 where absent.
@@ -265,6 +269,7 @@ impl TaskConfig {
             description: reader.field("description")?.filter(Field::is_not_empty),
             gen_prefix: reader.field("gen_prefix")?,
             target_delimiter: reader.text("target_delimiter")?.unwrap_or_else(|| " ".into()),
+            fewshot_delimiter: few_shot_delimiter(&reader)?,
             few_shot,
             num_fewshot: reader.int("num_fewshot", MAX_SHOTS)?,
             generation,
@@ -278,14 +283,6 @@ impl TaskConfig {
         };
         config.raw = config.dump(&reader, metadata);
         Ok(config)
-    }
-
-    /// As the results file shows it, with the number of few-shot examples that were used.
-    pub fn json(&self, num_fewshot: usize) -> Value {
-        let mut raw = self.raw.clone();
-        // The key keeps the place it was written with.
-        raw.insert("num_fewshot".into(), Value::from(num_fewshot));
-        Value::Object(raw)
     }
 }
 
@@ -363,6 +360,7 @@ fn few_shot(reader: &Reader<'_>) -> Result<FewShot, TaskError> {
     let mut few_shot = FewShot {
         first_n: false,
         split: reader.text("fewshot_split")?,
+        split_in_config: None,
         samples: None,
         doc_to_text: reader.field("doc_to_text")?,
         doc_to_choice: reader.field("doc_to_choice")?,
@@ -387,6 +385,7 @@ fn few_shot(reader: &Reader<'_>) -> Result<FewShot, TaskError> {
         }
     };
     if node.get("split").is_some() {
+        few_shot.split_in_config = Some(keys.place_of("split"));
         few_shot.split = keys.text("split")?;
     }
     for key in ["doc_to_text", "doc_to_choice", "doc_to_target", "gen_prefix"] {

@@ -233,6 +233,8 @@ pub enum Fault {
     },
     /// A chat profile without a chat template.
     NoChatTemplate,
+    /// A task that asks for log-likelihoods, where answers are thought about first.
+    ThinkingChoices,
     /// The number or kind of responses does not fit the requests.
     Responses {
         /// Document.
@@ -274,6 +276,7 @@ impl Fault {
             Self::FewShotPool { .. } => "task-few-shot-pool",
             Self::Document { .. } => "task-document",
             Self::NoChatTemplate => "task-no-chat-template",
+            Self::ThinkingChoices => "task-thinking-choices",
             Self::Responses { .. } => "task-responses",
         }
     }
@@ -390,6 +393,10 @@ impl Fault {
                 "A chat profile needs the base model's chat template.",
                 "대화(chat) 프로필에는 기준 모델의 대화 템플릿이 필요합니다.",
             ),
+            Self::ThinkingChoices => Text::new(
+                "The task compares log-likelihoods, which have no room for a thought: enable_thinking cannot be used with it.",
+                "이 과제는 로그 가능도를 비교하므로 생각할 자리가 없습니다. enable_thinking을 함께 쓸 수 없습니다.",
+            ),
             Self::Responses { doc, expected, found } => Text::new(
                 format!("Document {doc} has {expected} requests and {found} fitting responses."),
                 format!("문서 {doc}번은 요청이 {expected}개인데 맞는 응답이 {found}개입니다."),
@@ -474,6 +481,10 @@ impl Fault {
             Self::NoChatTemplate => Text::new(
                 "Put chat_template.jinja beside the base model, or use the plain profile.",
                 "기준 모델 옆에 chat_template.jinja를 두거나 plain 프로필을 쓰세요.",
+            ),
+            Self::ThinkingChoices => Text::new(
+                "Turn enable_thinking off, or ask only tasks that generate text.",
+                "enable_thinking을 끄거나 글을 생성하는 과제만 쓰세요.",
             ),
             Self::Responses { .. } => Text::new(
                 "Give one response to every request, in order.",

@@ -137,6 +137,14 @@ pub fn choices(bound: &Bound, doc: Doc<'_>, templates: &Templates) -> Result<Vec
     texts.ok_or_else(|| doc.error(bound, "gives no list of texts"))
 }
 
+/// The text of a field whose template counts even where it reads like a column's name.
+pub fn rendered(bound: &Bound, doc: Doc<'_>, templates: &Templates) -> Result<String, TaskError> {
+    match &bound.source {
+        BoundSource::Either(_, template) => templates.render(*template, doc.value),
+        _ => text(bound, doc, templates),
+    }
+}
+
 /// Plain text: a description, the start of an answer. Nothing for null.
 pub fn text(bound: &Bound, doc: Doc<'_>, templates: &Templates) -> Result<String, TaskError> {
     match value(bound, doc, templates)?.0 {

@@ -87,7 +87,16 @@ pub fn write(
         Profile::ChatSingle | Profile::ChatSingle049 => single_turn(turns),
         _ => turns.iter().map(Turn::message).collect(),
     };
-    let rendered = match template.render(&messages, !prefixed) {
+    render(&messages, prefixed, template)
+}
+
+/// The messages in the template's form: up to where the model goes on, be that a new turn or the started answer.
+pub fn render(
+    messages: &[Message],
+    prefixed: bool,
+    template: &dyn ChatTemplate,
+) -> Result<String, ChatTemplateError> {
+    let rendered = match template.render(messages, !prefixed) {
         Ok(text) => text,
         // Templates without a system role raise on one; the harness then leaves it out.
         Err(error) if messages.iter().any(|m| m.role == Role::System) => {

@@ -1,5 +1,6 @@
 //! Results and samples in the shapes of lm-evaluation-harness's own files, so that its viewers read them.
 
+use assay_contest::Profile;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -74,7 +75,7 @@ pub fn results_json(
         entry.insert("sample_len".into(), Value::from(outcome.n));
         put_measures(&outcome.measures, &mut entry);
         results.insert(name.clone(), Value::Object(entry));
-        configs.insert(name.clone(), task.config().json(n));
+        configs.insert(name.clone(), task.config().json(n, settings.max_gen_toks));
         versions.insert(name.clone(), task.version().clone());
         shots.insert(name.clone(), Value::from(n));
         let directions = task
@@ -123,7 +124,7 @@ pub fn results_json(
     out.insert("config".into(), config(settings, run));
     out.insert("git_hash".into(), Value::Null);
     out.insert("date".into(), json!(run.started));
-    out.insert("lm_eval_version".into(), Value::from("0.4.13"));
+    out.insert("lm_eval_version".into(), Value::from(version(settings.profile)));
     out.insert("engine".into(), Value::from(run.engine.clone()));
     out.insert("max_length".into(), json!(run.max_length));
     if !hashes.is_empty() {
@@ -134,7 +135,7 @@ pub fn results_json(
     }
     let chat = settings
         .chat
-        .filter(|_| settings.profile != assay_contest::Profile::Plain);
+        .filter(|_| settings.profile != Profile::Plain);
     let template = chat.map(|chat| chat.source().to_owned());
     out.insert("model_source".into(), Value::from("assay"));
     out.insert("model_name".into(), Value::from(run.model.clone()));
@@ -142,7 +143,7 @@ pub fn results_json(
     out.insert("system_instruction_sha".into(), Value::Null);
     out.insert(
         "fewshot_as_multiturn".into(),
-        Value::from(settings.profile == assay_contest::Profile::Chat),
+        Value::from(settings.profile == Profile::Chat),
     );
     out.insert("chat_template_sha".into(), json!(template.as_deref().map(hash)));
     out.insert("chat_template".into(), json!(template));
@@ -174,22 +175,34 @@ fn agreed<'a>(members: impl Iterator<Item = &'a Value>) -> Map<String, Value> {
     all
 }
 
+/// The release of the harness whose prompts a profile has.
+fn version(profile: Profile) -> &'static str {
+    match profile {
+        Profile::ChatSingle049 => "0.4.9.2",
+        Profile::Plain | Profile::Chat | Profile::ChatSingle => "0.4.13",
+    }
+}
+
 fn config(settings: &Settings<'_>, run: &RunInfo) -> Value {
     let limit = match settings.limit {
         None => Value::Null,
         Some(Limit::Docs(n)) => json!(n),
         Some(Limit::Share(share)) => json!(share),
     };
+    // As they would be written after the harness's --model_args.
+    let thinking = settings.thinking.then_some("enable_thinking=True,think_end_token=</think>");
+    let arguments: Vec<&str> = run.model_args.as_deref().into_iter().chain(thinking).collect();
+    let arguments = (!arguments.is_empty()).then(|| arguments.join(","));
     json!({
         "model": run.model,
-        "model_args": run.model_args,
+        "model_args": arguments,
         "batch_size": null,
         "batch_sizes": [],
         "device": run.device,
         "use_cache": null,
         "limit": limit,
         "bootstrap_iters": BOOTSTRAP_ITERATIONS,
-        "gen_kwargs": null,
+        "gen_kwargs": settings.max_gen_toks.map(|most| json!({"max_gen_toks": most})),
         "random_seed": 0,
         "numpy_seed": 1234,
         "torch_seed": 1234,
@@ -276,7 +289,11 @@ fn row(
 
 fn argument(task: &Task, instance: &Instance) -> Value {
     match &instance.kind {
-        InstanceKind::Generate { prompt, .. } => json!([prompt, task.config().generation.kwargs]),
+        InstanceKind::Generate { prompt, max_tokens, .. } => {
+            let generation = &task.config().generation;
+            let changed = max_tokens.filter(|most| generation.max_tokens != Some(*most));
+            json!([prompt, generation.kwargs_with(changed)])
+        }
         InstanceKind::Loglikelihood { context, continuation } => json!([context, continuation]),
     }
 }

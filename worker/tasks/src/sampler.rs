@@ -36,11 +36,7 @@ impl Sampler {
                 Ok(first)
             };
         }
-        let asked = n + usize::from(doc.is_some());
-        let drawn = self
-            .rng
-            .sample(pool.len(), asked)
-            .map_err(|e| short(e.asked, e.available))?;
+        let drawn = self.draw_whole(pool, n + usize::from(doc.is_some()))?;
         let kept: Vec<usize> = drawn.into_iter().filter(differs).take(n).collect();
         if kept.len() == n {
             return Ok(kept);
@@ -52,6 +48,21 @@ impl Sampler {
             .sample(rest.len(), n)
             .map_err(|e| short(e.asked, e.available))?;
         Ok(drawn.into_iter().map(|i| rest[i]).collect())
+    }
+}
+
+impl Sampler {
+    /// Indices into `pool` of `n` examples, none left out.
+    pub fn draw_whole(&mut self, pool: &[Value], n: usize) -> Result<Vec<usize>, Fault> {
+        let short = |asked, available| Fault::FewShotPool { asked, available };
+        match self.first_n {
+            true if n > pool.len() => Err(short(n, pool.len())),
+            true => Ok((0..n).collect()),
+            false => self
+                .rng
+                .sample(pool.len(), n)
+                .map_err(|e| short(e.asked, e.available)),
+        }
     }
 }
 

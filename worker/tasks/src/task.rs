@@ -1,6 +1,7 @@
 //! One task with its documents: the requests it makes of a model.
 
 mod requests;
+mod single049;
 
 use assay_contest::Profile;
 use serde_json::Value;
@@ -35,6 +36,11 @@ pub struct Settings<'a> {
     pub seed: u64,
     /// The contest's chat template, for the chat profiles.
     pub chat: Option<&'a dyn ChatTemplate>,
+    /// Whether answers are thought about first, `enable_thinking`. The harness then refuses tasks that ask for
+    /// log-likelihoods, and so is done here; 0.4.9 did not.
+    pub thinking: bool,
+    /// Most tokens of every answer, instead of the tasks' own numbers: `--gen_kwargs max_gen_toks=`.
+    pub max_gen_toks: Option<usize>,
 }
 
 impl Default for Settings<'_> {
@@ -45,6 +51,8 @@ impl Default for Settings<'_> {
             num_fewshot: None,
             seed: 1234,
             chat: None,
+            thinking: false,
+            max_gen_toks: None,
         }
     }
 }

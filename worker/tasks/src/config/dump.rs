@@ -6,6 +6,18 @@ use super::{Field, FieldValue, Reader, TaskConfig};
 use crate::yaml::Node;
 
 impl TaskConfig {
+    /// As the results file shows it, with the number of few-shot examples and the budget that were used.
+    pub fn json(&self, num_fewshot: usize, max_gen_toks: Option<usize>) -> Value {
+        let mut raw = self.raw.clone();
+        // The key keeps the place it was written with.
+        raw.insert("num_fewshot".into(), Value::from(num_fewshot));
+        if self.output == OutputType::GenerateUntil && max_gen_toks.is_some() {
+            let kwargs = self.generation.kwargs_with(max_gen_toks);
+            raw.insert("generation_kwargs".into(), Value::Object(kwargs));
+        }
+        Value::Object(raw)
+    }
+
     pub(super) fn dump(&self, reader: &Reader<'_>, metadata: Value) -> Map<String, Value> {
         let written = |key: &str| reader.get(key).map_or(Value::Null, |l| l.node.json());
         let or = |key: &str, default: Value| reader.get(key).map_or(default, |l| l.node.json());

@@ -79,6 +79,15 @@ impl Generation {
     }
 }
 
+impl Generation {
+    /// The arguments with another budget, as `--gen_kwargs max_gen_toks=` changes them.
+    pub fn kwargs_with(&self, max_gen_toks: Option<usize>) -> Map<String, Value> {
+        let mut kwargs = self.kwargs.clone();
+        kwargs.extend(max_gen_toks.map(|most| ("max_gen_toks".to_owned(), Value::from(most))));
+        kwargs
+    }
+}
+
 fn number(node: Option<&Node>, place: Place) -> Result<Option<f64>, TaskError> {
     let read = |node: &Node| match &node.value {
         Yaml::Float(x) => Some(*x),

@@ -4,6 +4,7 @@ use assay_contest::Profile;
 use serde_json::{Map, Value};
 
 use super::{Instance, InstanceKind, Settings, Task, pick};
+use crate::chat::ChatTemplateError;
 use crate::config::{FieldValue, OutputType};
 use crate::error::{Fault, Place, TaskError};
 use crate::fields::{self, Bound, Doc};
@@ -20,6 +21,10 @@ impl Task {
     pub fn instances(&self, settings: &Settings<'_>) -> Result<Vec<Instance>, TaskError> {
         if settings.profile != Profile::Plain && settings.chat.is_none() {
             return Err(TaskError::new(self.config.place.clone(), Fault::NoChatTemplate));
+        }
+        let thoughtless = self.config.output != OutputType::GenerateUntil && settings.profile != Profile::ChatSingle049;
+        if settings.thinking && thoughtless {
+            return Err(TaskError::new(self.config.place.clone(), Fault::ThinkingChoices));
         }
         let mut sampler = Sampler::new(settings.seed, self.config.few_shot.first_n);
         let (mut all, mut bytes) = (Vec::new(), 0usize);
@@ -76,7 +81,7 @@ impl Task {
                 .map(|prompt| InstanceKind::Generate {
                     prompt,
                     until: self.config.generation.until.clone(),
-                    max_tokens: self.config.generation.max_tokens,
+                    max_tokens: settings.max_gen_toks.or(self.config.generation.max_tokens),
                 })
                 .collect()),
             OutputType::Loglikelihood => {
@@ -120,8 +125,10 @@ impl Task {
 
     /// Between context and choice. A chat template ends its own way: then nothing, unless the answer has been started.
     fn choice_delimiter(&self, profile: Profile) -> &str {
-        if profile == Profile::Plain {
-            return &self.config.target_delimiter;
+        match profile {
+            Profile::Plain => return &self.config.target_delimiter,
+            Profile::ChatSingle049 => return "",
+            Profile::Chat | Profile::ChatSingle => {}
         }
         let prefix = self.config.gen_prefix.as_ref().map(|f| &f.value);
         match prefix {
@@ -132,6 +139,9 @@ impl Task {
 
     /// The document's prompts: one, or one for every choice.
     fn contexts(&self, doc: Doc<'_>, sampler: &mut Sampler, settings: &Settings<'_>) -> Result<Vec<String>, TaskError> {
+        if let (Profile::ChatSingle049, Some(chat)) = (settings.profile, settings.chat) {
+            return self.contexts_049(doc, sampler, settings, chat);
+        }
         let text = |bound: &Option<Bound>, doc| match bound {
             Some(bound) => fields::text(bound, doc, &self.templates).map(Some),
             None => Ok(None),
@@ -171,12 +181,16 @@ impl Task {
             .map(|question: Vec<Turn>| {
                 turns.truncate(shared);
                 turns.extend(question);
-                prompt::write(&turns, settings.profile, prefix.is_some(), settings.chat).map_err(|error| {
-                    let (key, message) = ("chat_template".into(), error.0);
-                    TaskError::new(Place::file("chat_template.jinja"), Fault::Template { key, message })
-                })
+                prompt::write(&turns, settings.profile, prefix.is_some(), settings.chat)
+                    .map_err(|error| Self::chat_error(&error))
             })
             .collect()
+    }
+
+    /// A chat template's refusal.
+    pub(super) fn chat_error(error: &ChatTemplateError) -> TaskError {
+        let (key, message) = ("chat_template".into(), error.0.clone());
+        TaskError::new(Place::file("chat_template.jinja"), Fault::Template { key, message })
     }
 
     /// One few-shot example.

@@ -464,7 +464,7 @@ fn results_show_the_configuration_as_written() {
         &task("a", "task_alias: Alias\nmetadata: {version: 1, note: [x]}\n"),
     )]);
     let set = load(&folder, &["a"]).unwrap();
-    let config = set.tasks()[0].config().json(3);
+    let config = set.tasks()[0].config().json(3, None);
     assert_eq!(
         config["metadata"],
         json!({"version": 1, "note": ["x"], "config_source": "sub/a.yaml"})

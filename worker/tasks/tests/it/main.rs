@@ -5,6 +5,7 @@ mod files;
 mod golden;
 mod hostile;
 mod items;
+mod profiles;
 mod vectors;
 
 use std::path::{Path, PathBuf};

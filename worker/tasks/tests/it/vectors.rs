@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{fixtures, json as fixture};
 
-const GSM8K: &str = r#####"
+pub const GSM8K: &str = r#####"
 task: gsm8k_local
 dataset_path: json
 dataset_kwargs: {data_files: {train: train.jsonl, test: test.jsonl}}
