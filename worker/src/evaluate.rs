@@ -318,7 +318,11 @@ mod tests {
                     let written: Vec<String> = context.iter().map(u32::to_string).collect();
                     let digest = assay_tasks::results::hash(&written.join(","));
                     assert_eq!(continuation, ids(&tokens["continuation"]), "{profile} {task} {row}");
-                    assert_eq!(context.len() as u64, tokens["context"].as_u64().unwrap(), "{profile} {task}");
+                    assert_eq!(
+                        context.len() as u64,
+                        tokens["context"].as_u64().unwrap(),
+                        "{profile} {task}"
+                    );
                     assert_eq!(digest[..16], *tokens["digest"].as_str().unwrap(), "{profile} {task}");
                     compared += 1;
                 }

@@ -40,7 +40,9 @@ pub fn is_settled(text: &str, stops: &[String]) -> bool {
             .any(|stop| stop.len() > text.len() - from && stop.starts_with(&text[from..]))
     };
     let near = text[..at].char_indices().rev();
-    !near.take_while(|(from, _)| text.len() - from < longest).any(|(from, _)| open(from))
+    !near
+        .take_while(|(from, _)| text.len() - from < longest)
+        .any(|(from, _)| open(from))
 }
 
 /// `text` without an incomplete last character: a generation that ran out of tokens may end in the middle of one.
@@ -115,7 +117,11 @@ impl Tail {
     }
 
     fn decode(&self, codec: &Codec, ids: &[u32]) -> String {
-        if self.special { codec.show(ids) } else { codec.decode(ids) }
+        if self.special {
+            codec.show(ids)
+        } else {
+            codec.decode(ids)
+        }
     }
 
     /// Whether one of `stops` is seen at the end of the text of `generated`.

@@ -16,6 +16,7 @@ use crate::evaluate::{Prepared, Voice};
 use crate::grounds::Grounds;
 use crate::halt::{self, Halt, infra};
 use crate::stops;
+use crate::thinking::Thinking;
 use crate::tokenizer::Codec;
 
 /// What turns prompts into token ids and answers into texts.
@@ -34,12 +35,13 @@ impl Texts {
         let codec = Codec::from_bytes(&json, prefix).map_err(|error| infra("tokenizer.json", error.to_string()))?;
         Ok(Texts {
             voice: Voice {
+                thinking: Thinking::of(grounds.enable_thinking, grounds.profile, &codec),
                 codec: Arc::new(codec),
                 positions,
                 eos: special.eos.clone(),
                 prefix: prefix.unwrap_or(0),
             },
-            template: template(dir, grounds.profile)?,
+            template: template(dir, grounds)?,
         })
     }
 
@@ -51,6 +53,8 @@ impl Texts {
             num_fewshot: None,
             seed: grounds.seed,
             chat: self.template.as_ref().map(|template| template as &dyn ChatTemplate),
+            thinking: grounds.enable_thinking,
+            max_gen_toks: grounds.max_gen_toks.map(|most| most as usize),
         }
     }
 
@@ -95,13 +99,13 @@ pub fn base_config(base: &BaseModel) -> Result<ModelConfig, Halt> {
 }
 
 /// The chat template, where the profile has one.
-fn template(dir: &Path, profile: Profile) -> Result<Option<JinjaTemplate>, Halt> {
-    if profile == Profile::Plain {
+fn template(dir: &Path, grounds: &Grounds) -> Result<Option<JinjaTemplate>, Halt> {
+    if grounds.profile == Profile::Plain {
         return Ok(None);
     }
     let source = fs::read_to_string(dir.join("chat_template.jinja"));
     let source = source.map_err(|error| infra("chat_template.jinja", error.to_string()))?;
     JinjaTemplate::new(&source)
-        .map(Some)
+        .map(|template| Some(template.with_thinking(grounds.enable_thinking)))
         .map_err(|error| infra("chat_template.jinja", error.to_string()))
 }

@@ -116,6 +116,12 @@ mod tests {
         assert!(of(false, Profile::Chat).is_watched());
         assert!(!of(true, Profile::Chat).is_watched());
         assert!(of(true, Profile::ChatSingle049).is_watched());
-        assert_eq!(of(true, Profile::Chat), Thinking::Token { id: 9, stops_first: false });
+        assert_eq!(
+            of(true, Profile::Chat),
+            Thinking::Token {
+                id: 9,
+                stops_first: false
+            }
+        );
     }
 }

@@ -31,7 +31,9 @@ impl Codec {
             .and_then(|id| tokenizer.decode(&[id], false).ok())
             .filter(|text| !text.is_empty());
         let added = tokenizer.get_added_tokens_decoder();
-        let special = added.into_iter().filter(|(_, token)| token.special && !token.content.is_empty());
+        let special = added
+            .into_iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty());
         let special = special.map(|(id, token)| (id, token.content)).collect();
         Ok(Codec {
             tokenizer,

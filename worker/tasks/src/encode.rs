@@ -55,19 +55,6 @@ pub fn encode_pair_after(
     Ok((vec![prefix], after))
 }
 
-/// What is left of a generated text: cut at each stop string in turn, as the harness does. Empty stops cut nothing.
-pub fn cut_at_stops<'a>(text: &'a str, until: &[String]) -> &'a str {
-    until
-        .iter()
-        .filter(|stop| !stop.is_empty())
-        .fold(text, |text, stop| text.split(stop.as_str()).next().unwrap_or(text))
-}
-
-/// Whether a generated text is certain to be cut: it holds a stop string.
-pub fn is_stopped(text: &str, until: &[String]) -> bool {
-    cut_at_stops(text, until).len() < text.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,15 +93,5 @@ mod tests {
             Ok((encode("x"), encode("y")))
         );
         assert_eq!(encode_pair_after(7, "", "", &encode), Err(EncodeError::NoContinuation));
-    }
-
-    #[test]
-    fn stops_cut_in_turn() {
-        let until = |stops: &[&str]| stops.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(cut_at_stops("abcdef", &until(&["", "d", "b"])), "a");
-        // Once "cd" is gone, "bc" is no longer whole.
-        assert_eq!(cut_at_stops("abcdef", &until(&["cd", "bc"])), "ab");
-        assert!(is_stopped("abc", &until(&["c"])));
-        assert!(!is_stopped("abc", &until(&["x", ""])));
     }
 }

@@ -1,4 +1,5 @@
-//! Accuracy tasks in lm-evaluation-harness's own YAML, scored as its version 0.4.13 scores them.
+//! Accuracy tasks in lm-evaluation-harness's own YAML, scored as its version 0.4.13 scores them. Prompts are those of
+//! the same version too, but for the profile `chat-single-0.4.9`, whose requests are 0.4.9.2's.
 //!
 //! A tasks folder is read by [`TaskSet::load`]; a [`Task`] gives the requests to a model ([`Task::instances`]) and makes
 //! outcomes of the responses ([`Task::score`]); [`results_json`] and [`samples_jsonl`] write them as the harness does.
@@ -43,7 +44,7 @@ pub mod yaml;
 
 pub use chat::{ChatTemplate, ChatTemplateError, JinjaTemplate, Message, Role};
 pub use config::OutputType;
-pub use encode::{EncodeError, cut_at_stops, encode_pair, encode_pair_after, is_stopped};
+pub use encode::{EncodeError, encode_pair, encode_pair_after};
 pub use error::{Fault, Place, TaskError};
 pub use group::{Group, GroupOutcome};
 pub use items::{items, pooled, restrict, restrictable};

@@ -91,11 +91,7 @@ pub fn write(
 }
 
 /// The messages in the template's form: up to where the model goes on, be that a new turn or the started answer.
-pub fn render(
-    messages: &[Message],
-    prefixed: bool,
-    template: &dyn ChatTemplate,
-) -> Result<String, ChatTemplateError> {
+pub fn render(messages: &[Message], prefixed: bool, template: &dyn ChatTemplate) -> Result<String, ChatTemplateError> {
     let rendered = match template.render(messages, !prefixed) {
         Ok(text) => text,
         // Templates without a system role raise on one; the harness then leaves it out.

@@ -133,9 +133,7 @@ pub fn results_json(
             .map(|(task, hash)| (task.clone(), Value::from(hash.clone())));
         out.insert("task_hashes".into(), Value::Object(hashes.collect()));
     }
-    let chat = settings
-        .chat
-        .filter(|_| settings.profile != Profile::Plain);
+    let chat = settings.chat.filter(|_| settings.profile != Profile::Plain);
     let template = chat.map(|chat| chat.source().to_owned());
     out.insert("model_source".into(), Value::from("assay"));
     out.insert("model_name".into(), Value::from(run.model.clone()));
@@ -190,7 +188,9 @@ fn config(settings: &Settings<'_>, run: &RunInfo) -> Value {
         Some(Limit::Share(share)) => json!(share),
     };
     // As they would be written after the harness's --model_args.
-    let thinking = settings.thinking.then_some("enable_thinking=True,think_end_token=</think>");
+    let thinking = settings
+        .thinking
+        .then_some("enable_thinking=True,think_end_token=</think>");
     let arguments: Vec<&str> = run.model_args.as_deref().into_iter().chain(thinking).collect();
     let arguments = (!arguments.is_empty()).then(|| arguments.join(","));
     json!({

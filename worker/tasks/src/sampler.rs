@@ -58,10 +58,7 @@ impl Sampler {
         match self.first_n {
             true if n > pool.len() => Err(short(n, pool.len())),
             true => Ok((0..n).collect()),
-            false => self
-                .rng
-                .sample(pool.len(), n)
-                .map_err(|e| short(e.asked, e.available)),
+            false => self.rng.sample(pool.len(), n).map_err(|e| short(e.asked, e.available)),
         }
     }
 }

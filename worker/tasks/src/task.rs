@@ -75,7 +75,7 @@ pub struct Instance {
 /// What is asked of the model.
 #[derive(Clone, PartialEq, Debug)]
 pub enum InstanceKind {
-    /// Greedy text after `prompt`. The answer is handed in cut at the first of `until` (see `cut_at_stops`).
+    /// Greedy text after `prompt`. The answer is handed in cut at the earliest of `until`.
     Generate {
         /// The prompt.
         prompt: String,

@@ -8,6 +8,7 @@ mod diff;
 mod fidelity;
 mod grade;
 mod logits;
+mod profile;
 mod server;
 mod service;
 mod support;

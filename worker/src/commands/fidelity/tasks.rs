@@ -17,6 +17,7 @@ use crate::commands::logits;
 use crate::evaluate::Voice;
 use crate::grounds::Grounds;
 use crate::outcome::{Planned, Scored, Work};
+use crate::thinking::Thinking;
 use crate::tokenizer::Codec;
 
 /// Two answers closer than this may change places between correct implementations: in logits for a generated token, in
@@ -148,6 +149,7 @@ impl Run<'_> {
             num_fewshot: None,
             seed: grounds.seed,
             chat: Some(&template as &dyn ChatTemplate),
+            ..Settings::default()
         };
         let set = TaskSet::load(&grounds.tasks_dir, &grounds.tasks)?;
 
@@ -194,6 +196,7 @@ impl Run<'_> {
             positions: config.max_positions,
             eos: opened.eos,
             prefix,
+            thinking: Thinking::Off,
         };
         Ok((opened.engine, voice))
     }

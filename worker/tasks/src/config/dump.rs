@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Field, FieldValue, Reader, TaskConfig};
+use super::{Field, FieldValue, OutputType, Reader, TaskConfig};
 use crate::yaml::Node;
 
 impl TaskConfig {

@@ -118,7 +118,8 @@ fn stops(node: &Node, place: Place) -> Result<Vec<String>, TaskError> {
 /// Most tokens one answer may be allowed.
 const MAX_TOKENS: i64 = 1 << 20;
 
-/// The first of the four spellings, in the harness's order.
+/// The first of the four spellings, in the order of 0.4.13's `normalize_gen_kwargs`. (0.4.9 read only `max_gen_toks`, and
+/// handed the others to a `generate` that knows two of them at most.)
 fn max_tokens(keys: &mut Keys<'_>) -> Result<Option<usize>, TaskError> {
     for key in ["max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"] {
         let place = keys.place_of(key);

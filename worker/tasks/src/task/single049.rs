@@ -77,13 +77,7 @@ impl Task {
     }
 
     /// The examples as one text.
-    fn examples_049(
-        &self,
-        doc: Doc<'_>,
-        n: usize,
-        sampler: &mut Sampler,
-        prefix: &str,
-    ) -> Result<String, TaskError> {
+    fn examples_049(&self, doc: Doc<'_>, n: usize, sampler: &mut Sampler, prefix: &str) -> Result<String, TaskError> {
         let fault = |fault| TaskError::new(self.config.place.clone(), fault);
         let asked = n + usize::from(self.same_split);
         sampler.draw_whole(&self.pool, asked).map_err(fault)?;
@@ -125,12 +119,7 @@ impl Task {
         };
         let answer = answer.ok_or_else(|| doc.error(says, "is no answer in an example"))?;
         let config = &self.config;
-        text.extend([
-            &config.target_delimiter,
-            prefix,
-            &answer,
-            &config.fewshot_delimiter,
-        ]);
+        text.extend([&config.target_delimiter, prefix, &answer, &config.fewshot_delimiter]);
         Ok(())
     }
 }

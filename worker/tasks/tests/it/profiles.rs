@@ -12,7 +12,7 @@ use assay_tasks::results::hash;
 use assay_tasks::{ChatTemplate, Instance, InstanceKind, JinjaTemplate, Limit, Settings, TaskSet};
 use serde_json::Value;
 
-use crate::vectors::GSM8K;
+use crate::vectors::{GSM8K, gsm8k};
 use crate::{fixtures, json};
 
 fn template(path: &str) -> JinjaTemplate {
@@ -87,6 +87,80 @@ fn the_mini_tasks_as_0_4_9_asks_them() {
     }
 }
 
+/// The examples of 512 gsm8k prompts, as the second of two draws for each document.
+#[test]
+fn the_double_draw_of_gsm8k() {
+    let golden = json("data/golden/gsm8k_5shot_golden.json");
+    let drawn: Vec<Vec<usize>> = serde_json::from_value(golden["fewshot_indices_512_double_second"].clone()).unwrap();
+    assert_eq!(drawn.len(), 512);
+    let docs: Vec<Value> = (0..512)
+        .map(|i| serde_json::json!({"question": format!("q{i}"), "answer": "#### 1"}))
+        .collect();
+    let (_folder, set) = gsm8k(&docs, 7473);
+    let chat = template("checkpoints/base/chat_template.jinja");
+    let instances = set.tasks()[0]
+        .instances(&settings(Profile::ChatSingle049, &chat))
+        .unwrap();
+    for (i, (instance, expected)) in instances.iter().zip(&drawn).enumerate() {
+        let shots: String = expected
+            .iter()
+            .map(|n| format!("Question: <{n}>\nAnswer: #### 1\n\n"))
+            .collect();
+        let user = format!("[|user|]\n{shots}Question: q{i}\nAnswer:[|endofturn|]\n");
+        assert!(instance.kind.prompt().starts_with(&user), "{i}");
+    }
+}
+
+/// `enable_thinking` opens a thought at the end of the prompt; only 0.4.9 then still asked for log-likelihoods.
+#[test]
+fn thinking_is_for_answers_in_text() {
+    let set = TaskSet::load(
+        &fixtures().join("tasks"),
+        &["mini_gsm".to_owned(), "mini_arc".to_owned()],
+    )
+    .unwrap();
+    let chat = template("data/golden/exaone4_no_tools.jinja").with_thinking(true);
+    for profile in Profile::ALL {
+        let thinking = Settings {
+            thinking: true,
+            ..settings(profile, &chat)
+        };
+        let text = set.task("mini_gsm").unwrap().instances(&thinking).unwrap();
+        let opened = text[0].kind.prompt().ends_with("[|assistant|]\n<think>\n");
+        assert_eq!(opened, profile != Profile::Plain, "{profile}");
+        let choices = set.task("mini_arc").unwrap().instances(&thinking);
+        match profile {
+            Profile::ChatSingle049 => assert!(choices.is_ok()),
+            _ => assert_eq!(choices.unwrap_err().code(), "task-thinking-choices", "{profile}"),
+        }
+    }
+}
+
+/// The task's budget in any of the harness's spellings, or the contest's instead of it.
+#[test]
+fn a_budget_is_the_task_s_or_the_contest_s() {
+    let set = TaskSet::load(&fixtures().join("profiles"), &["prefix".to_owned(), "lists".to_owned()]).unwrap();
+    let budget = |name: &str, max_gen_toks| {
+        let asked = Settings {
+            max_gen_toks,
+            ..Settings::default()
+        };
+        let instances = set.task(name).unwrap().instances(&asked).unwrap();
+        match instances[0].kind {
+            InstanceKind::Generate { max_tokens, .. } => max_tokens,
+            InstanceKind::Loglikelihood { .. } => panic!("{name} generates"),
+        }
+    };
+    assert_eq!(
+        (budget("prefix", None), budget("prefix", Some(700))),
+        (Some(12), Some(700))
+    );
+    assert_eq!(
+        (budget("lists", None), budget("lists", Some(700))),
+        (Some(256), Some(700))
+    );
+}
+
 /// A key that 0.4.9 does not read would quietly mean another pool there.
 #[test]
 fn a_split_0_4_9_would_not_read_is_refused() {
@@ -140,6 +214,10 @@ fn gsm8k_prompts_have_the_golden_digests() {
         let prompts: Vec<&str> = instances.iter().map(|instance| instance.kind.prompt()).collect();
         let golden: &Value = &golden["modes"][mode];
         assert_eq!(prompts.len(), 512);
-        assert_eq!(hash(&prompts.join("\0")), golden["all512_sha256"].as_str().unwrap(), "{mode}");
+        assert_eq!(
+            hash(&prompts.join("\0")),
+            golden["all512_sha256"].as_str().unwrap(),
+            "{mode}"
+        );
     }
 }

@@ -51,7 +51,7 @@ metadata:
 "#####;
 
 /// gsm8k as it ships, over `test` documents and `train` numbered examples.
-fn gsm8k(test: &[Value], train: usize) -> (tempfile::TempDir, TaskSet) {
+pub fn gsm8k(test: &[Value], train: usize) -> (tempfile::TempDir, TaskSet) {
     let folder = tempfile::tempdir().unwrap();
     let lines = |docs: &[Value]| docs.iter().map(|d| format!("{d}\n")).collect::<String>();
     let examples: Vec<Value> = (0..train)
