@@ -268,7 +268,7 @@ fn tasks_digest(work: &Work, asked: &Asked) -> String {
         let num_fewshot = task.config().num_fewshot.unwrap_or(0);
         json!({
             "task": task.name(),
-            "config": task.config().json(num_fewshot),
+            "config": task.config().json(num_fewshot, None),
             "documents": hex::encode(hasher.finalize()),
         })
     };
