@@ -60,7 +60,7 @@ pub struct TaskDiff {
     pub key: String,
     /// Documents of one that are not among those of the other, or are other documents there.
     pub unpaired: usize,
-    /// Documents with another answer, whatever it is worth.
+    /// Documents where the filter left another text, or another choice is the likeliest, whatever it is worth.
     pub other_answers: usize,
     /// None where no document is in both.
     pub comparison: Option<Comparison>,
@@ -85,10 +85,11 @@ struct Grade {
 }
 
 /// What a samples file says of a document.
-#[derive(PartialEq)]
 struct Row {
     doc_hash: String,
-    /// What the filter left, then everything the model said.
+    /// What the filter left; of choices, the likeliest.
+    left: String,
+    /// The same with everything the model said.
     answer: String,
 }
 
@@ -141,24 +142,19 @@ fn same(a: &ItemScores, b: &ItemScores) -> bool {
 
 fn task_diff(a: &Grade, b: &Grade, ours: &ItemScores, theirs: &ItemScores) -> TaskDiff {
     let filter = ours.key.split_once(',').map_or("none", |(_, filter)| filter);
-    let row = |grade: &'_ Grade, doc: usize| -> Option<(String, String)> {
-        let row = grade.rows.get(&ours.task)?.get(&(doc, filter.to_string()))?;
-        Some((row.doc_hash.clone(), row.answer.clone()))
-    };
     let all = ours.values.len().max(theirs.values.len());
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let (mut unpaired, mut other_answers, mut changed) = (0, 0, Vec::new());
     for doc in 0..all {
-        let (x, y) = (row(a, doc), row(b, doc));
-        let (Some((hash, said)), Some((other_hash, other_said))) = (x, y) else {
+        let (Some(said), Some(other)) = (a.row(&ours.task, doc, filter), b.row(&ours.task, doc, filter)) else {
             unpaired += 1;
             continue;
         };
-        if hash != other_hash {
+        if said.doc_hash != other.doc_hash {
             unpaired += 1;
             continue;
         }
-        other_answers += usize::from(said != other_said);
+        other_answers += usize::from(said.left != other.left);
         let value = |item: &ItemScores| item.values.get(doc).copied().flatten();
         let (x, y) = (value(ours), value(theirs));
         left.push(x);
@@ -168,8 +164,8 @@ fn task_diff(a: &Grade, b: &Grade, ours: &ItemScores, theirs: &ItemScores) -> Ta
                 doc,
                 value: Pair { a: x, b: y },
                 answer: Pair {
-                    a: Some(said),
-                    b: Some(other_said),
+                    a: Some(said.answer.clone()),
+                    b: Some(other.answer.clone()),
                 },
             });
         }
@@ -185,6 +181,10 @@ fn task_diff(a: &Grade, b: &Grade, ours: &ItemScores, theirs: &ItemScores) -> Ta
 }
 
 impl Grade {
+    fn row(&self, task: &str, doc: usize, filter: &str) -> Option<&Row> {
+        self.rows.get(task)?.get(&(doc, filter.to_string()))
+    }
+
     fn read(dir: &Path) -> Result<Grade, DiffError> {
         let record = Record::read(dir)?;
         if let Some(shard) = record.shard {
@@ -223,26 +223,32 @@ fn read_rows(path: PathBuf) -> Result<BTreeMap<(usize, String), Row>, DiffError>
             error,
         })?;
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
-        let doc = row["doc_id"].as_u64().and_then(|doc| usize::try_from(doc).ok());
-        let doc = doc.unwrap_or(usize::MAX);
-        rows.insert(
-            (doc, text("filter")),
-            Row {
-                doc_hash: text("doc_hash"),
-                answer: answer(&row),
-            },
-        );
+        // A row without a number belongs to no document.
+        let Some(doc) = row["doc_id"].as_u64().and_then(|doc| usize::try_from(doc).ok()) else {
+            continue;
+        };
+        let (said, left) = (flat(&row["resps"]), left(&row["filtered_resps"]));
+        let answer = match said == left {
+            true => said,
+            false => format!("{left} ← {said}"),
+        };
+        let doc_hash = text("doc_hash");
+        rows.insert((doc, text("filter")), Row { doc_hash, left, answer });
     }
     Ok(rows)
 }
 
-/// What the filter left and what it was taken from; of choices, their log-likelihoods.
-fn answer(row: &Value) -> String {
-    let (said, left) = (flat(&row["resps"]), flat(&row["filtered_resps"]));
-    if said == left {
-        said
-    } else {
-        format!("{left} ← {said}")
+/// What the filter left: a text, or of several choices the number of the likeliest, from 0.
+fn left(filtered: &Value) -> String {
+    let likelihood = |choice: &Value| choice.get(0)?.as_str()?.parse::<f64>().ok();
+    let choices = filtered.as_array().filter(|choices| choices.len() > 1);
+    let all: Option<Vec<f64>> = choices.and_then(|choices| choices.iter().map(likelihood).collect());
+    match all {
+        Some(all) => {
+            let likelier = |best: usize, next: usize| if all[next] > all[best] { next } else { best };
+            format!("({})", (1..all.len()).fold(0, likelier))
+        }
+        None => flat(filtered),
     }
 }
 

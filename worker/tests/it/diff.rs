@@ -58,6 +58,9 @@ fn what_differs_between_two_grades_is_told_item_by_item() {
     ] {
         assert_eq!(table[cell], expected, "{cell}: {table}");
     }
+    // Log-probabilities all differ; what the model would choose hardly does.
+    let choices = tasks.iter().find(|task| task["task"] == "mini_boolq").unwrap();
+    assert!(choices["other_answers"].as_u64().unwrap() < 20, "{choices}");
     let changed = strict["changed"].as_array().unwrap();
     assert_eq!(changed.len(), count(true, false) + count(false, true));
     for item in changed {
