@@ -84,7 +84,7 @@ pub struct Limits {
     pub vocab: usize,
 }
 
-/// Why a step could not be computed. The first kinds are mistakes of the caller; `NotFinite` is the model's.
+/// Why a step could not be computed. The first kind is a mistake of the caller, `NotFinite` is the model's, the others the device's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
     /// the batch contradicts itself or the limits
@@ -96,6 +96,13 @@ pub enum StepError {
         /// index into the batch's outputs
         output: usize,
     },
+    /// the device was lost and is set up again: nothing of the step is done and every cached key and value is gone, so sequences
+    /// begin again from their tokens
+    #[error("the device was lost and has been set up again without its cache")]
+    CacheLost,
+    /// the device failed for good
+    #[error("the device failed: {0}")]
+    Device(String),
 }
 
 impl StepBatch {

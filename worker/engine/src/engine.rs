@@ -205,8 +205,15 @@ impl Engine {
             for work in &step.work {
                 tasks[schedule.running()[work.sequence].request].begin(self.began.elapsed());
             }
-            self.executor.copy_pages(&step.copies).map_err(EngineError::Step)?;
-            self.executor.step(&batch, &mut out).map_err(|e| match e {
+            let copied = self.executor.copy_pages(&step.copies);
+            let done = copied.and_then(|()| self.executor.step(&batch, &mut out));
+            if done == Err(StepError::CacheLost) {
+                // no answer is affected: a sequence is its tokens, and computing them again gives the same bits
+                schedule.begin_again(&mut self.pages);
+                self.pages = Pages::new(self.executor.limits().pages);
+                continue;
+            }
+            done.map_err(|e| match e {
                 StepError::NotFinite { output } => match owners.get(output) {
                     Some(&(work, row)) => {
                         let request = schedule.running()[step.work[work].sequence].request;

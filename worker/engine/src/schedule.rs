@@ -228,6 +228,13 @@ impl Schedule {
         self.waiting.clear();
     }
 
+    /// Sends every running sequence back to its beginning, oldest first: what their pages held is gone.
+    pub fn begin_again(&mut self, pages: &mut Pages) {
+        while !self.running.is_empty() {
+            self.preempt_newest(pages);
+        }
+    }
+
     // Rows for each running sequence: one for each that generates, the rest of the budget to prompts in order of age.
     fn share_budget(&self) -> Vec<usize> {
         let mut left = self.budget;

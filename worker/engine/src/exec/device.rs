@@ -9,7 +9,7 @@ use super::gpu::device::Card;
 /// Where to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// a graphics card if there is one, else the CPU
+    /// a graphics card if there is one, else the CPU; a card that is there but fails is an error, never silently another device
     #[default]
     Auto,
     /// the threaded executor of the numerics specification
@@ -72,7 +72,7 @@ impl Device {
         Ok(match self {
             Device::Cpu => Chosen::Cpu,
             Device::Reference => Chosen::Reference,
-            Device::Auto => Chosen::Cpu,
+            Device::Auto => Card::find(None).map_or(Chosen::Cpu, Chosen::Gpu),
             Device::Gpu(name) => Chosen::Gpu(Card::find(name.as_deref())?),
         })
     }

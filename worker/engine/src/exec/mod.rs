@@ -116,15 +116,13 @@ pub enum ExecutorError {
 }
 
 /// Makes the executor for a device. `Auto` takes a graphics card if there is one, else the CPU; [`Executor::describe`] says which.
-/// The executor keeps its own copy of the weights in its own layout: drop the model afterwards to save memory.
+/// The executors of the host keep their own copy of the weights: drop the model afterwards to save memory. That of a graphics card keeps
+/// the model, to set a lost card up again.
 pub fn executor(model: Arc<Model>, options: &Options) -> Result<Box<dyn Executor>, ExecutorError> {
     match options.device.choose()? {
         Chosen::Cpu => Ok(Box::new(cpu::Cpu::new(&model, options)?)),
         Chosen::Reference => Ok(Box::new(reference::Reference::new(&model, options)?)),
-        Chosen::Gpu(card) => Err(ExecutorError::Gpu(gpu::GpuError::Unsupported {
-            card: card.class(),
-            missing: "this build has no kernels".into(),
-        })),
+        Chosen::Gpu(card) => Ok(Box::new(gpu::Gpu::new(model, options, card)?)),
     }
 }
 

@@ -92,6 +92,15 @@ fn budget(case: &Golden, eos: &[u32]) -> usize {
     case.greedy.len() + if stopped { 8 } else { 0 }
 }
 
+/// Holds an executor to the first prompts of a golden file.
+pub fn assert_one(name: &str, prompts: usize, options: &Options) {
+    let (model, cases) = (load(name), golden(name));
+    let cases = &cases[..prompts.min(cases.len())];
+    let f = compare(name, &mut engine(&model, options), cases, &model);
+    println!("{f:?}");
+    assert_faithful(&f);
+}
+
 fn table(options: &Options) -> Vec<Fidelity> {
     let rows: Vec<Fidelity> = golden_names()
         .into_iter()

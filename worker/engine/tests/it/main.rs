@@ -6,6 +6,8 @@ mod support;
 mod bits;
 mod engine;
 mod golden;
+mod gpu;
+mod gpu_kernels;
 mod kernels;
 mod numerics;
 mod pages;

@@ -89,6 +89,13 @@ impl Card {
         format!("{}, {}", self.info.name.trim(), driver.join(" "))
     }
 
+    /// The same card as Vulkan shows it now, after it was lost.
+    pub fn again(&self) -> Card {
+        let same =
+            |card: &Card| card.class() == self.class() && card.info.device_pci_bus_id == self.info.device_pci_bus_id;
+        Card::all().into_iter().find(same).unwrap_or_else(|| self.clone())
+    }
+
     /// Opens the card with all it can address.
     pub fn open(&self) -> Result<Opened, GpuError> {
         let wanted = Features::IMMEDIATES;
@@ -124,6 +131,7 @@ impl Card {
             limits,
             faults,
             held: AtomicU64::new(0),
+            patience: PATIENCE,
         })
     }
 }
@@ -151,23 +159,27 @@ pub struct Opened {
     limits: Limits,
     faults: Arc<Faults>,
     held: AtomicU64,
+    /// how long work may take
+    pub(super) patience: Duration,
 }
 
 impl Opened {
     /// What went wrong since the card was opened.
     pub fn check(&self) -> Result<(), GpuError> {
-        let first = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
-        first.clone().map_or(Ok(()), Err)
+        let first = || {
+            let first = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
+            first.clone()
+        };
+        if let Some(GpuError::Reported(_)) = first() {
+            // what was reported may be the loss of the card, which is told apart only when it is polled
+            let _ = self.device.poll(wgpu::PollType::Poll);
+        }
+        first().map_or(Ok(()), Err)
     }
 
     /// Bytes of all buffers made.
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
-    }
-
-    /// The card's limits.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     /// Makes a storage buffer of at least `bytes`; its content is zero. `what` names it in errors.
@@ -189,6 +201,19 @@ impl Opened {
         }
         self.held.fetch_add(size, Ordering::Relaxed);
         Ok(buffer)
+    }
+
+    /// Whether a grid of this many workgroups along one dimension can be dispatched. `what` names it in the error.
+    pub fn allow_groups(&self, what: &str, groups: u32) -> Result<(), GpuError> {
+        let limit = self.limits.max_compute_workgroups_per_dimension;
+        if groups > limit {
+            return Err(GpuError::TooWide {
+                what: what.to_owned(),
+                groups,
+                limit,
+            });
+        }
+        Ok(())
     }
 
     fn allow(&self, what: &str, bytes: u64) -> Result<(), GpuError> {
@@ -227,13 +252,13 @@ impl Opened {
     pub fn wait(&self) -> Result<(), GpuError> {
         let done = self.device.poll(wgpu::PollType::Wait {
             submission_index: None,
-            timeout: Some(PATIENCE),
+            timeout: Some(self.patience),
         });
         self.check()?;
         match done {
             Ok(_) => Ok(()),
             Err(wgpu::PollError::Timeout) => Err(GpuError::Hung {
-                seconds: PATIENCE.as_secs(),
+                seconds: self.patience.as_secs(),
             }),
             Err(other) => Err(GpuError::Reported(other.to_string())),
         }

@@ -45,6 +45,16 @@ pub enum GpuError {
         /// the name of the limit
         rule: &'static str,
     },
+    /// more workgroups than the card can number
+    #[error("{what} takes {groups} workgroups; this card allows {limit} (max_compute_workgroups_per_dimension)")]
+    TooWide {
+        /// tensor
+        what: String,
+        /// workgroups it takes
+        groups: u32,
+        /// what is allowed
+        limit: u32,
+    },
     /// the driver reported an error: out of memory, or a mistake of ours
     #[error("the graphics card reported: {0}")]
     Reported(String),

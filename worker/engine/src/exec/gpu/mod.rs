@@ -1,6 +1,172 @@
 //! The graphics-card executor: WGSL kernels over the same step seam, the same [`crate::numerics`], the same tests.
+//!
+//! What is promised: linear layers have the bits of the CPU executor given the same inputs, since their products are exact and their
+//! sums have a fixed order; everything is the same bits whatever the batch, the chunking and the pages on cards of one class
+//! (adapter, driver, shaders), because a row is computed by the same instructions wherever it stands; between classes norms, softmax
+//! and the activation function differ in last places, because drivers choose how to divide, take roots and fuse.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`device`] | which card, and an opened one: buffers, limits, faults |
+//! | [`kernels`] | the shaders and their pipelines |
+//! | [`weights`] | matrices in the kernels' layouts |
+//! | `op` | one dispatch |
+//! | `program` | the model as a list of dispatches |
+//! | `step` | one step: upload, replay, read back |
+//! | [`probe`] | one kernel at a time, for the self-test and for tests |
+//! | [`self_test`] | whether this card and its driver compute what they should |
+//!
+//! A step is one pass and one submission, and the host waits for it. The picked ids stay in a buffer of the card
+//! (`program::Ports::picked`): an embedding kernel that reads them there lets a next step be recorded while this one runs, once
+//! the scheduler can plan a step before it knows the last one's tokens.
 
 pub mod device;
 mod error;
+pub mod kernels;
+mod op;
+pub mod probe;
+mod program;
+pub mod self_test;
+mod step;
+pub mod weights;
 
+use std::sync::Arc;
+
+use self::device::Card;
 pub use self::error::GpuError;
+use self::probe::Probe;
+use self::program::Program;
+use self::step::TakeError;
+use super::cpu::norm::Rotations;
+use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
+use crate::batch::{Limits, Page, StepBatch, StepError, StepOutput};
+use crate::model::Model;
+use crate::numerics::Precision;
+
+/// The executor of a graphics card.
+pub struct Gpu {
+    model: Arc<Model>, // kept to set a lost card up again
+    card: Card,
+    precision: Precision,
+    limits: Limits,
+    rotations: Rotations,
+    at: Probe, // the open card and its kernels
+    program: Program,
+    fresh: bool, // set up again and no step done since
+}
+
+impl Gpu {
+    /// Opens the card, tests it, and puts the model's weights on it.
+    pub fn new(model: Arc<Model>, options: &Options, card: Card) -> Result<Gpu, ExecutorError> {
+        cache_len(&model, options)?;
+        let limits = options.limits(&model);
+        let at = Probe::new(&card, options.precision)?;
+        self_test::run(&at, options.precision)?;
+        let program = program::build(&at.device, &at.kernels, &model, &limits)?;
+        Ok(Gpu {
+            rotations: Rotations::new(&model.plan().inverse_frequencies),
+            precision: options.precision,
+            limits,
+            model,
+            card,
+            at,
+            program,
+            fresh: false,
+        })
+    }
+
+    /// Loses the card, as a driver's reset would. For tests.
+    #[doc(hidden)]
+    pub fn lose(&mut self) {
+        self.at.device.device.destroy();
+    }
+
+    /// Gives steps no time at all. For tests.
+    #[doc(hidden)]
+    pub fn hurry(&mut self) {
+        self.at.device.patience = std::time::Duration::ZERO;
+    }
+
+    /// Fills the cache with NaN. For tests.
+    #[doc(hidden)]
+    pub fn poison(&mut self) {
+        for buffer in self.program.caches.iter().flat_map(|c| [&c.keys, &c.values]) {
+            let nan = vec![f32::NAN; (buffer.size() / 4) as usize];
+            self.at.device.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&nan));
+        }
+    }
+
+    fn try_step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), TakeError> {
+        let plan = self.model.plan();
+        let readback = step::run(&self.at.device, &self.program, plan, &mut self.rotations, batch)?;
+        readback.take(&self.at.device, batch, out)
+    }
+
+    // A lost card is opened again, once; its cache is gone, which the engine has to know.
+    fn recover(&mut self, error: GpuError) -> StepError {
+        if !matches!(error, GpuError::Lost(_)) || self.fresh {
+            return StepError::Device(error.to_string());
+        }
+        match self.set_up_again() {
+            Ok(()) => StepError::CacheLost,
+            Err(again) => StepError::Device(format!("{error}; setting it up again failed: {again}")),
+        }
+    }
+
+    fn set_up_again(&mut self) -> Result<(), GpuError> {
+        self.card = self.card.again();
+        self.at = Probe::new(&self.card, self.precision)?;
+        self.program = program::build(&self.at.device, &self.at.kernels, &self.model, &self.limits)?;
+        self.fresh = true;
+        Ok(())
+    }
+}
+
+impl Executor for Gpu {
+    fn name(&self) -> &str {
+        "gpu"
+    }
+
+    fn describe(&self) -> String {
+        format!("gpu ({}, {} inputs)", self.card.class(), self.precision.name())
+    }
+
+    fn class(&self) -> DeviceClass {
+        DeviceClass {
+            device: format!("gpu ({})", self.card.class()),
+            precision: self.precision.name().into(),
+            shaders: Some(kernels::digest()),
+        }
+    }
+
+    fn memory(&self) -> Option<u64> {
+        Some(self.at.device.held())
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn copy_pages(&mut self, pairs: &[(Page, Page)]) -> Result<(), StepError> {
+        let inside = |&(from, to): &(Page, Page)| (from.max(to) as usize) < self.limits.pages;
+        if !pairs.iter().all(inside) {
+            return Err(StepError::Malformed("page outside the cache"));
+        }
+        step::copy_pages(&self.at.device, &self.program, self.model.plan(), pairs).map_err(|error| self.recover(error))
+    }
+
+    fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError> {
+        batch.check(&self.limits)?;
+        if batch.outputs.len() > self.limits.step_tokens {
+            return Err(StepError::Malformed("more outputs than rows in a step"));
+        }
+        match self.try_step(batch, out) {
+            Ok(()) => {
+                self.fresh = false;
+                Ok(())
+            }
+            Err(TakeError::Step(error)) => Err(error),
+            Err(TakeError::Gpu(error)) => Err(self.recover(error)),
+        }
+    }
+}

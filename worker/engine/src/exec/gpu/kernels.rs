@@ -1,0 +1,205 @@
+//! The kernels: their sources, how many buffers each reads and writes, and their compiled pipelines.
+//!
+//! A source is a concatenation: `common.wgsl`, what the kernel shares with others, the kernel. Bindings are numbered in two runs,
+//! those read and then those written, so a kernel is described by two counts. The table is where a faster twin of a kernel for
+//! cards with matrix units would stand: the same bindings and, by the numerics specification's fixed order of additions, a class of its own.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+use wgpu::{BindGroupLayoutEntry, BindingType, BufferBindingType, ShaderRuntimeChecks, ShaderStages};
+
+use super::GpuError;
+use super::device::Opened;
+use super::weights::Layout;
+use crate::numerics::Precision;
+
+/// Bytes of immediates every pipeline declares; WebGPU promises this much and every Vulkan driver has twice that.
+const IMMEDIATES: u32 = 64;
+
+const COMMON: &str = include_str!("shaders/common.wgsl");
+const ROW_SUM: &str = include_str!("shaders/row_sum.wgsl");
+const LINEAR: &str = include_str!("shaders/linear.wgsl");
+const SCALED: &str = include_str!("shaders/weights_scaled.wgsl");
+
+/// A compiled kernel.
+pub struct Kernel {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+impl Kernel {
+    /// Binds buffers in the kernel's order: those it reads, then those it writes.
+    pub fn bind(&self, device: &Opened, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let entries: Vec<_> = buffers
+            .iter()
+            .zip(0..)
+            .map(|(buffer, binding)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.as_entire_binding(),
+            })
+            .collect();
+        device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &self.layout,
+            entries: &entries,
+        })
+    }
+}
+
+/// The kernels over weights of one layout.
+pub struct LinearKernels {
+    pub(super) wide: Kernel,
+    pub(super) narrow: Kernel,
+    pub(super) embed: Kernel,
+}
+
+/// All kernels, compiled for one card.
+pub struct Kernels {
+    linear: [LinearKernels; Layout::ALL.len()],
+    pub(super) quantize: Kernel,
+    pub(super) norm: Kernel,
+    pub(super) add: Kernel,
+    pub(super) heads: Kernel,
+    pub(super) attend: Kernel,
+    pub(super) activate: Kernel,
+    pub(super) tiles: Kernel,
+    pub(super) pick: Kernel,
+}
+
+// name, sources after the common one, buffers read, buffers written
+type Source = (&'static str, &'static [&'static str], usize, usize);
+
+const QUANTIZE: Source = ("quantize", &[include_str!("shaders/quantize.wgsl")], 1, 2);
+const NORM: Source = ("norm", &[ROW_SUM, include_str!("shaders/norm.wgsl")], 3, 2);
+const ADD: Source = ("add", &[ROW_SUM, include_str!("shaders/add.wgsl")], 2, 2);
+const HEADS: Source = ("heads", &[ROW_SUM, include_str!("shaders/heads.wgsl")], 7, 3);
+const ATTEND: Source = ("attend", &[include_str!("shaders/attend.wgsl")], 5, 2);
+const ACTIVATE: Source = ("activate", &[include_str!("shaders/activate.wgsl")], 2, 2);
+const TILES: Source = ("tiles", &[include_str!("shaders/tiles.wgsl")], 1, 1);
+const PICK: Source = ("pick", &[include_str!("shaders/pick.wgsl")], 3, 1);
+const ROWS: [Source; 8] = [QUANTIZE, NORM, ADD, HEADS, ATTEND, ACTIVATE, TILES, PICK];
+
+const WIDE: &str = include_str!("shaders/gemm_wide.wgsl");
+const NARROW: &str = include_str!("shaders/gemm_narrow.wgsl");
+const EMBED: &str = include_str!("shaders/embed.wgsl");
+
+fn layout_source(layout: Layout) -> &'static [&'static str] {
+    match layout {
+        Layout::Dense => &[LINEAR, include_str!("shaders/weights_dense.wgsl")],
+        Layout::Int4 => &[LINEAR, SCALED, include_str!("shaders/weights_int4.wgsl")],
+        Layout::Int8 => &[LINEAR, SCALED, include_str!("shaders/weights_int8.wgsl")],
+        Layout::Float8 => &[LINEAR, SCALED, include_str!("shaders/weights_float8.wgsl")],
+    }
+}
+
+/// sha256 over every source, in hexadecimal: with the card's class it decides every bit.
+pub fn digest() -> String {
+    let mut hash = Sha256::new();
+    let rows = ROWS.iter().flat_map(|source| source.1).copied();
+    let layouts = Layout::ALL.into_iter().flat_map(layout_source).copied();
+    for source in [COMMON, WIDE, NARROW, EMBED].into_iter().chain(rows).chain(layouts) {
+        hash.update((source.len() as u64).to_le_bytes());
+        hash.update(source);
+    }
+    hash.finalize().iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}"); // writing to a string does not fail
+        out
+    })
+}
+
+impl Kernels {
+    /// Compiles all kernels. `precision` is what linear inputs and the cache are rounded to.
+    pub fn new(device: &Opened, precision: Precision) -> Result<Kernels, GpuError> {
+        let row = |source: Source| compile(device, precision, source.0, source.1, source.2, source.3);
+        let linear = |layout| {
+            let over = |name: &str, kernel, reads, writes| {
+                let sources = [layout_source(layout), &[kernel]].concat();
+                compile(
+                    device,
+                    precision,
+                    &format!("{name} {layout:?}"),
+                    &sources,
+                    reads,
+                    writes,
+                )
+            };
+            LinearKernels {
+                wide: over("wide", WIDE, 4, 1),
+                narrow: over("narrow", NARROW, 4, 1),
+                embed: over("embed", EMBED, 3, 2),
+            }
+        };
+        let kernels = Kernels {
+            linear: Layout::ALL.map(linear),
+            quantize: row(QUANTIZE),
+            norm: row(NORM),
+            add: row(ADD),
+            heads: row(HEADS),
+            attend: row(ATTEND),
+            activate: row(ACTIVATE),
+            tiles: row(TILES),
+            pick: row(PICK),
+        };
+        device.check()?;
+        Ok(kernels)
+    }
+
+    /// Those over weights of a layout.
+    pub fn linear(&self, layout: Layout) -> &LinearKernels {
+        &self.linear[layout as usize]
+    }
+}
+
+fn compile(device: &Opened, precision: Precision, name: &str, sources: &[&str], reads: usize, writes: usize) -> Kernel {
+    let entries: Vec<_> = (0..reads + writes)
+        .map(|binding| BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: ShaderStages::COMPUTE,
+            ty: BindingType::Buffer {
+                ty: BufferBindingType::Storage {
+                    read_only: binding < reads,
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    let gpu = &device.device;
+    let layout = gpu.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(name),
+        entries: &entries,
+    });
+    let pipeline_layout = gpu.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(name),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: IMMEDIATES,
+    });
+    let source = [&[COMMON], sources].concat().concat();
+    let described = wgpu::ShaderModuleDescriptor {
+        label: Some(name),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    };
+    // SAFETY: without run-time checks a kernel must itself stay inside its buffers and come to an end. Every loop counts up to a
+    // bound from the immediates, and every index is below a product of sizes in the immediates, which `program` takes from the same
+    // numbers it makes the buffers with, except four read from buffers: tokens, positions, pages and rows of outputs.
+    // The host writes those, and `StepBatch::check` has held each to the sizes the buffers were made for.
+    let module = unsafe { gpu.create_shader_module_trusted(described, ShaderRuntimeChecks::unchecked()) };
+    let dropped = match precision {
+        Precision::Pair => 8.0,
+        Precision::Bf16 => 16.0,
+    };
+    let pipeline = gpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(name),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &[("DROPPED", dropped)],
+            zero_initialize_workgroup_memory: false,
+        },
+        cache: None,
+    });
+    Kernel { pipeline, layout }
+}

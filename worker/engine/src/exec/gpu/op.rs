@@ -1,0 +1,146 @@
+//! One dispatch, for any number of rows.
+
+use assay_checkpoint::{Codes, InputScale};
+
+use super::device::Opened;
+use super::kernels::{Kernel, Kernels};
+use super::weights::Weights;
+use crate::numerics::code_range;
+
+/// Up to this many rows a matrix product is made by the kernel for few rows.
+pub const NARROW_ROWS: u32 = 16;
+
+/// The most workgroups along x; more are folded over y.
+const FOLD: u32 = 32_768;
+
+/// A dispatch for any number of rows.
+pub struct Op {
+    pipelines: Pipelines,
+    bind: wgpu::BindGroup,
+    words: Vec<u32>, // immediates; the first is the number of rows
+    numbered: bool,
+}
+
+enum Pipelines {
+    // a number of workgroups for each row
+    Rows {
+        pipeline: wgpu::ComputePipeline,
+        each: u32,
+    },
+    // a thread for each of this many values of a row, in workgroups of 64
+    Values {
+        pipeline: wgpu::ComputePipeline,
+        each: u32,
+    },
+    // a matrix product with `n` outputs, by the narrow kernel up to so many rows
+    Product {
+        wide: wgpu::ComputePipeline,
+        narrow: wgpu::ComputePipeline,
+        n: u32,
+        narrow_rows: u32,
+    },
+}
+
+impl Op {
+    /// A kernel that gives `each` workgroups to a row.
+    pub fn rows(device: &Opened, kernel: &Kernel, buffers: &[&wgpu::Buffer], words: Vec<u32>, each: u32) -> Op {
+        let pipeline = kernel.pipeline.clone();
+        Op {
+            pipelines: Pipelines::Rows { pipeline, each },
+            bind: kernel.bind(device, buffers),
+            words,
+            numbered: false,
+        }
+    }
+
+    /// A kernel that gives a thread to each of the `each` values of a row.
+    pub fn values(device: &Opened, kernel: &Kernel, buffers: &[&wgpu::Buffer], words: Vec<u32>, each: u32) -> Op {
+        let pipeline = kernel.pipeline.clone();
+        Op {
+            pipelines: Pipelines::Values { pipeline, each },
+            bind: kernel.bind(device, buffers),
+            words,
+            numbered: false,
+        }
+    }
+
+    /// out (rows, N) = row_scales·x·W, by the kernel for few rows up to `narrow_rows` of them.
+    pub fn product(
+        device: &Opened,
+        kernels: &Kernels,
+        w: &Weights,
+        [x, row_scales, out]: [&wgpu::Buffer; 3],
+        narrow_rows: u32,
+    ) -> Op {
+        let kernels = kernels.linear(w.layout);
+        Op {
+            pipelines: Pipelines::Product {
+                wide: kernels.wide.pipeline.clone(),
+                narrow: kernels.narrow.pipeline.clone(),
+                n: w.n,
+                narrow_rows,
+            },
+            bind: kernels.wide.bind(device, &[&w.words, &w.scales, x, row_scales, out]),
+            words: dimensions(w),
+            numbered: false,
+        }
+    }
+
+    /// The same for a kernel whose second immediate is the number of the first output.
+    pub fn numbered(mut self) -> Op {
+        self.numbered = true;
+        self
+    }
+
+    /// Records the dispatch for this many rows; of outputs, for those from number `first` on.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, first: u32, rows: u32) {
+        let (pipeline, x, y) = match &self.pipelines {
+            Pipelines::Rows { pipeline, each } => fold(pipeline, rows * each),
+            Pipelines::Values { pipeline, each } => fold(pipeline, (rows * each).div_ceil(64)),
+            Pipelines::Product {
+                narrow, n, narrow_rows, ..
+            } if rows <= *narrow_rows => (narrow, n.div_ceil(32), rows.div_ceil(4)),
+            Pipelines::Product { wide, n, .. } => (wide, n.div_ceil(64), rows.div_ceil(64)),
+        };
+        let mut words = [0u32; 16];
+        words[..self.words.len()].copy_from_slice(&self.words);
+        words[0] = rows;
+        if self.numbered {
+            words[1] = first;
+        }
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, &self.bind, &[]);
+        pass.set_immediates(0, bytemuck::cast_slice(&words[..self.words.len()]));
+        pass.dispatch_workgroups(x, y, 1);
+    }
+}
+
+fn fold(pipeline: &wgpu::ComputePipeline, groups: u32) -> (&wgpu::ComputePipeline, u32, u32) {
+    (pipeline, groups.min(FOLD), groups.div_ceil(FOLD))
+}
+
+/// The immediates of the kernels over a matrix.
+pub fn dimensions(w: &Weights) -> Vec<u32> {
+    vec![0, w.n, w.k, w.octets, w.f16_scales]
+}
+
+/// The immediates of the kernel that makes codes of inputs.
+pub fn quantize_words(width: u32, codes: Codes, scale: InputScale) -> Vec<u32> {
+    let (low, high) = code_range(codes);
+    let (rule, s, zero) = match scale {
+        InputScale::Fixed { scale, zero } => (0, scale, f32::from(zero)),
+        InputScale::Row { symmetric: true } => (1, 0.0, 0.0),
+        InputScale::Row { symmetric: false } => (2, 0.0, 0.0),
+    };
+    let float8 = u32::from(codes == Codes::Float8);
+    vec![
+        0,
+        width,
+        low.to_bits(),
+        high.to_bits(),
+        rule,
+        float8,
+        s.to_bits(),
+        zero.to_bits(),
+    ]
+}

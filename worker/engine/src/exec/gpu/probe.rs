@@ -1,0 +1,233 @@
+//! One kernel at a time on data from the host: for the self-test at the start and for tests.
+
+use assay_checkpoint::{Codes, InputScale, Matrix};
+use wgpu::{BufferDescriptor, BufferUsages, MapMode};
+
+use super::GpuError;
+use super::device::{Card, Opened};
+use super::kernels::Kernels;
+use super::op::{Op, dimensions, quantize_words};
+use super::weights::{Layout, Weights};
+use crate::batch::Page;
+use crate::numerics::Precision;
+
+/// A card with its kernels compiled. Inputs and outputs of its methods are (rows, width) row-major.
+pub struct Probe {
+    /// the card
+    pub device: Opened,
+    /// its kernels
+    pub kernels: Kernels,
+}
+
+/// Which of the kernels for matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// tiles of 64 rows
+    Wide,
+    /// four rows, slices of K side by side
+    Narrow,
+}
+
+/// Sizes of an attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// of queries
+    pub heads: usize,
+    /// of keys and values
+    pub kv_heads: usize,
+    /// width of one
+    pub head_dim: usize,
+    /// keys seen, its own included; all without
+    pub window: Option<usize>,
+}
+
+/// Rows of one sequence for the attention kernels.
+pub struct Sequence<'a> {
+    /// position of each row
+    pub positions: &'a [u32],
+    /// the sequence's pages
+    pub pages: &'a [Page],
+    /// cos and sin, (rows, head_dim / 2)
+    pub rotations: &'a [[f32; 2]],
+}
+
+impl Probe {
+    /// Opens a card and compiles the kernels.
+    pub fn new(card: &Card, precision: Precision) -> Result<Probe, GpuError> {
+        let device = card.open()?;
+        let kernels = Kernels::new(&device, precision)?;
+        Ok(Probe { device, kernels })
+    }
+
+    /// The layout a matrix gets.
+    pub fn layout(&self, matrix: &Matrix) -> Result<Layout, GpuError> {
+        Ok(Weights::upload(&self.device, "a matrix", matrix)?.layout)
+    }
+
+    /// x·W, each row's sums multiplied by its scale.
+    pub fn product(&self, matrix: &Matrix, x: &[f32], row_scales: &[f32], shape: Shape) -> Result<Vec<f32>, GpuError> {
+        let w = Weights::upload(&self.device, "a matrix", matrix)?;
+        let (x, scales) = (self.up(x)?, self.up(row_scales)?);
+        let out = self.out(row_scales.len() * matrix.rows)?;
+        let narrow_rows = if shape == Shape::Narrow { u32::MAX } else { 0 };
+        let op = Op::product(&self.device, &self.kernels, &w, [&x, &scales, &out], narrow_rows);
+        self.run(&[op], row_scales.len())?;
+        self.down(&out, row_scales.len() * matrix.rows)
+    }
+
+    /// Rows of an embedding.
+    pub fn embed(&self, matrix: &Matrix, tokens: &[u32]) -> Result<Vec<f32>, GpuError> {
+        let w = Weights::upload(&self.device, "an embedding", matrix)?;
+        let rows: Vec<[u32; 4]> = tokens.iter().map(|&token| [token, 0, 0, 0]).collect();
+        let (rows, h, x) = (
+            self.up(&rows)?,
+            self.out(tokens.len() * matrix.cols)?,
+            self.out(tokens.len() * matrix.cols)?,
+        );
+        let kernel = &self.kernels.linear(w.layout).embed;
+        let buffers = [&w.words, &w.scales, &rows, &h, &x];
+        let op = Op::values(&self.device, kernel, &buffers, dimensions(&w), w.k.div_ceil(8));
+        self.run(&[op], tokens.len())?;
+        let len = tokens.len() * matrix.cols;
+        let (h, x) = (self.down(&h, len)?, self.down(&x, len)?);
+        if h != x {
+            return Err(GpuError::Reported("an embedding's two copies differ".into()));
+        }
+        Ok(h)
+    }
+
+    /// Codes of inputs and the rows' scales.
+    pub fn quantize(
+        &self,
+        codes: Codes,
+        scale: InputScale,
+        x: &[f32],
+        width: usize,
+    ) -> Result<(Vec<f32>, Vec<f32>), GpuError> {
+        let (len, rows) = (x.len(), x.len() / width);
+        let (x, q, scales) = (self.up(x)?, self.out(x.len())?, self.out(rows)?);
+        let words = quantize_words(width as u32, codes, scale);
+        let op = Op::rows(&self.device, &self.kernels.quantize, &[&x, &q, &scales], words, 1);
+        self.run(&[op], rows)?;
+        Ok((self.down(&q, len)?, self.down(&scales, rows)?))
+    }
+
+    /// Norms of all rows: exact, and rounded as a linear input.
+    pub fn norm(&self, h: &[f32], weight: &[f32], eps: f32) -> Result<(Vec<f32>, Vec<f32>), GpuError> {
+        let (width, rows) = (weight.len(), h.len() / weight.len());
+        let list: Vec<[u32; 2]> = (0..rows as u32).map(|row| [row, 0]).collect();
+        let (list, h, weight) = (self.up(&list)?, self.up(h)?, self.up(weight)?);
+        let (exact, x) = (self.out(rows * width)?, self.out(rows * width)?);
+        let words = vec![0, 0, width as u32, eps.to_bits()];
+        let buffers = [&list, &h, &weight, &exact, &x];
+        self.run(&[Op::rows(&self.device, &self.kernels.norm, &buffers, words, 1)], rows)?;
+        Ok((self.down(&exact, rows * width)?, self.down(&x, rows * width)?))
+    }
+
+    /// h + branch, the branch normalised if there is a weight.
+    pub fn add(
+        &self,
+        h: &[f32],
+        branch: &[f32],
+        weight: Option<&[f32]>,
+        width: usize,
+        eps: f32,
+    ) -> Result<Vec<f32>, GpuError> {
+        let words = vec![0, width as u32, eps.to_bits(), weight.is_some().into()];
+        let (out, branch, rows) = (self.up(h)?, self.up(branch)?, h.len() / width);
+        let (weight, x) = (self.up(weight.unwrap_or(&[0.0]))?, self.out(h.len())?);
+        let op = Op::rows(&self.device, &self.kernels.add, &[&branch, &weight, &out, &x], words, 1);
+        self.run(&[op], rows)?;
+        self.down(&out, h.len())
+    }
+
+    /// silu(gate)·up.
+    pub fn activate(&self, gate: &[f32], up: &[f32]) -> Result<Vec<f32>, GpuError> {
+        let (len, gate, up) = (gate.len(), self.up(gate)?, self.up(up)?);
+        let (exact, x) = (self.out(len)?, self.out(len)?);
+        let op = Op::values(
+            &self.device,
+            &self.kernels.activate,
+            &[&gate, &up, &exact, &x],
+            vec![0, len as u32],
+            len as u32,
+        );
+        self.run(&[op], 1)?;
+        self.down(&exact, len)
+    }
+
+    /// Stores the rows' keys and values in a cache of `pages` pages that holds NaN elsewhere, then attends. No norms.
+    pub fn attend(
+        &self,
+        sizes: Heads,
+        s: &Sequence<'_>,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        pages: usize,
+    ) -> Result<Vec<f32>, GpuError> {
+        let rows: Vec<[u32; 4]> = s.positions.iter().map(|&position| [0, position, 0, 0]).collect();
+        let cache = vec![f32::NAN; pages * sizes.kv_heads * sizes.head_dim * crate::numerics::PAGE_TOKENS];
+        let (keys, values) = (self.up(&cache)?, self.up(&cache)?);
+        let (list, table, turns, none) = (
+            self.up(&rows)?,
+            self.up(s.pages)?,
+            self.up(s.rotations)?,
+            self.up(&[0f32])?,
+        );
+        let (exact, x, len) = (self.out(q.len())?, self.out(q.len())?, q.len());
+        let (q, k, v) = (self.up(q)?, self.up(k)?, self.up(v)?);
+        let shape = [0, sizes.heads as u32, sizes.kv_heads as u32, sizes.head_dim as u32];
+        let scale = 1.0 / (sizes.head_dim as f32).sqrt();
+        let words = [&shape[..], &[0, scale.to_bits(), 0, 1]].concat();
+        let buffers = [&list, &table, &turns, &none, &none, &k, &v, &q, &keys, &values];
+        let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
+        let store = Op::rows(&self.device, &self.kernels.heads, &buffers, words, each);
+        let words = [&shape[..], &[sizes.window.unwrap_or(0) as u32]].concat();
+        let buffers = [&list, &table, &q, &keys, &values, &exact, &x];
+        let attend = Op::rows(&self.device, &self.kernels.attend, &buffers, words, sizes.heads as u32);
+        self.run(&[store, attend], rows.len())?;
+        self.down(&exact, len)
+    }
+
+    fn up<T: bytemuck::NoUninit>(&self, content: &[T]) -> Result<wgpu::Buffer, GpuError> {
+        let bytes: &[u8] = bytemuck::cast_slice(content);
+        let buffer = self
+            .device
+            .buffer("a probe", bytes.len() as u64, BufferUsages::COPY_SRC)?;
+        self.device.queue.write_buffer(&buffer, 0, bytes);
+        Ok(buffer)
+    }
+
+    // Holds NaN, so that a test sees what a kernel leaves unwritten.
+    fn out(&self, len: usize) -> Result<wgpu::Buffer, GpuError> {
+        self.up(&vec![f32::NAN; len])
+    }
+
+    fn run(&self, ops: &[Op], rows: usize) -> Result<(), GpuError> {
+        let mut encoder = self.device.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        ops.iter().for_each(|op| op.record(&mut pass, 0, rows as u32));
+        drop(pass);
+        self.device.queue.submit([encoder.finish()]);
+        self.device.check()
+    }
+
+    fn down(&self, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<f32>, GpuError> {
+        let host = self.device.device.create_buffer(&BufferDescriptor {
+            label: Some("readback"),
+            size: buffer.size(),
+            usage: BufferUsages::COPY_DST | BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &host, 0, buffer.size());
+        self.device.queue.submit([encoder.finish()]);
+        host.map_async(MapMode::Read, .., |_| {}); // a failure shows in `wait`
+        self.device.wait()?;
+        let view = host
+            .get_mapped_range(..)
+            .map_err(|error| GpuError::Reported(error.to_string()))?;
+        Ok(bytemuck::cast_slice(&view)[..len].to_vec())
+    }
+}

@@ -1,0 +1,360 @@
+//! The model as a list of dispatches, made once: every step replays it for its own number of rows.
+//!
+//! Every activation has its own buffer, because barriers are set buffer by buffer: queries, keys and values are then computed side by side.
+
+use wgpu::BufferUsages;
+
+use super::GpuError;
+use super::device::Opened;
+use super::kernels::{Kernel, Kernels};
+use super::op::{NARROW_ROWS, Op, dimensions, quantize_words};
+use super::weights::Weights;
+use crate::batch::Limits;
+use crate::model::{LayerParts, Model};
+use crate::numerics::{HEAD_TILE, PAGE_TOKENS};
+use crate::plan::{NormPlace, Plan};
+use assay_checkpoint::{Codes, InputScale, Inputs, Matrix};
+
+/// Outputs whose logits are held at once.
+pub const HEAD_ROWS: usize = 64;
+
+/// One layer's keys and values.
+pub struct Cache {
+    pub keys: wgpu::Buffer,   // (pages, kv_heads, head_dim, PAGE_TOKENS) f32
+    pub values: wgpu::Buffer, // (pages, kv_heads, PAGE_TOKENS, head_dim) f32
+}
+
+/// What a step is written to before it runs, and read from after.
+pub struct Ports {
+    pub rows: wgpu::Buffer,      // (rows) of token, position, first entry in the page table, 0
+    pub pages: wgpu::Buffer,     // page tables, one after another
+    pub rotations: wgpu::Buffer, // (rows, head_dim / 2) of cos, sin
+    pub outputs: wgpu::Buffer,   // (outputs) of row, target or 0
+    pub logits: wgpu::Buffer,    // (HEAD_ROWS, vocab) f32
+    pub tiles: wgpu::Buffer,     // (outputs, tiles) of largest, Σ e^(logit − largest), id, finite
+    pub picked: wgpu::Buffer,    // (outputs) of id, finite, largest, target's logit
+}
+
+/// All dispatches of a step, and the buffers the host deals with.
+pub struct Program {
+    pub layers: Vec<Op>,
+    pub head: Vec<Op>,
+    pub caches: Vec<Cache>,
+    pub ports: Ports,
+}
+
+/// Entries of the page tables of one step at most.
+pub fn table_entries(limits: &Limits) -> usize {
+    limits.step_tokens * limits.positions.div_ceil(PAGE_TOKENS).min(limits.pages)
+}
+
+// Buffers between kernels. All are (rows, width) f32.
+struct Activations {
+    h: wgpu::Buffer,      // residual stream
+    x: wgpu::Buffer,      // what linear layers read of it: h or its norm, rounded
+    normed: wgpu::Buffer, // its norm, not rounded, where norms come first
+    q: wgpu::Buffer,
+    k: wgpu::Buffer,
+    v: wgpu::Buffer,
+    a: wgpu::Buffer,       // attention
+    a_exact: wgpu::Buffer, // the same, not rounded
+    gate: wgpu::Buffer,
+    up: wgpu::Buffer,
+    m: wgpu::Buffer,          // silu(gate)·up
+    m_exact: wgpu::Buffer,    // the same, not rounded
+    branch: wgpu::Buffer,     // attention's or the MLP's result
+    codes: wgpu::Buffer,      // a quantized input
+    row_scales: wgpu::Buffer, // (rows), of `codes`
+    ones: wgpu::Buffer,       // (rows), the scales of inputs that are not quantized
+    all: wgpu::Buffer,        // (rows) of row, 0: the list of all rows
+}
+
+/// Uploads the weights and lays out the program.
+pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits) -> Result<Program, GpuError> {
+    let plan = model.plan();
+    let parts = model.parts();
+    let rows = limits.step_tokens.max(HEAD_ROWS) as u64;
+    let memory =
+        |what: &str, rows: u64, width: usize| device.buffer(what, rows * width as u64 * 4, BufferUsages::empty());
+    let wide = |what: &str, width: usize| memory(what, rows, width);
+    let widest = plan.hidden.max(plan.intermediate).max(plan.q_width());
+    let acts = Activations {
+        h: wide("the residual stream", plan.hidden)?,
+        x: wide("linear inputs", plan.hidden)?,
+        normed: wide("norms", plan.hidden)?,
+        q: wide("queries", plan.q_width())?,
+        k: wide("keys", plan.kv_width())?,
+        v: wide("values", plan.kv_width())?,
+        a: wide("attention", plan.q_width())?,
+        a_exact: wide("attention", plan.q_width())?,
+        gate: wide("gates", plan.intermediate)?,
+        up: wide("ups", plan.intermediate)?,
+        m: wide("MLP activations", plan.intermediate)?,
+        m_exact: wide("MLP activations", plan.intermediate)?,
+        branch: wide("branches", plan.hidden)?,
+        codes: wide("input codes", widest)?,
+        row_scales: wide("input scales", 1)?,
+        ones: device.upload("ones", &vec![1f32; rows as usize])?,
+        all: device.upload(
+            "the list of rows",
+            &(0..rows as u32).map(|row| [row, 0]).collect::<Vec<_>>(),
+        )?,
+    };
+    let tiles = plan.vocab.div_ceil(HEAD_TILE);
+    let readable = |what: &str, bytes: u64| device.buffer(what, bytes, BufferUsages::COPY_SRC);
+    let outputs = limits.step_tokens as u64;
+    let ports = Ports {
+        rows: wide("the step's rows", 4)?,
+        pages: memory("page tables", 1, table_entries(limits))?,
+        rotations: wide("rotations", plan.head_dim)?,
+        outputs: wide("outputs", 2)?,
+        logits: readable("logits", (HEAD_ROWS * plan.vocab * 4) as u64)?,
+        tiles: readable("tiles of logits", outputs * tiles as u64 * 16)?,
+        picked: readable("picked tokens", outputs * 16)?,
+    };
+    let page = (limits.pages * PAGE_TOKENS * plan.kv_width()) as u64 * 4;
+    let cache = |_| -> Result<Cache, GpuError> {
+        Ok(Cache {
+            keys: readable("a layer's keys", page)?,
+            values: readable("a layer's values", page)?,
+        })
+    };
+    let caches = (0..plan.layers.len())
+        .map(cache)
+        .collect::<Result<Vec<Cache>, GpuError>>()?;
+
+    let embedding = Weights::upload(device, "the embedding", &parts.embedding)?;
+    let mut b = Builder {
+        device,
+        kernels,
+        plan,
+        acts: &acts,
+        ops: Vec::new(),
+        coded: None,
+    };
+    b.embed(&embedding, &ports.rows);
+    for (i, layer) in parts.layers.iter().enumerate() {
+        b.layer(i, layer, &caches[i], &ports)?;
+    }
+    let layers = std::mem::take(&mut b.ops);
+    b.norm(&ports.outputs, &parts.final_norm)?;
+    let (head, inputs) = match &parts.head {
+        Some(head) => (Weights::upload(device, "the output head", head)?, head.inputs),
+        None => (embedding, parts.embedding.inputs),
+    };
+    b.product(&head, inputs, &acts.x, &acts.normed, &ports.logits);
+    let sizes = vec![0, 0, plan.vocab as u32, tiles as u32];
+    let buffers = [&ports.logits, &ports.tiles];
+    b.ops
+        .push(Op::rows(device, &kernels.tiles, &buffers, sizes.clone(), tiles as u32).numbered());
+    let buffers = [&ports.outputs, &ports.logits, &ports.tiles, &ports.picked];
+    b.ops
+        .push(Op::rows(device, &kernels.pick, &buffers, sizes, 1).numbered());
+    let head = b.ops;
+    device.wait()?;
+    Ok(Program {
+        layers,
+        head,
+        caches,
+        ports,
+    })
+}
+
+struct Builder<'a> {
+    device: &'a Opened,
+    kernels: &'a Kernels,
+    plan: &'a Plan,
+    acts: &'a Activations,
+    ops: Vec<Op>,
+    coded: Option<Inputs>, // what `codes` holds, until another input takes its place
+}
+
+impl Builder<'_> {
+    fn rows(&mut self, kernel: &Kernel, buffers: &[&wgpu::Buffer], words: Vec<u32>, each: u32) {
+        self.ops.push(Op::rows(self.device, kernel, buffers, words, each));
+    }
+
+    fn embed(&mut self, w: &Weights, rows: &wgpu::Buffer) {
+        let kernel = &self.kernels.linear(w.layout).embed;
+        let buffers = [&w.words, &w.scales, rows, &self.acts.h, &self.acts.x];
+        let words = dimensions(w);
+        self.ops
+            .push(Op::values(self.device, kernel, &buffers, words, w.k.div_ceil(8)));
+    }
+
+    // h = h + attn(…); h = h + mlp(…), with the norms where the family has them
+    fn layer(&mut self, i: usize, parts: &LayerParts, cache: &Cache, ports: &Ports) -> Result<(), GpuError> {
+        let (plan, acts) = (self.plan, self.acts);
+        let before = plan.norms == NormPlace::Input;
+        let exact = if before { &acts.normed } else { &acts.h };
+
+        if before {
+            self.norm(&acts.all, &parts.attention_norm)?;
+        }
+        self.linear(&format!("layer {i}'s q projection"), &parts.q, &acts.x, exact, &acts.q)?;
+        self.linear(&format!("layer {i}'s k projection"), &parts.k, &acts.x, exact, &acts.k)?;
+        self.linear(&format!("layer {i}'s v projection"), &parts.v, &acts.x, exact, &acts.v)?;
+        self.attention(i, parts, cache, ports)?;
+        self.linear(
+            &format!("layer {i}'s o projection"),
+            &parts.o,
+            &acts.a,
+            &acts.a_exact,
+            &acts.branch,
+        )?;
+        self.add((!before).then_some(&parts.attention_norm))?;
+
+        if before {
+            self.norm(&acts.all, &parts.mlp_norm)?;
+        }
+        self.linear(
+            &format!("layer {i}'s gate projection"),
+            &parts.gate,
+            &acts.x,
+            exact,
+            &acts.gate,
+        )?;
+        self.linear(
+            &format!("layer {i}'s up projection"),
+            &parts.up,
+            &acts.x,
+            exact,
+            &acts.up,
+        )?;
+        self.activate();
+        self.linear(
+            &format!("layer {i}'s down projection"),
+            &parts.down,
+            &acts.m,
+            &acts.m_exact,
+            &acts.branch,
+        )?;
+        self.add((!before).then_some(&parts.mlp_norm))
+    }
+
+    fn linear(
+        &mut self,
+        what: &str,
+        matrix: &Matrix,
+        rounded: &wgpu::Buffer,
+        exact: &wgpu::Buffer,
+        out: &wgpu::Buffer,
+    ) -> Result<(), GpuError> {
+        let w = Weights::upload(self.device, what, matrix)?;
+        self.product(&w, matrix.inputs, rounded, exact, out);
+        Ok(())
+    }
+
+    // out = x·W, from the rounded input or, where the layer quantizes its inputs, from codes made of the exact one
+    fn product(
+        &mut self,
+        w: &Weights,
+        inputs: Inputs,
+        rounded: &wgpu::Buffer,
+        exact: &wgpu::Buffer,
+        out: &wgpu::Buffer,
+    ) {
+        let acts = self.acts;
+        let (x, row_scales) = match inputs {
+            Inputs::Plain => (rounded, &acts.ones),
+            Inputs::Quantized { codes, scale } => {
+                if self.coded != Some(inputs) {
+                    self.quantize(exact, w.k, codes, scale);
+                    self.coded = Some(inputs);
+                }
+                (&acts.codes, &acts.row_scales)
+            }
+        };
+        let buffers = [x, row_scales, out];
+        self.ops
+            .push(Op::product(self.device, self.kernels, w, buffers, NARROW_ROWS));
+    }
+
+    fn quantize(&mut self, exact: &wgpu::Buffer, width: u32, codes: Codes, scale: InputScale) {
+        let buffers = [exact, &self.acts.codes, &self.acts.row_scales];
+        self.rows(&self.kernels.quantize, &buffers, quantize_words(width, codes, scale), 1);
+    }
+
+    // x = norm(h), of the rows in a list
+    fn norm(&mut self, list: &wgpu::Buffer, weight: &[f32]) -> Result<(), GpuError> {
+        let (plan, acts) = (self.plan, self.acts);
+        let weight = self.device.upload("a norm", weight)?;
+        let words = vec![0, 0, plan.hidden as u32, plan.eps.to_bits()];
+        let buffers = [list, &acts.h, &weight, &acts.normed, &acts.x];
+        self.ops
+            .push(Op::rows(self.device, &self.kernels.norm, &buffers, words, 1).numbered());
+        self.coded = None;
+        Ok(())
+    }
+
+    // h += branch, normalised first if it has a weight
+    fn add(&mut self, weight: Option<&Vec<f32>>) -> Result<(), GpuError> {
+        let (plan, acts) = (self.plan, self.acts);
+        let words = vec![0, plan.hidden as u32, plan.eps.to_bits(), weight.is_some().into()];
+        let weight = self.device.upload("a norm", weight.map_or(&[0.0], Vec::as_slice))?;
+        self.rows(&self.kernels.add, &[&acts.branch, &weight, &acts.h, &acts.x], words, 1);
+        self.coded = None;
+        Ok(())
+    }
+
+    // a = attention of q, k, v, whose keys and values go to the pages first
+    fn attention(&mut self, i: usize, parts: &LayerParts, cache: &Cache, ports: &Ports) -> Result<(), GpuError> {
+        let (plan, acts, layer) = (self.plan, self.acts, self.plan.layers[i]);
+        let sizes = [0, plan.heads as u32, plan.kv_heads as u32, plan.head_dim as u32];
+        let scale = 1.0 / (plan.head_dim as f32).sqrt();
+        let flags = [parts.qk_norm.is_some().into(), layer.rope.into()];
+        let words = [&sizes[..], &[plan.eps.to_bits(), scale.to_bits()], &flags].concat();
+        let (q_norm, k_norm) = parts.qk_norm.as_ref().map_or((&[0.0][..], &[0.0][..]), |(q, k)| (q, k));
+        let (q_norm, k_norm) = (
+            self.device.upload("a head norm", q_norm)?,
+            self.device.upload("a head norm", k_norm)?,
+        );
+        let buffers = [
+            &ports.rows,
+            &ports.pages,
+            &ports.rotations,
+            &q_norm,
+            &k_norm,
+            &acts.k,
+            &acts.v,
+            &acts.q,
+            &cache.keys,
+            &cache.values,
+        ];
+        self.rows(
+            &self.kernels.heads,
+            &buffers,
+            words,
+            (plan.heads + 2 * plan.kv_heads) as u32,
+        );
+
+        let window = layer.window.map_or(0, |w| w as u32);
+        let words = [&sizes[..], &[window]].concat();
+        let buffers = [
+            &ports.rows,
+            &ports.pages,
+            &acts.q,
+            &cache.keys,
+            &cache.values,
+            &acts.a_exact,
+            &acts.a,
+        ];
+        self.rows(&self.kernels.attend, &buffers, words, plan.heads as u32);
+        self.coded = None;
+        Ok(())
+    }
+
+    // m = silu(gate)·up
+    fn activate(&mut self) {
+        let (acts, width) = (self.acts, self.plan.intermediate as u32);
+        let buffers = [&acts.gate, &acts.up, &acts.m_exact, &acts.m];
+        self.ops.push(Op::values(
+            self.device,
+            &self.kernels.activate,
+            &buffers,
+            vec![0, width],
+            width,
+        ));
+        self.coded = None;
+    }
+}

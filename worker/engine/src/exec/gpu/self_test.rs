@@ -1,0 +1,189 @@
+//! Whether this card and its driver compute what they should, tried before any weight is loaded.
+//!
+//! Drivers have shipped that compute nonsense, or something else for another number of rows. A product has to have the exact bits of
+//! the numerics specification from either kernel at any row count, in every layout; attention has to be near f64, and the same bits
+//! in any pages and in pieces. It takes a fraction of a second on a card.
+
+use assay_checkpoint::safetensors::Dtype;
+use assay_checkpoint::{Matrix, Weights};
+
+use super::GpuError;
+use super::probe::{Heads, Probe, Sequence, Shape};
+use crate::batch::Page;
+use crate::numerics::{PAGE_TOKENS, Precision, from_bf16, k_slices};
+
+const OUTPUTS: usize = 70;
+const INPUTS: usize = 288;
+const ROWS: usize = 67;
+
+/// Runs the self-test; an error names the kernel and what came out.
+pub fn run(probe: &Probe, precision: Precision) -> Result<(), GpuError> {
+    let mut random = Random(1);
+    for (name, matrix) in matrices(&mut random) {
+        products(probe, precision, name, &matrix, &mut random)?;
+    }
+    attention(probe, precision, &mut random)
+}
+
+fn fail<T>(kernel: &str, found: String) -> Result<T, GpuError> {
+    Err(GpuError::SelfTest {
+        kernel: kernel.to_owned(),
+        found,
+    })
+}
+
+fn matrices(random: &mut Random) -> [(&'static str, Matrix); 4] {
+    let (n, k, group) = (OUTPUTS, INPUTS, 32);
+    let groups = k.div_ceil(group);
+    let int = |random: &mut Random, bits: u8, scale_dtype| Weights::Int {
+        bits,
+        codes: (0..n * k * usize::from(bits) / 32).map(|_| random.next()).collect(),
+        scales: random.values(n * groups),
+        scale_dtype,
+        zeros: Some((0..n * groups).map(|_| (random.next() % 15) as i8).collect()),
+        group,
+        index: None,
+    };
+    let codes = |random: &mut Random| (0..n * k).map(|_| (random.next() % 127) as u8).collect();
+    [
+        ("bf16 weights", Weights::F32(random.values(n * k))),
+        ("4-bit weights", int(random, 4, Dtype::BF16)),
+        ("8-bit weights", int(random, 8, Dtype::F32)),
+        (
+            "float8 weights",
+            Weights::Float8 {
+                codes: codes(random),
+                scales: random.values(n * groups),
+                scale_dtype: Dtype::BF16,
+                group,
+            },
+        ),
+    ]
+    .map(|(name, weights)| (name, Matrix::plain(n, k, weights)))
+}
+
+fn products(probe: &Probe, precision: Precision, name: &str, w: &Matrix, random: &mut Random) -> Result<(), GpuError> {
+    let x: Vec<f32> = random
+        .values(ROWS * w.cols)
+        .iter()
+        .map(|&x| precision.round(x))
+        .collect();
+    let expected = product(w, &x);
+    for (shape, rows) in [
+        (Shape::Narrow, 1),
+        (Shape::Narrow, 6),
+        (Shape::Wide, 3),
+        (Shape::Wide, ROWS),
+    ] {
+        let found = probe.product(w, &x[..rows * w.cols], &vec![1.0; rows], shape)?;
+        let wrong = found
+            .iter()
+            .zip(&expected)
+            .position(|(found, expected)| found != expected);
+        if let Some(at) = wrong {
+            let (row, output) = (at / w.rows, at % w.rows);
+            let found = format!(
+                "output {output} of row {row} of {rows} is {}, not {}",
+                found[at], expected[at]
+            );
+            return fail(&format!("{shape:?} product with {name}"), found);
+        }
+    }
+    Ok(())
+}
+
+// x·W in the order of additions of the numerics specification.
+fn product(w: &Matrix, x: &[f32]) -> Vec<f32> {
+    let mut bits = vec![0; w.cols];
+    let mut out = vec![0.0; x.len() / w.cols * w.rows];
+    for n in 0..w.rows {
+        w.row_bf16(n, &mut bits);
+        for (row, x) in x.chunks_exact(w.cols).enumerate() {
+            for slice in k_slices(w.cols) {
+                // the products are exact, so it does not matter that this is not fused
+                let sum = slice.fold(0f32, |sum, k| sum + x[k] * from_bf16(bits[k]));
+                out[row * w.rows + n] += sum;
+            }
+        }
+    }
+    out
+}
+
+fn attention(probe: &Probe, precision: Precision, random: &mut Random) -> Result<(), GpuError> {
+    const TOKENS: usize = 300; // two chunks, five pages
+    let sizes = Heads {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 16,
+        window: None,
+    };
+    let (q, k, v) = (
+        random.values(TOKENS * 32),
+        random.values(TOKENS * 16),
+        random.values(TOKENS * 16),
+    );
+    let positions: Vec<u32> = (0..TOKENS as u32).collect();
+    let still = vec![[1f32, 0.0]; TOKENS * 8];
+    let attend = |pages: &[Page]| {
+        let sequence = Sequence {
+            positions: &positions,
+            pages,
+            rotations: &still,
+        };
+        probe.attend(sizes, &sequence, &q, &k, &v, 7)
+    };
+    let found = attend(&[0, 1, 2, 3, 4])?;
+    debug_assert!(TOKENS.div_ceil(PAGE_TOKENS) == 5);
+    if attend(&[6, 2, 5, 0, 3])? != found {
+        return fail("attention", "other pages give other bits".into());
+    }
+    for row in [0, 1, 63, 64, 255, 256, TOKENS - 1] {
+        for head in 0..2 {
+            let q = &q[row * 32 + head * 16..][..16];
+            let expected = attend_f64(q, &k, &v, row + 1, precision);
+            for (d, expected) in expected.into_iter().enumerate() {
+                let found = f64::from(found[row * 32 + head * 16 + d]);
+                let near = (found - expected).abs() <= 1e-4;
+                if !near {
+                    return fail("attention", format!("row {row} has {found}, not {expected}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+// One head over the first `seen` keys, 16 wide.
+fn attend_f64(q: &[f32], k: &[f32], v: &[f32], seen: usize, precision: Precision) -> Vec<f64> {
+    let stored = |x: &[f32], j: usize, d: usize| f64::from(precision.round(x[j * 16 + d]));
+    let score = |j: usize| (0..16).map(|d| f64::from(q[d]) * stored(k, j, d)).sum::<f64>() / 4.0;
+    let weights: Vec<f64> = (0..seen).map(|j| score(j).exp()).collect(); // scores are small: no maximum is needed
+    let sum: f64 = weights.iter().sum();
+    let value = |d: usize| {
+        weights
+            .iter()
+            .enumerate()
+            .map(|(j, w)| w * stored(v, j, d))
+            .sum::<f64>()
+            / sum
+    };
+    (0..16).map(value).collect()
+}
+
+// xorshift: any numbers will do, but the same on every machine.
+struct Random(u32);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0
+    }
+
+    // In [−1, 1), none of them zero or tiny.
+    fn values(&mut self, n: usize) -> Vec<f32> {
+        let value = |bits: u32| (bits >> 8 | 1) as f32 / (1 << 23) as f32 - 1.0;
+        (0..n).map(|_| value(self.next())).collect()
+    }
+}

@@ -1,0 +1,26 @@
+// h[row] = the embedding of the row's token. A thread makes eight values.
+
+@group(0) @binding(2) var<storage, read> rows: array<vec4<u32>>;    // (rows): token, position, first entry in the page table, 0
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;      // (rows, K), the residual stream
+@group(0) @binding(4) var<storage, read_write> x: array<f32>;      // (rows, K), the same as a linear layer's input
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) t: u32,
+) {
+    let index = (group.y * groups.x + group.x) * 64u + t;
+    let width = (p.k + 7u) / 8u;
+    let row = index / width;
+    let octet = index % width;
+    if row >= p.rows {
+        return;
+    }
+    let w = weights(octet, rows[row].x);
+    for (var i = 0u; i < min(p.k - octet * 8u, 8u); i++) {
+        let value = select(w.low[i & 3u], w.high[i & 3u], i > 3u);
+        h[row * p.k + octet * 8u + i] = value;
+        x[row * p.k + octet * 8u + i] = value;
+    }
+}

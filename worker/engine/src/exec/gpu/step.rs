@@ -1,0 +1,229 @@
+//! One step: its rows go up, the program runs in one pass and one submission, a few bytes an output come down.
+
+use wgpu::{BufferDescriptor, BufferUsages, CommandEncoder, ComputePassDescriptor, MapMode};
+
+use super::GpuError;
+use super::device::Opened;
+use super::program::{HEAD_ROWS, Program};
+use crate::batch::{Page, Picked, StepBatch, StepError, StepOutput, Want};
+use crate::exec::cpu::norm::Rotations;
+use crate::numerics::{HEAD_TILE, PAGE_TOKENS};
+use crate::plan::Plan;
+
+/// Bytes of an output's entry in `picked`, and of a tile's.
+const ENTRY: u64 = 16;
+
+/// Copies pages of every layer's cache. wgpu copies only between different buffers, so each goes through one of its own.
+pub fn copy_pages(device: &Opened, program: &Program, plan: &Plan, pairs: &[(Page, Page)]) -> Result<(), GpuError> {
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    let size = (PAGE_TOKENS * plan.kv_width() * 4) as u64;
+    let between = device.device.create_buffer(&BufferDescriptor {
+        label: Some("a page on its way"),
+        size,
+        usage: BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let mut encoder = device.device.create_command_encoder(&Default::default());
+    for &(from, to) in pairs {
+        for cache in program.caches.iter().flat_map(|cache| [&cache.keys, &cache.values]) {
+            encoder.copy_buffer_to_buffer(cache, u64::from(from) * size, &between, 0, size);
+            encoder.copy_buffer_to_buffer(&between, 0, cache, u64::from(to) * size, size);
+        }
+    }
+    device.queue.submit([encoder.finish()]);
+    device.check()
+}
+
+/// Runs a step that has been checked against the limits the program was built for.
+pub fn run(
+    device: &Opened,
+    program: &Program,
+    plan: &Plan,
+    rotations: &mut Rotations,
+    batch: &StepBatch,
+) -> Result<Readback, GpuError> {
+    upload(device, program, rotations, batch);
+    let mut encoder = device.device.create_command_encoder(&Default::default());
+    let readback = Readback::new(device, plan, batch);
+    let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+    for op in &program.layers {
+        op.record(&mut pass, 0, batch.tokens.len() as u32);
+    }
+    let mut copied = 0;
+    for (block, outputs) in batch.outputs.chunks(HEAD_ROWS).enumerate() {
+        let first = (block * HEAD_ROWS) as u32;
+        for op in &program.head {
+            op.record(&mut pass, first, outputs.len() as u32);
+        }
+        if outputs.iter().any(|o| o.want == Want::Logits) {
+            drop(pass);
+            readback.copy_logits(&mut encoder, program, plan, outputs, &mut copied);
+            pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+        }
+    }
+    drop(pass);
+    readback.copy(&mut encoder, program);
+    device.queue.submit([encoder.finish()]);
+    device.check()?;
+    Ok(readback)
+}
+
+fn upload(device: &Opened, program: &Program, rotations: &mut Rotations, batch: &StepBatch) {
+    let mut rows = Vec::with_capacity(batch.tokens.len());
+    let mut pages: Vec<Page> = Vec::new();
+    for s in &batch.segments {
+        let table = pages.len() as u32;
+        pages.extend(&s.pages[..s.kv_len.div_ceil(PAGE_TOKENS)]);
+        rows.extend((s.first_row..s.first_row + s.rows).map(|row| [batch.tokens[row], batch.positions[row], table, 0]));
+    }
+    rotations.reach(batch.positions.iter().copied().max().unwrap_or(0));
+    let turns: Vec<[f32; 2]> = batch
+        .positions
+        .iter()
+        .flat_map(|&position| rotations.at(position))
+        .map(|&(cos, sin)| [cos, sin])
+        .collect();
+    let outputs: Vec<[u32; 2]> = batch
+        .outputs
+        .iter()
+        .map(|o| match o.want {
+            Want::Score(target) => [o.row as u32, target],
+            Want::Greedy | Want::Logits => [o.row as u32, 0],
+        })
+        .collect();
+    let write = |buffer: &wgpu::Buffer, bytes: &[u8]| device.queue.write_buffer(buffer, 0, bytes);
+    write(&program.ports.rows, bytemuck::cast_slice(&rows));
+    write(&program.ports.pages, bytemuck::cast_slice(&pages));
+    write(&program.ports.rotations, bytemuck::cast_slice(&turns));
+    write(&program.ports.outputs, bytemuck::cast_slice(&outputs));
+}
+
+/// What comes down from a step: 16 bytes for each output; of scored ones also 16 for each tile of logits.
+///
+/// The tiles' sums of exponentials are f32, each over [`HEAD_TILE`] columns; the host adds them in f64. That costs a few KB an
+/// output and spares the kernels compensated sums, which WGSL cannot promise: a compiler may cancel `(a + b) − b`.
+pub struct Readback {
+    picked: wgpu::Buffer,
+    tiles: Option<wgpu::Buffer>,
+    logits: Option<wgpu::Buffer>,
+    tiles_each: usize,
+}
+
+impl Readback {
+    fn new(device: &Opened, plan: &Plan, batch: &StepBatch) -> Readback {
+        let outputs = batch.outputs.len() as u64;
+        let tiles_each = plan.vocab.div_ceil(HEAD_TILE);
+        let wanting = |wanted: fn(&Want) -> bool| batch.outputs.iter().filter(|o| wanted(&o.want)).count() as u64;
+        let buffer = |size: u64| {
+            device.device.create_buffer(&BufferDescriptor {
+                label: Some("readback"),
+                size: size.max(ENTRY),
+                usage: BufferUsages::COPY_DST | BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            })
+        };
+        let scored = wanting(|want| matches!(want, Want::Score(_))) > 0;
+        let whole = wanting(|want| *want == Want::Logits);
+        Readback {
+            picked: buffer(outputs * ENTRY),
+            tiles: scored.then(|| buffer(outputs * tiles_each as u64 * ENTRY)),
+            logits: (whole > 0).then(|| buffer(whole * plan.vocab as u64 * 4)),
+            tiles_each,
+        }
+    }
+
+    fn copy(&self, encoder: &mut CommandEncoder, program: &Program) {
+        encoder.copy_buffer_to_buffer(&program.ports.picked, 0, &self.picked, 0, self.picked.size());
+        if let Some(tiles) = &self.tiles {
+            encoder.copy_buffer_to_buffer(&program.ports.tiles, 0, tiles, 0, tiles.size());
+        }
+    }
+
+    fn copy_logits(
+        &self,
+        encoder: &mut CommandEncoder,
+        program: &Program,
+        plan: &Plan,
+        outputs: &[crate::batch::Output],
+        copied: &mut u64,
+    ) {
+        let Some(to) = &self.logits else { return };
+        let size = plan.vocab as u64 * 4;
+        for (row, _) in outputs.iter().enumerate().filter(|(_, o)| o.want == Want::Logits) {
+            encoder.copy_buffer_to_buffer(&program.ports.logits, row as u64 * size, to, *copied * size, size);
+            *copied += 1;
+        }
+    }
+
+    /// Waits for the step and takes its results.
+    pub fn take(self, device: &Opened, batch: &StepBatch, out: &mut StepOutput) -> Result<(), TakeError> {
+        let buffers = [Some(&self.picked), self.tiles.as_ref(), self.logits.as_ref()];
+        for buffer in buffers.into_iter().flatten() {
+            buffer.map_async(MapMode::Read, .., |_| {}); // a failure shows in `wait`
+        }
+        device.wait()?;
+        let view = |buffer: &wgpu::Buffer| {
+            buffer
+                .get_mapped_range(..)
+                .map_err(|error| GpuError::Reported(error.to_string()))
+        };
+        let picked = view(&self.picked)?;
+        let picked: &[[u32; 4]] = bytemuck::cast_slice(&picked);
+        let tiles = self.tiles.as_ref().map(view).transpose()?;
+        let tiles: &[[u32; 4]] = tiles.as_ref().map_or(&[], |tiles| bytemuck::cast_slice(tiles));
+        out.picked.clear();
+        out.logits.clear();
+        for (output, (o, &[id, finite, largest, target])) in batch.outputs.iter().zip(picked).enumerate() {
+            if finite == 0 {
+                return Err(StepError::NotFinite { output }.into());
+            }
+            let (mut logprob, mut log_sum_exp) = (0.0, 0.0);
+            if let Want::Score(_) = o.want {
+                let tiles = &tiles[output * self.tiles_each..][..self.tiles_each];
+                log_sum_exp = merge(f32::from_bits(largest), tiles);
+                logprob = f64::from(f32::from_bits(target)) - log_sum_exp;
+            }
+            out.picked.push(Picked {
+                argmax: id,
+                logprob,
+                log_sum_exp,
+            });
+        }
+        if let Some(logits) = &self.logits {
+            out.logits.extend_from_slice(bytemuck::cast_slice(&view(logits)?));
+        }
+        Ok(())
+    }
+}
+
+// ln(Σ e^logit) of a row from its tiles (largest, Σ e^(logit − largest), …), left to right.
+fn merge(largest: f32, tiles: &[[u32; 4]]) -> f64 {
+    let max = f64::from(largest);
+    let mut sum = 0f64;
+    for &[tile_max, tile_sum, ..] in tiles {
+        sum += f64::from(f32::from_bits(tile_sum)) * (f64::from(f32::from_bits(tile_max)) - max).exp();
+    }
+    max + sum.ln()
+}
+
+/// Why a step gave nothing.
+pub enum TakeError {
+    /// the card
+    Gpu(GpuError),
+    /// the model
+    Step(StepError),
+}
+
+impl From<GpuError> for TakeError {
+    fn from(error: GpuError) -> TakeError {
+        TakeError::Gpu(error)
+    }
+}
+
+impl From<StepError> for TakeError {
+    fn from(error: StepError) -> TakeError {
+        TakeError::Step(error)
+    }
+}

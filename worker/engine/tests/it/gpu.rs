@@ -1,0 +1,286 @@
+//! The executor of a graphics card, on a software adapter: held to golden files, to itself bit by bit, and to a lost card.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use assay_checkpoint::config::Family;
+use assay_engine::exec::gpu::probe::Probe;
+use assay_engine::exec::gpu::{Gpu, self_test};
+use assay_engine::{Answer, Device, Engine, Executor, Model, Options, Precision, Request};
+
+use crate::golden;
+use crate::gpu_kernels::{SOFTWARE, software};
+use crate::support::{ODD, PLAIN, Random, Shape, engine, model, quantized_model};
+
+fn options() -> Options {
+    Options {
+        device: Device::Gpu(Some(SOFTWARE.into())),
+        kv_tokens: 2048,
+        ..Options::default()
+    }
+}
+
+fn gpu(model: &Arc<Model>, options: &Options) -> Gpu {
+    let card = software();
+    Gpu::new(Arc::clone(model), options, card).unwrap()
+}
+
+/// Every way weights are stored, quantized inputs, both families, windows.
+#[test]
+fn the_golden_files_logits_and_continuations() {
+    for name in [
+        "base",
+        "fp16",
+        "w4a16-asym",
+        "w4a16-actorder-group",
+        "w8a16",
+        "w8a8-asym-static",
+        "fp8-dynamic",
+        "hybrid",
+        "exaone35",
+    ] {
+        golden::assert_one(name, 2, &options());
+    }
+}
+
+/// Prompts that share beginnings, cross pages and chunks, and end in different places.
+fn requests(vocab: usize) -> Vec<Request> {
+    let mut r = Random(99);
+    let shared = r.tokens(250, vocab);
+    let mut requests = Vec::new();
+    for own in [1, 20] {
+        let prompt = [&shared[..], &r.tokens(own, vocab)].concat();
+        requests.push((prompt, 0));
+    }
+    for length in [1, 70] {
+        requests.push((shared[..199].to_vec(), length));
+    }
+    for length in [1, 64, 130] {
+        requests.push((r.tokens(length, vocab), 0));
+        requests.push((r.tokens(length, vocab), 4));
+    }
+    let request = |(context, scored): (Vec<u32>, usize)| match scored {
+        0 => Request::Generate {
+            prompt: context,
+            max_tokens: 5,
+            eos: vec![],
+            stop: Box::new(|_| false),
+        },
+        _ => Request::Score {
+            context,
+            continuation: r.tokens(scored, vocab),
+        },
+    };
+    requests.into_iter().map(request).collect()
+}
+
+fn answers(engine: &mut Engine, requests: Vec<Request>) -> Vec<Answer> {
+    engine.run(requests, &mut |_, _| ControlFlow::Continue(())).unwrap()
+}
+
+// Answers as text, which for finite numbers is as good as their bits.
+fn shown(answers: &[Answer]) -> Vec<String> {
+    answers.iter().map(|answer| format!("{answer:?}")).collect()
+}
+
+fn everything(model: &Arc<Model>, precision: Precision) {
+    let vocab = model.plan().vocab;
+    let base = Options { precision, ..options() };
+    // alone: one at a time, nothing kept from one to the next
+    let mut lonely = engine(
+        model,
+        &Options {
+            sequences: 1,
+            prefix_cache: false,
+            ..base.clone()
+        },
+    );
+    let expected: Vec<String> = requests(vocab)
+        .into_iter()
+        .flat_map(|request| shown(&answers(&mut lonely, vec![request])))
+        .collect();
+    for (step_tokens, kv_tokens, what) in [
+        (256, 4096, "together"),
+        (37, 4096, "in pieces"),
+        (90, 5 * 64, "little room"),
+    ] {
+        let options = Options {
+            step_tokens,
+            kv_tokens,
+            ..base.clone()
+        };
+        let mut executor = gpu(model, &options);
+        executor.poison();
+        let mut engine = Engine::new(Box::new(executor), &options);
+        for pass in ["first", "again, from the cache"] {
+            let got = shown(&answers(&mut engine, requests(vocab)));
+            for (got, expected) in got.iter().zip(&expected) {
+                assert_eq!(got, expected, "{what}, {pass}");
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_do_not_depend_on_what_runs_beside_them() {
+    everything(&model(&PLAIN, 7), Precision::Pair);
+}
+
+#[test]
+fn nor_with_windows_and_odd_sizes() {
+    everything(&model(&ODD, 7), Precision::Pair);
+}
+
+#[test]
+fn nor_in_the_pre_norm_family_with_bf16_inputs() {
+    let shape = Shape {
+        family: Family::Exaone,
+        ..PLAIN
+    };
+    everything(&model(&shape, 7), Precision::Bf16);
+}
+
+#[test]
+fn nor_with_quantized_inputs() {
+    everything(&quantized_model(&ODD, 7), Precision::Pair);
+}
+
+#[test]
+fn logits_are_those_of_the_oracle_and_the_same_bits_in_pieces() {
+    let model = model(&ODD, 9);
+    let prompt = Random(1).tokens(280, ODD.vocab);
+    let logits = |device: Device, step_tokens| {
+        let options = Options {
+            device,
+            step_tokens,
+            ..options()
+        };
+        engine(&model, &options).logits(&prompt).unwrap()
+    };
+    let whole = logits(options().device, 512);
+    assert_eq!(whole.len(), 280 * ODD.vocab);
+    assert!(whole == logits(options().device, 23));
+    let oracle = logits(Device::Reference, 512);
+    let difference = whole
+        .iter()
+        .zip(&oracle)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(difference < 5e-3, "{difference}");
+    let cpu = logits(Device::Cpu, 512);
+    let difference = whole.iter().zip(&cpu).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let equal = whole.iter().zip(&cpu).filter(|(a, b)| a == b).count();
+    println!("to the cpu {difference:.1e}, {equal} of {} equal", cpu.len());
+    assert!(difference < 5e-3, "{difference}");
+}
+
+// A card that is lost before every step whose number is in a list.
+struct Losing {
+    gpu: Gpu,
+    steps: usize,
+    lost: Vec<usize>,
+}
+
+impl Executor for Losing {
+    fn name(&self) -> &str {
+        self.gpu.name()
+    }
+    fn class(&self) -> assay_engine::DeviceClass {
+        self.gpu.class()
+    }
+    fn limits(&self) -> assay_engine::Limits {
+        self.gpu.limits()
+    }
+    fn copy_pages(&mut self, pairs: &[(u32, u32)]) -> Result<(), assay_engine::StepError> {
+        self.gpu.copy_pages(pairs)
+    }
+    fn step(
+        &mut self,
+        batch: &assay_engine::StepBatch,
+        out: &mut assay_engine::StepOutput,
+    ) -> Result<(), assay_engine::StepError> {
+        self.steps += 1;
+        if self.lost.contains(&self.steps) {
+            self.gpu.lose();
+        }
+        self.gpu.step(batch, out)
+    }
+}
+
+fn losing(model: &Arc<Model>, lost: &[usize]) -> Engine {
+    let executor = Losing {
+        gpu: gpu(model, &options()),
+        steps: 0,
+        lost: lost.to_vec(),
+    };
+    Engine::new(Box::new(executor), &options())
+}
+
+#[test]
+fn a_lost_card_is_set_up_again_and_changes_no_answer() {
+    let model = model(&PLAIN, 3);
+    let expected = shown(&answers(&mut losing(&model, &[]), requests(PLAIN.vocab)));
+    let mut engine = losing(&model, &[1, 4, 9]);
+    assert_eq!(shown(&answers(&mut engine, requests(PLAIN.vocab))), expected);
+    assert!(engine.stats().preemptions > 0);
+    // the cache of before the loss is not believed either
+    assert_eq!(shown(&answers(&mut engine, requests(PLAIN.vocab))), expected);
+}
+
+#[test]
+fn a_card_lost_twice_in_a_row_is_given_up() {
+    let model = model(&PLAIN, 3);
+    let mut engine = losing(&model, &[2, 3]);
+    let error = engine
+        .run(requests(PLAIN.vocab), &mut |_, _| ControlFlow::Continue(()))
+        .unwrap_err();
+    assert!(error.to_string().contains("lost"), "{error}");
+}
+
+#[test]
+fn the_class_names_adapter_driver_and_shaders_and_memory_is_counted() {
+    let model = model(&PLAIN, 3);
+    let executor = gpu(&model, &options());
+    let class = executor.class();
+    assert!(class.device.starts_with("gpu (llvmpipe"), "{class:?}");
+    assert_eq!(class.precision, "bf16-pair");
+    assert_eq!(class.shaders.map(|digest| digest.len()), Some(64));
+    let cache = 2 * 3 * 2048 * 32 * 4; // two of each of three layers, 2048 tokens, two heads of 16
+    assert!(executor.memory().unwrap() > cache);
+    let less = Options {
+        kv_tokens: 1024,
+        ..options()
+    };
+    assert!(executor.memory().unwrap() >= gpu(&model, &less).memory().unwrap() + cache / 2);
+}
+
+#[test]
+fn a_cache_beyond_the_card_s_limits_is_refused_by_name() {
+    let model = model(&PLAIN, 3);
+    let huge = Options {
+        kv_tokens: 1 << 27,
+        ..options()
+    };
+    let error = Gpu::new(model, &huge, software()).err().unwrap().to_string();
+    assert!(error.contains("max_") && error.contains("keys"), "{error}");
+}
+
+#[test]
+fn a_step_that_does_not_end_in_time_is_an_error() {
+    let model = model(&PLAIN, 3);
+    let mut executor = gpu(&model, &options());
+    executor.hurry();
+    let mut engine = Engine::new(Box::new(executor), &options());
+    let error = engine.logits(&Random(1).tokens(200, PLAIN.vocab)).unwrap_err();
+    assert!(error.to_string().contains("did not finish"), "{error}");
+}
+
+#[test]
+fn kernels_that_compute_something_else_do_not_pass_the_self_test() {
+    let card = software();
+    // these round keys and values to 8 bits where 16 are asked for
+    let probe = Probe::new(&card, Precision::Bf16).unwrap();
+    assert_eq!(self_test::run(&probe, Precision::Bf16), Ok(()));
+    let error = self_test::run(&probe, Precision::Pair).unwrap_err().to_string();
+    assert!(error.contains("attention") && error.contains("--device cpu"), "{error}");
+}

@@ -1,0 +1,339 @@
+//! Every kernel against a loop on the CPU, on a software adapter, over shapes that fit nothing.
+
+use std::sync::OnceLock;
+
+use assay_checkpoint::safetensors::Dtype;
+use assay_checkpoint::{Codes, InputScale, Matrix, Weights};
+use assay_engine::Precision;
+use assay_engine::batch::Segment;
+use assay_engine::exec::cpu::attention::KvCache;
+use assay_engine::exec::cpu::isa::Isa;
+use assay_engine::exec::cpu::norm::Heads as HeadsOfRow;
+use assay_engine::exec::cpu::pool::Pool;
+use assay_engine::exec::gpu::device::Card;
+use assay_engine::exec::gpu::probe::{Heads, Probe, Sequence, Shape};
+use assay_engine::exec::gpu::weights::Layout;
+use assay_engine::numerics::{RowCodes, from_bf16, inverse_frequencies, inverse_rms, k_slices, rotation, silu};
+
+use crate::support::{Random, matrix};
+
+/// The adapter the tests run on; tests/run installs it.
+pub const SOFTWARE: &str = "llvmpipe";
+
+/// Missing, it fails the tests and does not skip them.
+pub fn software() -> Card {
+    Card::find(Some(SOFTWARE))
+        .unwrap_or_else(|error| panic!("these tests need mesa-vulkan-drivers and libvulkan1: {error}"))
+}
+
+fn probe() -> &'static Probe {
+    static PROBE: OnceLock<Probe> = OnceLock::new();
+    PROBE.get_or_init(|| {
+        let card = software();
+        Probe::new(&card, Precision::Pair).unwrap()
+    })
+}
+
+// What the numerics specification says, row by row.
+fn product(w: &Matrix, x: &[f32], row_scales: &[f32]) -> Vec<f32> {
+    let mut bits = vec![0; w.cols];
+    let mut out = vec![0.0; row_scales.len() * w.rows];
+    for n in 0..w.rows {
+        w.row_bf16(n, &mut bits);
+        for (row, x) in x.chunks(w.cols).enumerate() {
+            let mut total = 0f32;
+            for slice in k_slices(w.cols) {
+                let mut sum = 0f32;
+                for k in slice {
+                    sum = x[k].mul_add(from_bf16(bits[k]), sum);
+                }
+                total += sum;
+            }
+            out[row * w.rows + n] = total * row_scales[row];
+        }
+    }
+    out
+}
+
+fn int(
+    r: &mut Random,
+    rows: usize,
+    cols: usize,
+    bits: u8,
+    group: usize,
+    asymmetric: bool,
+    scale_dtype: Dtype,
+) -> Matrix {
+    let groups = cols.div_ceil(group);
+    let words = (cols * usize::from(bits)).div_ceil(32);
+    let scale = |r: &mut Random| match scale_dtype {
+        Dtype::F16 => assay_checkpoint::number::f16_to_f32(1 + r.below(0x3000) as u16), // subnormals too
+        Dtype::BF16 => from_bf16(0x3a00 + r.below(0x200) as u16),
+        _ => r.unit() as f32 * 0.01,
+    };
+    Matrix::plain(
+        rows,
+        cols,
+        Weights::Int {
+            bits,
+            codes: (0..rows * words).map(|_| r.next() as u32).collect(),
+            scales: (0..rows * groups).map(|_| scale(r)).collect(),
+            scale_dtype,
+            zeros: asymmetric.then(|| (0..rows * groups).map(|_| r.below(1 << bits) as i8).collect()),
+            group,
+            index: None,
+        },
+    )
+}
+
+fn float8(r: &mut Random, rows: usize, cols: usize, group: usize) -> Matrix {
+    let code = |r: &mut Random| (r.below(127) + 128 * r.below(2)) as u8;
+    Matrix::plain(
+        rows,
+        cols,
+        Weights::Float8 {
+            codes: (0..rows * cols).map(|_| code(r)).collect(),
+            scales: r.normals(rows * cols.div_ceil(group), 0.01),
+            scale_dtype: Dtype::BF16,
+            group,
+        },
+    )
+}
+
+fn matrices(r: &mut Random) -> Vec<(Matrix, Layout)> {
+    vec![
+        (matrix(r, 101, 72, 0.3), Layout::Dense),
+        (matrix(r, 1, 1, 0.3), Layout::Dense),
+        (matrix(r, 33, 300, 0.3), Layout::Dense),
+        (int(r, 65, 256, 4, 32, false, Dtype::BF16), Layout::Int4),
+        (int(r, 40, 136, 4, 8, true, Dtype::F16), Layout::Int4),
+        (int(r, 70, 100, 8, 100, true, Dtype::F32), Layout::Int8),
+        (int(r, 31, 96, 8, 32, false, Dtype::F16), Layout::Int8),
+        (int(r, 31, 96, 4, 12, false, Dtype::BF16), Layout::Dense),
+        (float8(r, 66, 130, 130), Layout::Float8),
+        (float8(r, 66, 128, 64), Layout::Float8),
+    ]
+}
+
+#[test]
+fn products_have_the_specified_bits_in_every_layout_kernel_and_row_count() {
+    let r = &mut Random(1);
+    for (w, layout) in matrices(r) {
+        assert_eq!(probe().layout(&w).unwrap(), layout);
+        for rows in [1, 3, 4, 5, 64, 70] {
+            let x: Vec<f32> = r
+                .normals(rows * w.cols, 3.0)
+                .iter()
+                .map(|&x| Precision::Pair.round(x))
+                .collect();
+            let scales: Vec<f32> = (0..rows).map(|row| if row % 2 == 0 { 1.0 } else { 0.3 }).collect();
+            let expected = product(&w, &x, &scales);
+            for shape in [Shape::Narrow, Shape::Wide] {
+                let got = probe().product(&w, &x, &scales, shape).unwrap();
+                let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+                assert_eq!(wrong, None, "{layout:?} {}×{}, {rows} rows, {shape:?}", w.rows, w.cols);
+            }
+        }
+    }
+}
+
+#[test]
+fn embeddings_are_the_weights() {
+    let r = &mut Random(2);
+    for (w, layout) in matrices(r) {
+        let tokens = r.tokens(37, w.rows);
+        let mut expected = vec![0.0; tokens.len() * w.cols];
+        for (&token, row) in tokens.iter().zip(expected.chunks_mut(w.cols)) {
+            w.row_f32(token as usize, row);
+        }
+        assert_eq!(probe().embed(&w, &tokens).unwrap(), expected, "{layout:?}");
+    }
+}
+
+#[test]
+fn codes_of_inputs_and_their_scales_are_the_specified_ones() {
+    let r = &mut Random(3);
+    let rules = [
+        InputScale::Row { symmetric: true },
+        InputScale::Row { symmetric: false },
+        InputScale::Fixed { scale: 0.037, zero: 0 },
+        InputScale::Fixed {
+            scale: 0.0213,
+            zero: -7,
+        },
+    ];
+    for width in [1, 13, 64, 300, 2048] {
+        let mut x = r.normals(7 * width, 1.0);
+        x[..width].fill(0.0);
+        x[width..2 * width].iter_mut().for_each(|x| *x *= 1e-20);
+        x[3 * width..4 * width].iter_mut().for_each(|x| *x = x.abs() * 1e3);
+        for codes in [Codes::Int { bits: 8 }, Codes::Int { bits: 4 }, Codes::Float8] {
+            for rule in rules {
+                if codes == Codes::Float8
+                    && !matches!(
+                        rule,
+                        InputScale::Row { symmetric: true } | InputScale::Fixed { zero: 0, .. }
+                    )
+                {
+                    continue;
+                }
+                let (got, scales) = probe().quantize(codes, rule, &x, width).unwrap();
+                for (row, x) in x.chunks(width).enumerate() {
+                    let by = RowCodes::of(codes, rule, x);
+                    assert_eq!(scales[row], by.scale, "{codes:?} {rule:?} width {width} row {row}");
+                    let expected: Vec<f32> = x.iter().map(|&x| by.code(x)).collect();
+                    assert_eq!(
+                        got[row * width..][..width],
+                        expected,
+                        "{codes:?} {rule:?} width {width} row {row}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn assert_near(got: &[f32], expected: &[f32], relative: f32, what: &str) {
+    let worst = got
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs() / (b.abs() + 1e-3))
+        .fold(0.0, f32::max);
+    let nan = got.iter().any(|x| x.is_nan());
+    assert!(!nan && worst <= relative, "{what}: {worst:e}");
+    let equal = got.iter().zip(expected).filter(|(a, b)| a == b).count();
+    println!("{what}: worst {worst:.1e}, {equal} of {} equal", expected.len());
+}
+
+#[test]
+fn norms_are_those_of_the_cpu_to_a_few_units_in_the_last_place() {
+    let r = &mut Random(4);
+    for width in [1, 2, 63, 72, 256, 1025, 5000] {
+        let (h, weight, branch) = (
+            r.normals(9 * width, 2.0),
+            r.normals(width, 1.0),
+            r.normals(9 * width, 5.0),
+        );
+        let normed = |x: &[f32]| {
+            let scale = inverse_rms(x, 1e-5);
+            x.iter().zip(&weight).map(|(x, w)| x * scale * w).collect::<Vec<f32>>()
+        };
+        let expected: Vec<f32> = h.chunks(width).flat_map(normed).collect();
+        let (exact, x) = probe().norm(&h, &weight, 1e-5).unwrap();
+        assert_near(&exact, &expected, 1e-6, &format!("norm of {width}"));
+        let rounded: Vec<f32> = exact.iter().map(|&x| Precision::Pair.round(x)).collect();
+        assert_eq!(x, rounded);
+
+        let plain: Vec<f32> = h.iter().zip(&branch).map(|(h, b)| h + b).collect();
+        assert_eq!(probe().add(&h, &branch, None, width, 1e-5).unwrap(), plain);
+        let added: Vec<f32> = branch
+            .chunks(width)
+            .flat_map(normed)
+            .zip(&h)
+            .map(|(b, h)| h + b)
+            .collect();
+        let got = probe().add(&h, &branch, Some(&weight), width, 1e-5).unwrap();
+        assert_near(&got, &added, 2e-3, &format!("post-norm of {width}"));
+    }
+}
+
+#[test]
+fn the_activation_function_is_the_cpu_s_to_a_few_units_in_the_last_place() {
+    let r = &mut Random(5);
+    let mut gate = r.normals(1000, 30.0);
+    gate.extend([0.0, -0.0, 87.0, 88.0, 89.0, -87.0, -88.0, -100.0, 1e-30, 300.0]);
+    let up = r.normals(gate.len(), 1.0);
+    let expected: Vec<f32> = gate.iter().zip(&up).map(|(&g, u)| silu(g) * u).collect();
+    assert_near(&probe().activate(&gate, &up).unwrap(), &expected, 1e-6, "silu");
+}
+
+#[test]
+fn attention_is_the_cpu_s_in_any_pages_with_and_without_a_window() {
+    let r = &mut Random(6);
+    for (heads, kv_heads, head_dim, window, tokens) in [
+        (4, 2, 16, None, 300),
+        (6, 2, 12, Some(70), 330),
+        (1, 1, 256, None, 65),
+        (5, 1, 64, None, 513),
+    ] {
+        let sizes = Heads {
+            heads,
+            kv_heads,
+            head_dim,
+            window,
+        };
+        let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let (q, k, v) = (
+            r.normals(tokens * q_width, 1.0),
+            r.normals(tokens * kv_width, 1.0),
+            r.normals(tokens * kv_width, 1.0),
+        );
+        let positions: Vec<u32> = (0..tokens as u32).collect();
+        let inverse = inverse_frequencies(head_dim, 1e4, None);
+        let turns: Vec<(f32, f32)> = positions
+            .iter()
+            .flat_map(|&at| inverse.iter().map(move |&f| rotation(at, f)))
+            .collect();
+        let turns_flat: Vec<[f32; 2]> = turns.iter().map(|&(cos, sin)| [cos, sin]).collect();
+        let pages: Vec<u32> = (0..tokens.div_ceil(64) as u32).rev().map(|p| p + 2).collect();
+        let sequence = Sequence {
+            positions: &positions,
+            pages: &pages,
+            rotations: &turns_flat,
+        };
+        let got = probe().attend(sizes, &sequence, &q, &k, &v, pages.len() + 2).unwrap();
+
+        // the CPU's own kernels
+        let turned = |x: &[f32], width: usize, scale: f32| {
+            let mut x = x.to_vec();
+            for (row, x) in x.chunks_mut(width).enumerate() {
+                Isa::detect().run(HeadsOfRow {
+                    x,
+                    head_dim,
+                    weight: None,
+                    eps: 0.0,
+                    rotations: Some(&turns[row * head_dim / 2..][..head_dim / 2]),
+                    scale,
+                });
+            }
+            x
+        };
+        let (q, k) = (
+            turned(&q, q_width, 1.0 / (head_dim as f32).sqrt()),
+            turned(&k, kv_width, 1.0),
+        );
+        let pool = Pool::new(1);
+        let mut cache = KvCache::new(kv_heads, head_dim, pages.len() + 2);
+        let segment = Segment {
+            first_row: 0,
+            rows: tokens,
+            kv_len: tokens,
+            pages: pages.clone(),
+        };
+        cache.store(
+            &pool,
+            Precision::Pair,
+            &[segment],
+            |row, head| &k[row * kv_width + head * head_dim..][..head_dim],
+            |row, head| &v[row * kv_width + head * head_dim..][..head_dim],
+        );
+        let mut expected = vec![0.0; tokens * q_width];
+        let group = heads / kv_heads * head_dim;
+        for (i, out) in expected.chunks_mut(group).enumerate() {
+            let (row, head) = (i / kv_heads, i % kv_heads);
+            let first = window.map_or(0, |w| (row + 1).saturating_sub(w));
+            cache.attend(Isa::detect(), head, &pages, first, row, &q[i * group..][..group], out);
+        }
+        let worst = got
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        let equal = got.iter().zip(&expected).filter(|(a, b)| a == b).count();
+        println!("{sizes:?}: worst {worst:.1e}, {equal} of {} equal", got.len());
+        assert!(
+            worst < 1e-5 && got.iter().all(|x| x.is_finite()),
+            "{sizes:?}: {worst:e}"
+        );
+    }
+}
