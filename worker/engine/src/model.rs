@@ -1,7 +1,7 @@
 //! The weights of a model, checked against its plan.
 
 use assay_checkpoint::config::{Family, ModelConfig};
-use assay_checkpoint::{Checkpoint, Linear, Matrix, Norm, OpenError};
+use assay_checkpoint::{Checkpoint, Inputs, Linear, Matrix, Norm, OpenError};
 
 use crate::numerics::Precision;
 use crate::plan::{NormPlace, Plan, PlanError};
@@ -144,6 +144,16 @@ impl Model {
     /// Its weights.
     pub fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Whether any layer quantizes what it is given. Then a value at the border of two codes falls either way with the last bit of a
+    /// sum, and logits of two correct implementations differ by as much as quantization moves them.
+    pub fn quantizes_inputs(&self) -> bool {
+        let of_layers = self.parts.layers.iter();
+        of_layers
+            .flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down])
+            .chain(&self.parts.head)
+            .any(|m| m.inputs != Inputs::Plain)
     }
 
     /// The matrix that makes logits.

@@ -32,6 +32,12 @@ pub struct Args {
     /// Leave the tasks out
     #[arg(long)]
     no_tasks: bool,
+    /// Devices whose logits are compared, as --device names them elsewhere
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "reference,cpu")]
+    devices: Vec<Device>,
+    /// Devices that run the tasks
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "cpu")]
+    task_devices: Vec<Device>,
     /// Threads to compute with; all of the machine's unless said otherwise
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -43,10 +49,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if !wanted(&args.only, &name) {
             continue;
         }
-        for device in [Device::Reference, Device::Cpu] {
+        for device in &args.devices {
             eprintln!("logits {name} {device}");
             let options = Options {
-                device,
+                device: device.clone(),
                 threads: args.threads,
                 ..Options::default()
             };
@@ -62,15 +68,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             if !wanted(&args.only, checkpoint) {
                 continue;
             }
-            eprintln!("tasks {name}");
-            let run = tasks::Run {
-                fixtures: &args.fixtures,
-                checkpoint,
-                profile,
-                limit: args.limit,
-                threads: args.threads,
-            };
-            page.tasks.extend(run.compare().with_context(|| name.clone())?);
+            for device in &args.task_devices {
+                eprintln!("tasks {name} {device}");
+                let run = tasks::Run {
+                    fixtures: &args.fixtures,
+                    checkpoint,
+                    profile,
+                    limit: args.limit,
+                    threads: args.threads,
+                    device,
+                };
+                page.tasks.extend(run.compare().with_context(|| name.clone())?);
+            }
         }
     }
     files::write_whole(&args.out, page.render().as_bytes()).with_context(|| args.out.display().to_string())?;

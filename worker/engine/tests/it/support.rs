@@ -1,11 +1,11 @@
 //! Fixtures, a seeded random source, and small made-up models.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_checkpoint::config::{ComputeDtype, Family, LayerType, Llama3, ModelConfig, Rope};
-use assay_checkpoint::safetensors::{Dtype, parse_header};
+use assay_checkpoint::safetensors::{Dtype, Header, parse_header};
 use assay_checkpoint::{Checkpoint, Codes, InputScale, Inputs, Matrix, Weights};
 use assay_engine::{Device, Engine, LayerParts, Model, Options, Parts, executor};
 
@@ -58,42 +58,60 @@ pub fn golden_names() -> Vec<String> {
     names
 }
 
-pub fn golden(name: &str) -> Vec<Golden> {
-    let file = std::fs::read(fixtures().join("golden").join(format!("{name}.safetensors"))).unwrap();
-    let header = parse_header(&file, file.len() as u64).unwrap();
-    let bytes = |key: &str, dtype: Dtype| {
-        let t = &header.tensors[key];
+/// The tensors of a golden file.
+struct Tensors {
+    file: Vec<u8>,
+    header: Header,
+}
+
+impl Tensors {
+    fn read(path: &Path) -> Tensors {
+        let file = std::fs::read(path).unwrap();
+        let header = parse_header(&file, file.len() as u64).unwrap();
+        Tensors { file, header }
+    }
+
+    fn bytes(&self, key: &str, dtype: Dtype) -> &[u8] {
+        let t = &self.header.tensors[key];
         assert_eq!(t.dtype, dtype, "{key}");
-        &file[(header.header_bytes + t.begin) as usize..(header.header_bytes + t.end) as usize]
-    };
-    let ids = |key: &str| -> Vec<u32> {
-        let values = bytes(key, Dtype::I64).as_chunks::<8>().0.iter();
+        let start = self.header.header_bytes;
+        &self.file[(start + t.begin) as usize..(start + t.end) as usize]
+    }
+
+    fn ids(&self, key: &str) -> Vec<u32> {
+        let values = self.bytes(key, Dtype::I64).as_chunks::<8>().0.iter();
         values.map(|b| u32::try_from(i64::from_le_bytes(*b)).unwrap()).collect()
+    }
+
+    fn floats(&self, key: &str) -> Vec<f32> {
+        let values = self.bytes(key, Dtype::F32).as_chunks::<4>().0.iter();
+        values.map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    /// The numbers after `prefix` in the tensors' names, in order.
+    fn numbers(&self, prefix: &str) -> BTreeSet<usize> {
+        let names = self.header.tensors.keys();
+        names.filter_map(|k| k.strip_prefix(prefix)?.parse().ok()).collect()
+    }
+}
+
+pub fn golden(name: &str) -> Vec<Golden> {
+    let file = Tensors::read(&fixtures().join("golden").join(format!("{name}.safetensors")));
+    let case = |i: usize| Golden {
+        prompt: file.ids(&format!("prompt.{i}")),
+        logits: file.floats(&format!("logits.{i}")),
+        greedy: file.ids(&format!("greedy.{i}")),
     };
-    let floats = |key: &str| -> Vec<f32> {
-        bytes(key, Dtype::F32)
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect()
-    };
-    let names: BTreeMap<usize, ()> = header
-        .tensors
-        .keys()
-        .filter_map(|k| k.strip_prefix("prompt.")?.parse().ok())
-        .map(|i| (i, ()))
-        .collect();
-    let all: Vec<Golden> = names
-        .into_keys()
-        .map(|i| Golden {
-            prompt: ids(&format!("prompt.{i}")),
-            logits: floats(&format!("logits.{i}")),
-            greedy: ids(&format!("greedy.{i}")),
-        })
-        .collect();
+    let all: Vec<Golden> = file.numbers("prompt.").into_iter().map(case).collect();
     assert!(!all.is_empty());
     all
+}
+
+/// Logits (T, vocab) of the first prompts of [`golden`], computed in float64 throughout and rounded to f32 at the end.
+pub fn golden64(name: &str) -> Vec<Vec<f32>> {
+    let file = Tensors::read(&fixtures().join("golden64").join(format!("{name}.safetensors")));
+    let logits = file.numbers("logits.").into_iter();
+    logits.map(|i| file.floats(&format!("logits.{i}"))).collect()
 }
 
 /// SplitMix64: the same numbers on every machine.

@@ -23,7 +23,13 @@ pub enum Note {
     Bf16Frequencies,
     /// The checkpoint declares an fp8 key/value cache. The reference applies it, the engine does not.
     CacheScheme,
+    /// Layers quantize their inputs: a code at the border of two falls either way with the last bit of a sum.
+    QuantizedInputs,
 }
+
+/// With quantized inputs two correct implementations differ by as much as a few codes move a logit. What they disagree about has to
+/// be closer than this: in logits for a token, in log-probability for a choice.
+pub const CODE_TIE: f64 = 0.3;
 
 impl Note {
     /// Its footnote mark.
@@ -31,13 +37,17 @@ impl Note {
         match self {
             Note::Bf16Frequencies => "¹",
             Note::CacheScheme => "²",
+            Note::QuantizedInputs => "³",
         }
     }
 
-    /// The note of a checkpoint.
-    pub fn of(name: &str, found: &Inspection) -> Option<Note> {
+    /// The note of a checkpoint; `quantized` says whether its layers quantize their inputs.
+    pub fn of(name: &str, found: &Inspection, quantized: bool) -> Option<Note> {
         if BF16_FREQUENCIES.contains(&name) {
             return Some(Note::Bf16Frequencies);
+        }
+        if quantized {
+            return Some(Note::QuantizedInputs);
         }
         found
             .findings
@@ -58,6 +68,10 @@ pub struct LogitRow {
     pub positions: usize,
     /// Largest difference of any logit.
     pub largest: f64,
+    /// The same against the golden file computed in float64 throughout, where there is one.
+    pub largest64: Option<f64>,
+    /// Where the most likely tokens differ: the largest lead of theirs over ours, by their logits.
+    pub lead: f64,
     /// Positions with the same most likely token.
     pub same_top: usize,
     pub prompts: usize,
@@ -70,6 +84,15 @@ impl LogitRow {
     /// What this executor is held to; the reason when it is missed.
     pub fn failure(&self) -> Option<String> {
         let what = format!("{} on {}", self.checkpoint, self.device);
+        if let Some(largest) = self.largest64.filter(|largest| *largest > 5e-5) {
+            return Some(format!(
+                "{what}: a logit differs by {largest:.2e} from the one in float64"
+            ));
+        }
+        if self.note == Some(Note::QuantizedInputs) {
+            return (self.lead > CODE_TIE)
+                .then(|| format!("{what}: a top token differs that leads by {:.2} logits", self.lead));
+        }
         if self.same_top * 1000 < self.positions * 995 {
             return Some(format!(
                 "{what}: {} of {} positions agree on the top token",
@@ -100,11 +123,19 @@ pub fn logits(fixtures: &Path, name: &str, options: &Options) -> anyhow::Result<
     let golden = Tensors::read(&fixtures.join(format!("golden/{name}.safetensors")))?;
     let dir = fixtures.join("checkpoints").join(name);
     let found = assay_checkpoint::verify(&Listing::read_dir(&dir)?, None, None);
-    let note = Note::of(name, &found);
-    let mut model = open_with(&dir, options, |model| match note {
-        Some(Note::Bf16Frequencies) => model.with_bf16_frequencies(),
-        _ => model,
+    let mut note = None;
+    let mut model = open_with(&dir, options, |model| {
+        note = Note::of(name, &found, model.quantizes_inputs());
+        match note {
+            Some(Note::Bf16Frequencies) => model.with_bf16_frequencies(),
+            _ => model,
+        }
     })?;
+    let in_float64 = fixtures.join(format!("golden64/{name}.safetensors"));
+    let in_float64 = match options.device {
+        Device::Reference if in_float64.is_file() => Some(Tensors::read(&in_float64)?),
+        _ => None,
+    };
     let mut row = LogitRow {
         checkpoint: name.to_string(),
         scheme: [found.format, found.scheme]
@@ -116,6 +147,8 @@ pub fn logits(fixtures: &Path, name: &str, options: &Options) -> anyhow::Result<
         executor: model.engine.device(),
         positions: 0,
         largest: 0.0,
+        largest64: None,
+        lead: 0.0,
         same_top: 0,
         prompts: 0,
         same_greedy: 0,
@@ -131,12 +164,19 @@ pub fn logits(fixtures: &Path, name: &str, options: &Options) -> anyhow::Result<
             "prompt {index}: other shape"
         );
         for (found, expected) in found.chunks_exact(model.vocab).zip(expected.chunks_exact(model.vocab)) {
-            let largest = found
-                .iter()
-                .zip(expected)
-                .map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
-            row.largest = largest.fold(row.largest, f64::max);
-            row.same_top += usize::from(top(found) == top(expected));
+            row.largest = apart(found, expected).max(row.largest);
+            let (ours, theirs) = (top(found), top(expected));
+            row.same_top += usize::from(ours == theirs);
+            row.lead = row.lead.max(f64::from(expected[theirs]) - f64::from(expected[ours]));
+        }
+        let name = format!("logits.{index}");
+        if let Some(exact) = in_float64
+            .as_ref()
+            .filter(|file| file.names().any(|found| found == name))
+        {
+            let (expected, _) = exact.floats(&name)?;
+            ensure!(found.len() == expected.len(), "prompt {index}: other shape in float64");
+            row.largest64 = Some(apart(&found, &expected).max(row.largest64.unwrap_or_default()));
         }
         let expected = golden.ids(&format!("greedy.{index}"))?;
         // A golden continuation ends where it was cut or with the end-of-sequence token; both engines may stop there only.
@@ -147,6 +187,14 @@ pub fn logits(fixtures: &Path, name: &str, options: &Options) -> anyhow::Result<
     }
     ensure!(row.prompts > 0, "the golden file has no prompts");
     Ok(row)
+}
+
+/// The largest difference.
+fn apart(found: &[f32], expected: &[f32]) -> f64 {
+    let pairs = found.iter().zip(expected);
+    pairs
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs())
+        .fold(0.0, f64::max)
 }
 
 /// Index of the largest; the first among equals.

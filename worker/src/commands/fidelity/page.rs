@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use assay_engine::ENGINE_VERSION;
 
-use super::compare::{LogitRow, Note};
+use super::compare::{CODE_TIE, LogitRow, Note};
 use super::tasks::{NEAR_TIE, TaskRow};
 
 /// Everything measured for the page.
@@ -35,28 +35,36 @@ impl Page {
 
     fn render_logits(&self, out: &mut String) {
         out.push_str(LOGITS);
-        out.push_str("| checkpoint | scheme | executor | positions | largest difference | same top token | same continuations |\n");
-        out.push_str("|---|---|---|---:|---:|---:|---:|\n");
+        out.push_str("| checkpoint | scheme | executor | positions | largest difference | in float64 | same top token | by at most | same continuations |\n");
+        out.push_str("|---|---|---|---:|---:|---:|---:|---:|---:|\n");
         for row in &self.logits {
+            let differs = row.same_top < row.positions;
+            let lead = if differs {
+                format!("{:.3}", row.lead)
+            } else {
+                String::new()
+            };
             let percent = 100.0 * row.same_top as f64 / row.positions.max(1) as f64;
             let _ = writeln!(
                 out,
-                "| {}{} | {} | {} | {} | {:.1e} | {percent:.2}% | {} of {} |",
+                "| {}{} | {} | {} | {} | {:.1e} | {} | {percent:.2}% | {lead} | {} of {} |",
                 row.checkpoint,
                 row.note.map_or("", Note::mark),
                 row.scheme,
                 row.device,
                 row.positions,
                 row.largest,
+                row.largest64.map_or(String::new(), |largest| format!("{largest:.1e}")),
                 row.same_greedy,
                 row.prompts
             );
         }
-        for note in [Note::Bf16Frequencies, Note::CacheScheme] {
+        for note in [Note::Bf16Frequencies, Note::CacheScheme, Note::QuantizedInputs] {
             if self.logits.iter().any(|row| row.note == Some(note)) {
                 let text = match note {
                     Note::Bf16Frequencies => BF16_FREQUENCIES,
                     Note::CacheScheme => CACHE_SCHEME,
+                    Note::QuantizedInputs => QUANTIZED_INPUTS,
                 };
                 let _ = writeln!(out, "\n{} {text}", note.mark());
             }
@@ -104,7 +112,8 @@ impl Page {
         let _ = writeln!(
             out,
             "A difference is explained when the two answers were apart by less than {NEAR_TIE} (logits for a generated token, \
-             log-probability for a choice) according to the `reference` executor, which follows the harness's own arithmetic; or when the checkpoint declares a cache scheme².\n"
+             log-probability for a choice) according to the `reference` executor, which follows the harness's own arithmetic; when the checkpoint declares a cache scheme²; \
+             or when it quantizes inputs³ and they were apart by less than {CODE_TIE}.\n"
         );
         out.push_str("| checkpoint | profile | task | executor | document | what | apart by | explained |\n|---|---|---|---|---:|---|---:|---|\n");
         for row in differing {
@@ -161,7 +170,8 @@ const LOGITS: &str = "
 The golden files hold what transformers computes in float32 from each checkpoint, its weights dequantized to bfloat16.
 `reference` computes in float64 with unrounded activations and must stay within 2e-3 with the same greedy continuations. `cpu`
 follows the numerics of the engine (`numerics.rs`: inputs of linear layers rounded, float32 sums in a fixed order) and must agree on
-the most likely token in at least 99.5% of positions.
+the most likely token in at least 99.5% of positions. `gpu` follows the same numerics in shaders, on the adapter and driver named
+above. \"by at most\" is how far the golden logits prefer their token where another is the most likely here.
 
 ";
 
@@ -175,6 +185,14 @@ This checkpoint declares an fp8 key/value cache, and its golden and harness file
 the scheme (`inspect` says so as a finding), so neither its logits nor every answer can be equal. Tried once by hand (the command \
 does not do it): with the oracle's keys and values rounded to e4m3 under the stored scales, the largest difference is 0.01, all \
 continuations are equal, and so are the outcomes and the texts of all 1400 documents.";
+
+const QUANTIZED_INPUTS: &str = "\
+This checkpoint quantizes the inputs of its layers. A value at the border of two codes falls either way with the last bit of a sum, \
+and one code that does moves every later logit about as much as quantization does: no two implementations that add in another order \
+agree to more. The column \"in float64\" compares with transformers and compressed-tensors in float64 throughout (the first two \
+prompts), where the borders are met alike: it must stay within 5e-5. Symmetric dynamic int8 (w8a8, w4a8) has no such column: \
+compressed-tensors divides the largest magnitude of a row into 127.5 codes, so that this very value always lies between two. \
+For all of these, tokens that differ must be near-ties: the golden logits lead by less than 0.3.";
 
 const TASKS: &str = "
 ## Tasks

@@ -11,7 +11,7 @@ use assay_engine::{Device, Engine, Options};
 use assay_tasks::{ChatTemplate, DocOutcome, JinjaTemplate, Limit, Response, Settings, TaskSet};
 use serde::Deserialize;
 
-use super::compare::Note;
+use super::compare::{CODE_TIE, Note};
 use super::why;
 use crate::commands::logits;
 use crate::evaluate::Voice;
@@ -63,6 +63,9 @@ impl TaskRow {
         match self.note {
             _ if difference.is_near_tie() => Some("near-tie"),
             Some(Note::CacheScheme) => Some("cache scheme²"),
+            Some(Note::QuantizedInputs) if difference.margin.is_some_and(|margin| margin < CODE_TIE) => {
+                Some("within a few codes³")
+            }
             _ => None,
         }
     }
@@ -127,10 +130,11 @@ pub struct Run<'a> {
     pub profile: &'a str,
     pub limit: Option<u32>,
     pub threads: usize,
+    pub device: &'a Device,
 }
 
 impl Run<'_> {
-    /// Runs the recorded tasks on the CPU and compares.
+    /// Runs the recorded tasks on the device and compares.
     pub fn compare(&self) -> anyhow::Result<Vec<TaskRow>> {
         let path = self
             .fixtures
@@ -154,8 +158,9 @@ impl Run<'_> {
         let set = TaskSet::load(&grounds.tasks_dir, &grounds.tasks)?;
 
         let listing = Listing::read_dir(&self.fixtures.join("checkpoints").join(self.checkpoint))?;
-        let note = Note::of(self.checkpoint, &assay_checkpoint::verify(&listing, None, None));
-        let (mut engine, voice) = self.open(Device::Cpu, &base)?;
+        let found = assay_checkpoint::verify(&listing, None, None);
+        let (mut engine, voice, quantized) = self.open(self.device.clone(), &base)?;
+        let note = Note::of(self.checkpoint, &found, quantized);
         let work = Work::prepare(set, &settings, &voice)?;
         let mut oracle = None;
         let mut rows = Vec::new();
@@ -177,14 +182,19 @@ impl Run<'_> {
         Ok(rows)
     }
 
-    fn open(&self, device: Device, base: &Path) -> anyhow::Result<(Engine, Voice)> {
+    /// The checkpoint on a device, and whether its layers quantize their inputs.
+    fn open(&self, device: Device, base: &Path) -> anyhow::Result<(Engine, Voice, bool)> {
         let options = Options {
             device,
             threads: self.threads,
             ..Options::default()
         };
         let dir = self.fixtures.join("checkpoints").join(self.checkpoint);
-        let opened = logits::open(&dir, &options)?;
+        let mut quantized = false;
+        let opened = logits::open_with(&dir, &options, |model| {
+            quantized = model.quantizes_inputs();
+            model
+        })?;
         let config = assay_checkpoint::Checkpoint::open(&dir)?.config().clone();
         let prefix = config
             .bos
@@ -198,7 +208,7 @@ impl Run<'_> {
             prefix,
             thinking: Thinking::Off,
         };
-        Ok((opened.engine, voice))
+        Ok((opened.engine, voice, quantized))
     }
 
     fn row(&self, scored: &Scored, recorded: &RecordedTask, note: Option<Note>) -> TaskRow {
@@ -207,7 +217,7 @@ impl Run<'_> {
             checkpoint: self.checkpoint.to_string(),
             profile: self.profile.to_string(),
             task: outcome.task.clone(),
-            device: Device::Cpu,
+            device: self.device.clone(),
             documents: outcome.n,
             same_prompts: 0,
             same_outcomes: 0,
