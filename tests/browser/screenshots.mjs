@@ -17,6 +17,10 @@ for (const [locale, width] of [["en-GB", 1280], ["ko-KR", 1280], ["en-GB", 390],
         await shot(name);
       };
       await visit("/", "board");
+      if (await page.locator(".compare-form button").count()) {
+        await page.click(".compare-form button");
+        await shot("compare");
+      }
       await visit("/login", "login");
       await visit("/signup", "signup");
       await visit("/nowhere", "not-found");

@@ -31,11 +31,19 @@ await inBrowser(async (page) => {
   assert.ok(seen.has("evaluate"), `stages seen at work: ${[...seen]}`);
   const report = await page.locator("[data-part=report]").innerText();
   assert.match(report, /mini_gsm/);
+  // What the model wrote stands beside what the base wrote, and the certificate is one digest to compare.
+  const texts = page.locator(".sample").first().locator(".both dd");
+  assert.equal(await texts.count(), 2);
+  assert.match(await texts.first().innerText(), /32/);
+  const digest = await page.locator("[data-certificate]").getAttribute("data-certificate");
+  assert.match(digest, /^[0-9a-f]{64}$/);
+  assert.equal((await page.locator(".certificate-digest").innerText()).replaceAll(/\s/g, ""), digest);
 
   await page.goto(address);
   const row = page.locator(`tr[data-team='${team}']`);
   await row.waitFor();
   assert.ok((await row.innerText()).includes("1.55"), "the row shows the size in MB");
+  assert.match(await row.innerText(), /0\.\d{3} – [01]\.\d{3}/, "the row shows the interval of an accuracy");
 
   // The same pages speak Korean, and the session ends when asked to.
   await page.click("form[action='/locale'] button");

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use assay_checkpoint::{Inspection, Listing};
 use assay_contest::Contest;
-use assay_contest::measure::PLAIN;
+use assay_contest::measure::{Kind, Name, PLAIN};
+use assay_contest::sealed::TaskDocuments;
 use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS, RemoteFile, is_safe_path};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -23,6 +24,7 @@ use crate::db::teams;
 use crate::db::uploads::{self, Settled, UploadFile};
 use crate::domain::{InviteCode, TeamName};
 use crate::precheck;
+use crate::sealing;
 use crate::storage::{FileName, Storage};
 use crate::uploader::{blocking, settle};
 
@@ -60,15 +62,28 @@ impl fmt::Display for Imported {
 }
 
 /// Reads a contest with everything a grade needs beside a submission, checks it, and stores it. Repeating it with the same
-/// files changes nothing.
+/// files changes nothing. `key_file` holds the key of a contest that seals documents; once given, it is remembered.
 ///
 /// # Errors
 /// The first thing that is wrong, with its file.
-pub async fn import_contest(pool: &PgPool, storage: &Storage, file: &Path) -> anyhow::Result<Imported> {
+pub async fn import_contest(
+    pool: &PgPool,
+    storage: &Storage,
+    file: &Path,
+    key_file: Option<&Path>,
+) -> anyhow::Result<Imported> {
+    let key = key_file.map(sealing::read_key).transpose()?;
     let (storage, file) = (storage.clone(), file.to_owned());
-    let (rules, source, files) = tokio::task::spawn_blocking(move || read_contest(&storage, &file)).await??;
+    let read = tokio::task::spawn_blocking(move || read_contest(&storage, &file));
+    let Source {
+        rules,
+        source,
+        files,
+        documents,
+    } = read.await??;
     let mut transaction = pool.begin().await?;
     let version = contests::store(&mut transaction, &rules, &source, &files).await?;
+    sealing::keep(&mut transaction, &rules, key.as_deref(), &documents).await?;
     transaction.commit().await?;
     Ok(Imported {
         id: rules.id,
@@ -77,7 +92,17 @@ pub async fn import_contest(pool: &PgPool, storage: &Storage, file: &Path) -> an
     })
 }
 
-fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, String, Vec<RemoteFile>)> {
+/// A contest as it was read.
+struct Source {
+    rules: Contest,
+    /// contest.toml.
+    source: String,
+    files: Vec<RemoteFile>,
+    /// What can be sealed.
+    documents: Vec<TaskDocuments>,
+}
+
+fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<Source> {
     let source = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let rules = Contest::parse(&source).map_err(|errors| anyhow::anyhow!("{}:\n{errors}", file.display()))?;
     let here = file.parent().unwrap_or(Path::new("."));
@@ -130,11 +155,33 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<(Contest, Stri
     let given = set.measure_names();
     let known = |name: &str| {
         let of = name.strip_prefix("acc_stderr.").map(|rest| format!("acc.{rest}"));
-        PLAIN.contains(&name) || given.iter().any(|given| given == of.as_deref().unwrap_or(name))
+        let task = match Name::parse(name).map(|name| name.kind) {
+            Some(Kind::Items { task } | Kind::Rate { task, .. }) => Some(task),
+            _ => None,
+        };
+        let given = |name: &str| given.iter().any(|given| given == name);
+        let has = |task: &str| set.task(task).is_some() || set.groups().iter().any(|group| group.name == task);
+        PLAIN.contains(&name) || given(of.as_deref().unwrap_or(name)) || task.is_some_and(has)
     };
     let unknown: Vec<String> = rules.check_measures(&known).iter().map(ToString::to_string).collect();
     ensure!(unknown.is_empty(), "{}:\n{}", file.display(), unknown.join("\n"));
-    Ok((rules, source, files))
+    if rules.grading.sealed.is_some() {
+        let hidden = sealing::unscorable(&set, &rules);
+        ensure!(
+            hidden.is_empty(),
+            "{}: score and floors use {}, which cannot be computed over the public documents alone; a contest with sealed \
+             documents cannot score by them",
+            file.display(),
+            hidden.join(", ")
+        );
+    }
+    let documents = sealing::documents(&set, &rules);
+    Ok(Source {
+        rules,
+        source,
+        files,
+        documents,
+    })
 }
 
 fn stored(storage: &Storage, name: String, bytes: &[u8]) -> anyhow::Result<RemoteFile> {

@@ -8,6 +8,7 @@
 
 pub mod auth;
 pub mod background;
+pub mod boards;
 pub mod commands;
 pub mod controllers;
 pub mod db;
@@ -18,8 +19,10 @@ pub mod ingest;
 pub mod job_token;
 pub mod live;
 pub mod middleware;
+pub mod outcomes;
 pub mod precheck;
 pub mod scoreboard;
+pub mod sealing;
 pub mod serve;
 pub mod settings;
 pub mod sse;

@@ -15,7 +15,9 @@ use tracing_actix_web::TracingLogger;
 
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
+use crate::boards::Boards;
 use crate::live::Live;
+use crate::outcomes::TaskSets;
 use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
 use crate::state::{AppState, Keys};
 use crate::storage::Storage;
@@ -48,6 +50,8 @@ impl Application {
         let stopping = CancellationToken::new();
         let state = web::Data::new(AppState {
             live: Live::new(),
+            boards: Boards::default(),
+            task_sets: TaskSets::default(),
             storage: Storage::open(&settings.store.data_dir)?,
             keys: Keys::open(&settings.store.data_dir)?,
             passwords: Passwords::new(cores())?,

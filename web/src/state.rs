@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
+use crate::boards::Boards;
 use crate::live::Live;
+use crate::outcomes::TaskSets;
 use crate::settings::Settings;
 use crate::storage::Storage;
 
@@ -29,6 +31,10 @@ pub struct AppState {
     pub storage: Storage,
     /// Fan-out of changes to open pages.
     pub live: Live,
+    /// Boards, computed when something they show has changed.
+    pub boards: Boards,
+    /// Tasks of contests that seal documents.
+    pub task_sets: TaskSets,
     /// Secrets of this installation.
     pub keys: Keys,
     /// Password hashing, bounded in how many run at once.

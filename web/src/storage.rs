@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_contest::wire::{RemoteFile, is_safe_path};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -108,6 +109,29 @@ impl Storage {
         file.sync_all()?;
         move_into_place(&scratch, &place)?;
         Ok(sha256)
+    }
+
+    /// Lays the contest files below the folder `under` out as a folder again, in `tmp/`, by links to the blobs. The caller
+    /// removes it.
+    ///
+    /// # Errors
+    /// When a blob is gone or the disk refuses.
+    pub fn lay_out(&self, files: &[RemoteFile], under: &str) -> io::Result<PathBuf> {
+        let folder = self.scratch();
+        fs::create_dir(&folder)?;
+        for file in files {
+            // Checked when the contest was imported; a name from the table still never leaves the folder.
+            let name = file.name.strip_prefix(under).and_then(|name| name.strip_prefix('/'));
+            let Some(name) = name.filter(|name| is_safe_path(name)) else {
+                continue;
+            };
+            let place = folder.join(name);
+            if let Some(parent) = place.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::hard_link(self.blob(&file.sha256), place)?;
+        }
+        Ok(folder)
     }
 
     /// Copies a file into place as a finished file of a submission, hashing on the way. Returns its length and sha256.

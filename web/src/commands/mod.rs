@@ -4,6 +4,7 @@ mod create_organizer;
 mod enrol_worker;
 mod import_contest;
 mod migrate;
+mod seal;
 mod serve;
 mod submit_sample;
 
@@ -29,6 +30,8 @@ enum Command {
     Migrate(StoreSettings),
     /// Read a contest.toml with its base and tasks, and store it. Again with changes: the next version.
     ImportContest(import_contest::Arguments),
+    /// Choose documents of a contest to keep back until they are revealed. Prints what to write into contest.toml.
+    Seal(seal::Arguments),
     /// Make an organizer's account, or make an existing account one. The password comes from ASSAY_PASSWORD or the
     /// first line of standard input.
     CreateOrganizer(create_organizer::Arguments),
@@ -45,6 +48,7 @@ pub async fn run() -> anyhow::Result<()> {
         Command::Serve(settings) => serve::run(settings).await,
         Command::Migrate(store) => migrate::run(store).await,
         Command::ImportContest(arguments) => import_contest::run(arguments).await,
+        Command::Seal(arguments) => seal::run(&arguments),
         Command::CreateOrganizer(arguments) => create_organizer::run(arguments).await,
         Command::EnrolWorker(arguments) => enrol_worker::run(arguments).await,
         Command::SubmitSample(arguments) => submit_sample::run(arguments).await,

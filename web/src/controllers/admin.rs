@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use assay_contest::wire::Progress;
+use assay_contest::rules::Revealed;
 use chrono::Utc;
 use chrono_tz::Tz;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use super::visit::{Visit, see_other};
 use crate::auth::{RequireOrganizer, User};
 use crate::db::audit::{self, Entry};
+use crate::db::contests::StoredContest;
 use crate::db::ids::{SubmissionId, WorkerId};
 use crate::db::jobs::{self, Cancelled, QueueRow};
 use crate::db::submissions::{self, Reader, State};
@@ -19,9 +20,10 @@ use crate::db::workers::{self, ENROLMENT_LIFE};
 use crate::error::ApiError;
 use crate::i18n::Locale;
 use crate::middleware::request_id;
+use crate::outcomes::StoredProgress;
 use crate::state::AppState;
 use crate::views::{
-    self, AdminPage, EnrolmentView, JobRow, ProblemView, SubmissionState, When, WorkerRow, WorkerStatus,
+    self, AdminPage, EnrolmentView, JobRow, ProblemView, SealView, SubmissionState, When, WorkerRow, WorkerStatus,
 };
 
 /// Ended jobs on the page.
@@ -53,11 +55,29 @@ async fn desk(
     RequireOrganizer(_): RequireOrganizer,
     visit: Visit,
 ) -> Result<HttpResponse, ApiError> {
-    draw(&state, visit, None).await
+    draw(&state, visit, Said::default()).await
 }
 
-async fn draw(state: &AppState, visit: Visit, enrolment: Option<EnrolmentView>) -> Result<HttpResponse, ApiError> {
+/// What the desk says back to a form.
+#[derive(Default)]
+pub(super) struct Said {
+    /// A token that was made, shown this once.
+    pub(super) enrolment: Option<EnrolmentView>,
+    /// What was wrong with the confirmation of a reveal.
+    pub(super) wrong: Option<String>,
+}
+
+pub(super) async fn draw(state: &AppState, visit: Visit, said: Said) -> Result<HttpResponse, ApiError> {
     let (locale, zone) = (visit.locale(), visit.zone());
+    let status = if said.wrong.is_some() {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::OK
+    };
+    let seal = visit
+        .contest
+        .as_ref()
+        .and_then(|contest| seal_view(contest, said.wrong));
     let counted = submissions::counts(&state.pool).await?;
     let count = |wanted: State| {
         counted
@@ -86,17 +106,28 @@ async fn draw(state: &AppState, visit: Visit, enrolment: Option<EnrolmentView>) 
             .into_iter()
             .map(|worker| desk_of(worker, lease, zone))
             .collect(),
-        enrolment,
+        enrolment: said.enrolment,
+        seal,
         oldest_wait: oldest.map(|seconds| seconds as f64),
     };
-    Ok(views::html(StatusCode::OK, &page))
+    Ok(views::html(status, &page))
+}
+
+fn seal_view(contest: &StoredContest, wrong: Option<String>) -> Option<SealView> {
+    let (seal, announced) = (contest.seal.as_ref()?, contest.rules.grading.sealed.as_ref()?);
+    Some(SealView {
+        contest: contest.rules.id.clone(),
+        documents: seal.documents.documents().count() as u64,
+        share: announced.share,
+        digest: announced.digest.clone(),
+        all: announced.after == Revealed::All,
+        revealed: seal.revealed_at.map(|at| When::new(at, contest.rules.zone())),
+        wrong,
+    })
 }
 
 fn row(job: QueueRow, locale: Locale, zone: Tz) -> JobRow {
-    let progress = job
-        .progress
-        .clone()
-        .and_then(|json| serde_json::from_value::<Progress>(json).ok());
+    let progress = job.progress.as_ref().and_then(StoredProgress::stage);
     let progress = progress.filter(|_| job.state == "running");
     let problem = job
         .reason
@@ -180,10 +211,14 @@ async fn enrol(
         token,
         expires: Some(When::new(Utc::now() + ENROLMENT_LIFE, visit.zone())),
     };
-    draw(&state, visit, Some(enrolment)).await
+    let said = Said {
+        enrolment: Some(enrolment),
+        ..Said::default()
+    };
+    draw(&state, visit, said).await
 }
 
-async fn record(
+pub(super) async fn record(
     transaction: &mut PgConnection,
     request: &HttpRequest,
     user: &User,

@@ -7,10 +7,9 @@ use super::submission_pages::parts;
 use crate::auth::{User, Viewer};
 use crate::db::ids::SubmissionId;
 use crate::db::submissions::{self, Reader, State};
-use crate::db::{board, contests, sessions};
+use crate::db::{contests, sessions};
 use crate::error::ApiError;
 use crate::live::{Listener, Note};
-use crate::scoreboard;
 use crate::sse::{Events, Gone, KEEP_ALIVE};
 use crate::state::AppState;
 use crate::views;
@@ -156,11 +155,10 @@ async fn follow_board(
     let mut sent = known;
     loop {
         if let Some(contest) = contests::current(&state.pool).await? {
-            let scored = board::scored(&state.pool, &contest.rules.id).await?;
-            let (_, etag) = scoreboard::compute(&contest.rules, &scored).published(&contest.rules, &contest.digest);
-            if sent.as_ref() != Some(&etag) {
-                events.send("board", &etag, "changed").await?;
-                sent = Some(etag);
+            let board = state.boards.of(state, &contest).await?;
+            if sent.as_ref() != Some(&board.etag) {
+                events.send("board", &board.etag, "changed").await?;
+                sent = Some(board.etag.clone());
             }
         }
         loop {

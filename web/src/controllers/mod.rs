@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod assets;
 pub mod board;
+mod compare;
 pub mod events;
 pub mod health;
 pub mod locale;
@@ -10,6 +11,7 @@ pub mod login;
 pub mod logout;
 mod manifest;
 pub mod precheck;
+mod sealed;
 pub mod signup;
 mod submission_pages;
 pub mod submissions;
@@ -54,6 +56,8 @@ pub fn configure(cfg: &mut ServiceConfig) {
     submissions::configure(cfg);
     worker::configure(cfg);
     admin::configure(cfg);
+    sealed::configure(cfg);
+    compare::configure(cfg);
     board::configure(cfg);
     cfg.default_service(web::to(|| async { Err::<&str, _>(ApiError::not_found()) }));
 }

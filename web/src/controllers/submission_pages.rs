@@ -3,22 +3,23 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, Path, ServiceConfig};
-use assay_contest::wire::{Progress, Report};
-use assay_contest::{Contest, Measures, Standing};
+use assay_contest::Standing;
 use chrono::Utc;
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use super::submissions::find;
+use super::compare;
+use super::submissions::{find, items};
 use super::visit::Visit;
 use crate::auth::RequireUser;
+use crate::db::contests::StoredContest;
 use crate::db::ids::SubmissionId;
 use crate::db::results::Stored;
 use crate::db::submissions::{self, State, Submission};
-use crate::db::{board, contests, jobs, receipt, results, uploads};
+use crate::db::{contests, jobs, receipt, results, uploads};
 use crate::error::ApiError;
 use crate::i18n::Locale;
-use crate::scoreboard;
+use crate::outcomes::{Lens, Shown};
 use crate::state::AppState;
 use crate::uploader::blocking;
 use crate::views::{
@@ -39,10 +40,9 @@ async fn list(state: Data<AppState>, RequireUser(user): RequireUser, visit: Visi
     let (mut rows, mut decimals) = (Vec::new(), 0);
     if let Some(contest) = &visit.contest {
         decimals = contest.rules.score.decimals;
-        let scored = board::scored(&state.pool, &contest.rules.id).await?;
+        let board = state.boards.of(&state, contest).await?;
         for submission in submissions::mine(&state.pool, &contest.rules.id, user.id).await? {
-            let measures = scored.iter().find(|scored| scored.submission == submission.id);
-            let score = measures.and_then(|of| contest.rules.score_of(&Measures(of.measures.0.clone())).ok());
+            let score = board.scores.get(&submission.id).copied();
             rows.push(row(submission, score, zone));
         }
     }
@@ -155,13 +155,15 @@ pub(super) struct Parts {
 pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Locale) -> Result<Parts, ApiError> {
     let contest = contests::find(&state.pool, &submission.contest_id)
         .await?
-        .ok_or_else(ApiError::not_found)?
-        .rules;
-    let zone = contest.zone();
+        .ok_or_else(ApiError::not_found)?;
+    let lens = Lens::of(state, &contest).await.map_err(ApiError::internal)?;
+    let zone = contest.rules.zone();
     let job = jobs::latest(&state.pool, submission.id).await?;
     let result = results::latest(&state.pool, submission.id).await?;
-    let read = |stored: &Stored| serde_json::from_value::<Report>(stored.report.clone()).ok();
-    let graded = result.as_ref().and_then(read);
+    let shown = match &result {
+        Some(result) => lens.report(&result.report, &items(state, &lens, result).await?),
+        None => None,
+    };
 
     let mut facts = StageFacts {
         state: SubmissionState::parse(submission.state.name()),
@@ -179,11 +181,7 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
             State::Draft | State::Received => {}
             _ => {
                 facts.worker.clone_from(&job.worker);
-                let progress = job
-                    .progress
-                    .clone()
-                    .and_then(|json| serde_json::from_value::<Progress>(json).ok());
-                if let Some(progress) = progress {
+                if let Some(progress) = job.progress.as_ref().and_then(|progress| lens.progress(progress)) {
                     facts.stage = progress.stage.name().to_owned();
                     facts.task = progress.task;
                     facts.done = progress.done;
@@ -193,14 +191,22 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
             }
         }
     }
-    if let (false, Some(report)) = (submission.state.is_live(), &graded) {
-        facts.timings = report
+    if let (false, Some(shown)) = (submission.state.is_live(), &shown) {
+        facts.timings = shown
+            .report
             .timings
             .iter()
             .map(|(stage, seconds)| (stage.clone(), *seconds))
             .collect();
     }
-    let report = report(state, &contest, submission, result.as_ref(), graded.as_ref(), locale).await?;
+    let facts_of = Grade {
+        contest: &contest,
+        submission,
+        result: result.as_ref(),
+        shown: shown.as_ref(),
+        lens: &lens,
+    };
+    let report = facts_of.report(state, locale).await?;
     Ok(Parts {
         stages: StagesFragment::new(locale, facts),
         report,
@@ -216,50 +222,84 @@ fn problems(locale: Locale, submission: &Submission) -> Vec<ProblemView> {
         .unwrap_or_default()
 }
 
-/// The report, once there is one: of the result that counts, or of the inspection of what cannot be graded.
-async fn report(
-    state: &AppState,
-    contest: &Contest,
-    submission: &Submission,
-    result: Option<&Stored>,
-    report: Option<&Report>,
-    locale: Locale,
-) -> Result<Option<ReportFragment>, ApiError> {
-    let outcome = result.map(|result| result.outcome.as_str());
-    let mut fragment = match (outcome, report) {
-        (Some("graded"), Some(report)) => ReportFragment::from_report(locale, contest, report),
-        (Some(_), Some(report)) => {
-            let inspection = if report.submission.is_object() {
-                Some(&report.submission)
-            } else {
-                submission.verdict.as_ref()
-            };
-            let of =
-                ReportFragment::from_inspection(locale, Some(contest.base.bytes), inspection.unwrap_or(&Value::Null));
-            ReportFragment {
-                accepted: false,
-                problems: problems(locale, submission),
-                ..of
+/// What a report is drawn from.
+struct Grade<'a> {
+    contest: &'a StoredContest,
+    submission: &'a Submission,
+    result: Option<&'a Stored>,
+    shown: Option<&'a Shown>,
+    lens: &'a Lens,
+}
+
+impl Grade<'_> {
+    /// The report, once there is one: of the result that counts, or of the inspection of what cannot be graded.
+    async fn report(&self, state: &AppState, locale: Locale) -> Result<Option<ReportFragment>, ApiError> {
+        let (rules, submission) = (&self.contest.rules, self.submission);
+        let base_bytes = Some(rules.base.bytes);
+        let outcome = self.result.map(|result| result.outcome.as_str());
+        let mut fragment = match (outcome, self.shown) {
+            (Some("graded"), Some(shown)) => {
+                let mut fragment = ReportFragment::from_report(locale, rules, shown);
+                fragment.sealing = self.lens.sealing();
+                self.stand(state, locale, &mut fragment).await?;
+                fragment
             }
+            (Some(_), Some(shown)) => {
+                let inspection = if shown.report.submission.is_object() {
+                    Some(&shown.report.submission)
+                } else {
+                    submission.verdict.as_ref()
+                };
+                ReportFragment {
+                    accepted: false,
+                    problems: problems(locale, submission),
+                    ..ReportFragment::from_inspection(locale, base_bytes, inspection.unwrap_or(&Value::Null))
+                }
+            }
+            _ => match &submission.verdict {
+                Some(verdict) if matches!(submission.state, State::Failed) || refused(submission, verdict) => {
+                    ReportFragment::from_inspection(locale, base_bytes, verdict)
+                }
+                _ => return Ok(None),
+            },
+        };
+        if let Some(result) = self.result.filter(|_| !self.lens.hides()) {
+            fragment.outputs = outputs(state, submission.id, result).await;
         }
-        _ => match &submission.verdict {
-            Some(verdict) if matches!(submission.state, State::Failed) || refused(submission, verdict) => {
-                ReportFragment::from_inspection(locale, Some(contest.base.bytes), verdict)
-            }
-            _ => return Ok(None),
-        },
-    };
-    if let (Some(score), Some("graded")) = (&mut fragment.score, outcome) {
-        let scored = board::scored(&state.pool, &contest.id).await?;
-        let board = scoreboard::compute(contest, &scored);
-        let line = board.line(&submission.id.to_string());
-        score.rank = line.and_then(|line| line.rank);
-        score.note = note(locale, line.map(|line| &line.standing), score.value.is_some());
+        Ok(Some(fragment))
     }
-    if let Some(result) = result {
-        fragment.outputs = outputs(state, submission.id, result).await;
+
+    /// Where the submission stands on the board, and whom it can be compared with.
+    async fn stand(&self, state: &AppState, locale: Locale, fragment: &mut ReportFragment) -> Result<(), ApiError> {
+        let board = state.boards.of(state, self.contest).await?;
+        let rows = &board.scoreboard.rows;
+        let own = self.submission.id.to_string();
+        let at = rows.iter().position(|row| row.submission == own);
+        let line = at.and_then(|at| rows.get(at));
+        if let Some(score) = &mut fragment.score {
+            score.rank = line.and_then(|line| line.rank);
+            score.band = line.and_then(|line| line.band).map(|band| (band.best, band.worst));
+            score.note = note(locale, line.map(|line| &line.standing), score.value.is_some());
+        }
+        // A team's best is compared with its neighbours on the board, another submission with the best.
+        let others = match at {
+            Some(at) => [at.checked_sub(1), Some(at + 1)],
+            None => [rows.iter().position(|row| row.team_id == self.submission.team_id), None],
+        };
+        fragment.compare = others
+            .into_iter()
+            .filter_map(|at| rows.get(at?))
+            .map(|other| {
+                let title = if other.team_id == self.submission.team_id {
+                    &other.title
+                } else {
+                    &other.team
+                };
+                (title.clone(), compare::address(&own, &other.submission))
+            })
+            .collect();
+        Ok(())
     }
-    Ok(Some(fragment))
 }
 
 /// A draft that was held against the rules and turned away.
@@ -273,11 +313,25 @@ fn note(locale: Locale, standing: Option<&Standing>, scored: bool) -> String {
         Some(Standing::BelowFloor {
             measure,
             value,
+            bound,
             at_least,
             ..
         }) => {
-            let en = format!("{measure} is {value:.4}, below the floor of {at_least}: not ranked.");
-            let ko = format!("{measure} 값 {value:.4}은(는) 하한 {at_least}보다 낮아 순위에 들지 않습니다.");
+            let (en, ko) = match bound {
+                None => (
+                    format!("{measure} is {value:.4}, below the floor of {at_least}: not ranked."),
+                    format!("{measure} 값 {value:.4}은(는) 하한 {at_least}보다 낮아 순위에 들지 않습니다."),
+                ),
+                Some(bound) => (
+                    format!(
+                        "{measure} is {value:.4}; the lower bound of its interval, {bound:.4}, is below the floor of {at_least}: not \
+                         ranked."
+                    ),
+                    format!(
+                        "{measure} 값은 {value:.4}이지만 신뢰구간 하한 {bound:.4}이(가) 기준 {at_least}보다 낮아 순위에 들지 않습니다."
+                    ),
+                ),
+            };
             locale.pick(&en, &ko).to_owned()
         }
         Some(Standing::Unscored { reason }) => locale.pick(&reason.en, &reason.ko).to_owned(),

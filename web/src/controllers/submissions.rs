@@ -3,8 +3,9 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, Data, Json, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
+use assay_contest::wire::ItemScores;
 use assay_contest::{Contest, Problem, Text};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::manifest::{DeclaredContent, Manifest, check_file, check_manifest, refused, title};
 use super::precheck::current;
@@ -13,12 +14,14 @@ use crate::auth::{RequireUser, User};
 use crate::db::audit::{self, Entry};
 use crate::db::ids::{FileId, SubmissionId};
 use crate::db::receipt::{Sent, Usage};
+use crate::db::results::{self, Stored};
 use crate::db::submissions::{self, Reader, State, Submission};
 use crate::db::uploads::{self, FileState, UploadFile};
-use crate::db::{contests, jobs, results};
+use crate::db::{contests, jobs};
 use crate::error::{ApiError, violates};
 use crate::ingest::{Submitted, submit as gate};
 use crate::middleware::request_id;
+use crate::outcomes::Lens;
 use crate::serve;
 use crate::state::AppState;
 use crate::storage::output_name;
@@ -341,8 +344,16 @@ async fn show(
 ) -> Result<HttpResponse, ApiError> {
     let submission = find(&state, *id, &user).await?;
     let files = uploads::of_submission(&state.pool, *id).await?;
+    let contest = contests::find(&state.pool, &submission.contest_id)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    let lens = Lens::of(&state, &contest).await.map_err(ApiError::internal)?;
     let job = jobs::latest(&state.pool, *id).await?;
     let result = results::latest(&state.pool, *id).await?;
+    let result = match &result {
+        Some(result) => Some(published(&state, &lens, result).await?),
+        None => None,
+    };
     let files: Vec<_> = files
         .iter()
         .map(|file| {
@@ -369,10 +380,44 @@ async fn show(
             "problems": submission.reason,
             "job": job.map(|job| json!({
                 "id": job.job, "state": job.state, "ahead": job.ahead, "attempts": job.attempts,
-                "max_attempts": job.max_attempts, "progress": job.progress, "cancel_requested": job.cancel_requested,
+                "max_attempts": job.max_attempts, "progress": job.progress.as_ref().and_then(|progress| lens.progress(progress)), "cancel_requested": job.cancel_requested,
             })),
-            "result": result.map(|result| json!({ "outcome": result.outcome, "report": result.report })),
+            "result": result,
         })))
+}
+
+/// A result as the API shows it.
+async fn published(state: &AppState, lens: &Lens, result: &Stored) -> Result<Value, ApiError> {
+    let items = items(state, lens, result).await?;
+    let shown = lens.report(&result.report, &items);
+    let mut report = shown.as_ref().map(|shown| json!(shown.report)).unwrap_or_default();
+    if let Some(report) = report.as_object_mut() {
+        // Outcomes by document are among the raw outputs.
+        report.remove("items");
+    }
+    let mut body = json!({ "outcome": result.outcome, "report": report });
+    if let Some(public) = shown.and_then(|shown| shown.public) {
+        body["public_measures"] = json!(public);
+    }
+    Ok(body)
+}
+
+/// Outcomes by document, where the lens looks through them.
+pub(super) async fn items(state: &AppState, lens: &Lens, result: &Stored) -> sqlx::Result<Vec<ItemScores>> {
+    if !lens.needs_items() {
+        return Ok(Vec::new());
+    }
+    results::items(&state.pool, result.job).await
+}
+
+/// They hold every answer, those to sealed documents among them.
+fn outputs_sealed() -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "outputs-sealed",
+        "Raw outputs hold the answers to sealed documents. They are given out once those are revealed.",
+        "원본 출력에는 봉인 문항의 답이 들어 있어, 봉인 문항이 공개된 뒤에 받을 수 있습니다.",
+    )
 }
 
 /// A file that the worker handed back with the result that counts.
@@ -383,7 +428,14 @@ async fn output(
     path: Path<(SubmissionId, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, name) = path.into_inner();
-    find(&state, id, &user).await?;
+    let submission = find(&state, id, &user).await?;
+    let contest = contests::find(&state.pool, &submission.contest_id)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    let lens = Lens::of(&state, &contest).await.map_err(ApiError::internal)?;
+    if lens.hides() {
+        return Err(outputs_sealed());
+    }
     let result = results::latest(&state.pool, id)
         .await?
         .filter(|_| output_name(&name))

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use assay_contest::wire::ItemScores;
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 
-use super::ids::{SubmissionId, TeamId};
+use super::ids::{JobId, SubmissionId, TeamId};
 
-/// One scored submission.
-#[derive(Clone, Debug)]
-pub struct Scored {
+/// One graded submission: whose it is, and which result counts for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Graded {
     /// The submission.
     pub submission: SubmissionId,
     /// What its team calls it.
@@ -21,29 +22,62 @@ pub struct Scored {
     pub team: String,
     /// When it was received: RFC 3339 in UTC, microseconds.
     pub received_at: String,
-    /// Measures by name, as its report states them.
-    pub measures: Json<BTreeMap<String, f64>>,
-    /// The device class it was graded on.
-    pub device: Option<String>,
+    /// The job whose result counts. A result never changes, so this names it.
+    pub job: JobId,
 }
 
-/// Scored submissions of a contest in the order of their ids. A submission whose latest result is a rejection has none.
+/// Graded submissions of a contest in the order of their ids. A submission whose latest result is a rejection is none.
 ///
 /// # Errors
-/// The database's; a report whose measures are not numbers.
-pub async fn scored(db: impl PgExecutor<'_>, contest: &str) -> sqlx::Result<Vec<Scored>> {
+/// The database's.
+pub async fn graded(db: impl PgExecutor<'_>, contest: &str) -> sqlx::Result<Vec<Graded>> {
     sqlx::query_as!(
-        Scored,
+        Graded,
         r#"SELECT s.id AS "submission: SubmissionId", s.title, s.team_id AS "team_id: TeamId", t.name AS team,
                   to_char(s.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "received_at!",
-                  r.report->'measures' AS "measures!: Json<BTreeMap<String, f64>>", r.report->>'device' AS device
+                  r.job_id AS "job: JobId"
            FROM submissions s
            JOIN teams t ON t.id = s.team_id
-           JOIN LATERAL (SELECT r.outcome, r.report FROM results r WHERE r.submission_id = s.id
+           JOIN LATERAL (SELECT r.outcome, r.job_id FROM results r WHERE r.submission_id = s.id
                          ORDER BY r.accepted_at DESC, r.job_id DESC LIMIT 1) r ON r.outcome = 'graded'
            WHERE s.contest_id = $1 AND s.received_at IS NOT NULL
            ORDER BY s.id"#,
         contest
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What a result measured, as stored: everything, sealed documents included. What people may see of it is made in
+/// [`crate::outcomes`].
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The result.
+    pub job: JobId,
+    /// Measures by name.
+    pub measures: Json<BTreeMap<String, f64>>,
+    /// The device class it was graded on.
+    pub device: Option<String>,
+    /// Digest of its certificate.
+    pub certificate: Option<String>,
+    /// Outcomes by document, where they were asked for.
+    pub items: Option<Json<Vec<ItemScores>>>,
+}
+
+/// The results of `jobs`, with their outcomes by document or without.
+///
+/// # Errors
+/// The database's; a report whose measures are not numbers.
+pub async fn measured(db: impl PgExecutor<'_>, jobs: &[JobId], items: bool) -> sqlx::Result<Vec<Measured>> {
+    let jobs: Vec<uuid::Uuid> = jobs.iter().map(|job| job.0).collect();
+    sqlx::query_as!(
+        Measured,
+        r#"SELECT job_id AS "job: JobId", report->'measures' AS "measures!: Json<BTreeMap<String, f64>>",
+                  report->>'device' AS device, report->'certificate'->>'digest' AS certificate,
+                  CASE WHEN $2 THEN items END AS "items: Json<Vec<ItemScores>>"
+           FROM results WHERE job_id = ANY($1)"#,
+        &jobs,
+        items
     )
     .fetch_all(db)
     .await

@@ -1,8 +1,15 @@
 //! Contests: the rules as text, and the files a grade needs beside a submission.
 
+use std::sync::Arc;
+
 use assay_contest::Contest;
+use assay_contest::sealed::SealedSet;
 use assay_contest::wire::RemoteFile;
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
+
+use super::seals::Seal;
 
 /// A contest as stored. `rules` was parsed from `source` when it was read.
 #[derive(Clone, Debug)]
@@ -15,21 +22,48 @@ pub struct StoredContest {
     pub digest: String,
     /// Rises with every change of the rules.
     pub version: i32,
+    /// When it was imported last: what is kept in memory of its files is of this import.
+    pub imported_at: DateTime<Utc>,
+    /// Which documents are sealed, where the rules seal some.
+    pub seal: Option<Seal>,
 }
 
-/// A row whose rules no longer parse: an older row under newer code. Reported, never guessed at.
-fn parse(source: String, digest: String, version: i32) -> sqlx::Result<StoredContest> {
-    match Contest::parse(&source) {
-        Ok(rules) => Ok(StoredContest {
-            rules,
-            source,
-            digest,
-            version,
-        }),
-        Err(errors) => Err(sqlx::Error::Decode(
-            format!("stored contest rules do not parse: {errors}").into(),
-        )),
+/// A contest's row with its seal's.
+struct Row {
+    source: String,
+    digest: String,
+    version: i32,
+    imported_at: DateTime<Utc>,
+    seal_digest: Option<String>,
+    documents: Option<Json<SealedSet>>,
+    revealed_at: Option<DateTime<Utc>>,
+}
+
+/// A row whose rules no longer parse (an older row under newer code), or whose rules seal documents that no seal names:
+/// reported, never guessed at. What is sealed by the rules is never shown for want of a row.
+fn parse(row: Row) -> sqlx::Result<StoredContest> {
+    let refuse = |why: String| sqlx::Error::Decode(why.into());
+    let rules =
+        Contest::parse(&row.source).map_err(|errors| refuse(format!("stored contest rules do not parse: {errors}")))?;
+    let announced = rules.grading.sealed.as_ref().map(|sealed| &sealed.digest);
+    if announced != row.seal_digest.as_ref() {
+        return Err(refuse(format!(
+            "the seal of contest {} is not the one its rules announce",
+            rules.id
+        )));
     }
+    let seal = row.documents.map(|documents| Seal {
+        documents: Arc::new(documents.0),
+        revealed_at: row.revealed_at,
+    });
+    Ok(StoredContest {
+        rules,
+        source: row.source,
+        digest: row.digest,
+        version: row.version,
+        imported_at: row.imported_at,
+        seal,
+    })
 }
 
 /// The contest this server's pages are about: the one imported last. Thin: one contest at a time is shown.
@@ -37,10 +71,16 @@ fn parse(source: String, digest: String, version: i32) -> sqlx::Result<StoredCon
 /// # Errors
 /// The database's, or stored rules that no longer parse.
 pub async fn current(db: impl PgExecutor<'_>) -> sqlx::Result<Option<StoredContest>> {
-    let row = sqlx::query!("SELECT source, digest, version FROM contests ORDER BY imported_at DESC, id LIMIT 1")
-        .fetch_optional(db)
-        .await?;
-    row.map(|row| parse(row.source, row.digest, row.version)).transpose()
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT c.source, c.digest, c.version, c.imported_at, s.digest AS "seal_digest?",
+                  s.documents AS "documents?: Json<SealedSet>", s.revealed_at
+           FROM contests c LEFT JOIN seals s ON s.contest_id = c.id
+           ORDER BY c.imported_at DESC, c.id LIMIT 1"#
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(parse).transpose()
 }
 
 /// A contest by its slug.
@@ -48,10 +88,17 @@ pub async fn current(db: impl PgExecutor<'_>) -> sqlx::Result<Option<StoredConte
 /// # Errors
 /// The database's, or stored rules that no longer parse.
 pub async fn find(db: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Option<StoredContest>> {
-    let row = sqlx::query!("SELECT source, digest, version FROM contests WHERE id = $1", id)
-        .fetch_optional(db)
-        .await?;
-    row.map(|row| parse(row.source, row.digest, row.version)).transpose()
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT c.source, c.digest, c.version, c.imported_at, s.digest AS "seal_digest?",
+                  s.documents AS "documents?: Json<SealedSet>", s.revealed_at
+           FROM contests c LEFT JOIN seals s ON s.contest_id = c.id
+           WHERE c.id = $1"#,
+        id
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(parse).transpose()
 }
 
 /// Stores the rules and the list of files in one go; the caller's transaction makes it all or nothing. Returns the

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::ids::{AttemptId, JobId, SubmissionId};
 use super::submissions::{self, State};
+use crate::outcomes::StoredProgress;
 
 /// Orders a grade of a submission that was just received: the job, the outbox row and the bell, in the caller's
 /// transaction.
@@ -173,7 +174,7 @@ pub(super) fn interval(duration: Duration) -> PgInterval {
 }
 
 /// A job as the organizers' page shows it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug)]
 pub struct QueueRow {
     /// The job.
     pub job_id: JobId,
@@ -206,7 +207,7 @@ pub struct QueueRow {
     /// The worker of its latest attempt.
     pub worker: Option<String>,
     /// What that attempt reported last.
-    pub progress: Option<Value>,
+    pub progress: Option<StoredProgress>,
     /// The problem of its latest failed attempt.
     pub error: Option<Value>,
 }
@@ -229,7 +230,7 @@ pub async fn overview(db: impl PgExecutor<'_>, ended: i64) -> sqlx::Result<Vec<Q
                   j.cancel_requested AS "cancel_requested!", j.created_at AS "created_at!", j.not_before AS "not_before!",
                   j.finished_at,
                   extract(epoch FROM coalesce(j.finished_at, now()) - j.created_at)::bigint AS "age_seconds!",
-                  a.worker AS "worker?", a.progress AS "progress?", a.error AS "error?"
+                  a.worker AS "worker?", a.progress AS "progress?: StoredProgress", a.error AS "error?"
            FROM shown j
            JOIN submissions s ON s.id = j.submission_id
            JOIN teams t ON t.id = s.team_id
@@ -269,7 +270,7 @@ pub struct Latest {
     /// The name of its worker.
     pub worker: Option<String>,
     /// What it reported last.
-    pub progress: Option<Value>,
+    pub progress: Option<StoredProgress>,
     /// When it began.
     pub started_at: Option<DateTime<Utc>>,
     /// When it was heard of last.
@@ -288,7 +289,7 @@ pub async fn latest(db: impl PgExecutor<'_>, submission: SubmissionId) -> sqlx::
                    AND (-o.priority, o.not_before, o.created_at, o.id) < (-j.priority, j.not_before, j.created_at, j.id))
                       AS "ahead!",
                   a.id AS "attempt?: AttemptId", a.fence AS "fence?", a.state AS "attempt_state?",
-                  w.name AS "worker?", a.progress AS "progress?",
+                  w.name AS "worker?", a.progress AS "progress?: StoredProgress",
                   a.started_at AS "started_at?", a.heartbeat_at AS "heartbeat_at?"
            FROM jobs j
            LEFT JOIN attempts a ON a.job_id = j.id AND a.fence = j.fence

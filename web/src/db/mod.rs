@@ -9,6 +9,7 @@ pub mod ids;
 pub mod jobs;
 pub mod receipt;
 pub mod results;
+pub mod seals;
 pub mod sessions;
 pub mod submissions;
 pub mod teams;

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use assay_contest::wire::{FailureClass, Outcome, Report};
+use assay_contest::wire::{FailureClass, ItemScores, Outcome, Report};
 use assay_contest::{Problem, Text};
-use serde_json::{Value, json};
+use serde_json::json;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::attempts::{self, LiveAttempt, Standing};
 use super::ids::{AttemptId, JobId, SubmissionId};
 use super::jobs::{self, End};
 use super::submissions::State;
+use crate::outcomes::StoredReport;
 
 /// First wait after a failure of the platform; doubles with every attempt.
 const BACKOFF: Duration = Duration::from_secs(10);
@@ -142,15 +144,22 @@ fn gave_up(attempts: i32) -> Problem {
 }
 
 async fn insert(tx: &mut PgConnection, live: &LiveAttempt, outcome: &str, report: &Report) -> sqlx::Result<()> {
+    let items = Json(&report.items);
+    let report = Report {
+        items: Vec::new(),
+        ..report.clone()
+    };
     // job_id is the primary key: a second result of a job cannot exist, whatever this code does.
     sqlx::query!(
-        "INSERT INTO results (job_id, submission_id, attempt_id, fence, outcome, report) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO results (job_id, submission_id, attempt_id, fence, outcome, report, items)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         live.job.0,
         live.submission.0,
         live.attempt.0,
         live.fence,
         outcome,
-        json!(report)
+        json!(report),
+        items as _
     )
     .execute(tx)
     .await?;
@@ -167,7 +176,7 @@ pub struct Stored {
     /// graded or rejected.
     pub outcome: String,
     /// The report.
-    pub report: Value,
+    pub report: StoredReport,
 }
 
 /// The latest result of a submission. The caller has checked whose it is.
@@ -177,12 +186,24 @@ pub struct Stored {
 pub async fn latest(db: impl PgExecutor<'_>, submission: SubmissionId) -> sqlx::Result<Option<Stored>> {
     sqlx::query_as!(
         Stored,
-        r#"SELECT job_id AS "job: JobId", fence, outcome, report FROM results
+        r#"SELECT job_id AS "job: JobId", fence, outcome, report AS "report: StoredReport" FROM results
            WHERE submission_id = $1 ORDER BY accepted_at DESC, job_id DESC LIMIT 1"#,
         submission.0
     )
     .fetch_optional(db)
     .await
+}
+
+/// Outcomes by document of a result.
+///
+/// # Errors
+/// The database's.
+pub async fn items(db: impl PgExecutor<'_>, job: JobId) -> sqlx::Result<Vec<ItemScores>> {
+    let items = sqlx::query_scalar!(
+        r#"SELECT items AS "items: Json<Vec<ItemScores>>" FROM results WHERE job_id = $1"#,
+        job.0
+    );
+    Ok(items.fetch_optional(db).await?.map(|items| items.0).unwrap_or_default())
 }
 
 #[cfg(test)]

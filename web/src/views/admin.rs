@@ -1,12 +1,13 @@
 //! The organizer's desk: queue, workers, re-runs.
 
 use super::filters;
+use super::format;
 use super::page::{Page, When};
 use super::problem::ProblemView;
 use super::stages::SubmissionState;
 use askama::Template;
 
-/// GET `/admin`. Forms: POST `/admin/submissions/{id}/rerun` (`csrf`), POST `/admin/enrol` (`csrf`).
+/// GET `/admin`. Forms: POST `/admin/submissions/{id}/rerun` (`csrf`), POST `/admin/enrol` (`csrf`), and a [`SealView`]'s.
 #[derive(Debug, Template)]
 #[template(path = "admin.html")]
 pub struct AdminPage {
@@ -22,8 +23,35 @@ pub struct AdminPage {
     pub workers: Vec<WorkerRow>,
     /// A fresh one-time enrolment token, shown once after it was made.
     pub enrolment: Option<EnrolmentView>,
+    /// The sealed documents of the contest, if it has any.
+    pub seal: Option<SealView>,
     /// Age of the oldest queued job in seconds.
     pub oldest_wait: Option<f64>,
+}
+
+/// The sealed documents of the contest. Form: POST `/admin/reveal` (`csrf`, `confirm`: the contest's name).
+#[derive(Clone, Debug, Default)]
+pub struct SealView {
+    /// The contest's slug, which has to be typed to confirm.
+    pub contest: String,
+    /// How many documents are sealed.
+    pub documents: u64,
+    /// Share of each task's documents.
+    pub share: f64,
+    /// The digest announced in the rules.
+    pub digest: String,
+    /// Whether all documents count once they are revealed, or only the sealed ones.
+    pub all: bool,
+    /// When they were revealed.
+    pub revealed: Option<When>,
+    /// What was wrong with the confirmation.
+    pub wrong: Option<String>,
+}
+
+impl SealView {
+    fn share(&self) -> String {
+        format::share(self.share)
+    }
 }
 
 /// One job.

@@ -4,10 +4,11 @@ use super::filters::{self, Count, Real};
 use super::format;
 use super::measures::{Cell, MeasureColumn};
 use super::page::{Page, When};
+use super::report::Sealing;
 use askama::Template;
 
 /// GET `/`.
-#[derive(Debug, Template)]
+#[derive(Debug, Default, Template)]
 #[template(path = "board.html")]
 pub struct BoardPage {
     /// What every page carries.
@@ -26,6 +27,16 @@ pub struct BoardPage {
     pub descending: bool,
     /// The floors a submission must reach to be ranked.
     pub floors: Vec<FloorView>,
+    /// Confidence of intervals and bands in percent: `95`.
+    pub confidence: String,
+    /// How often documents are drawn anew for the bands.
+    pub resamples: u64,
+    /// The smallest difference of scores that is more than chance.
+    pub score_resolution: Option<f64>,
+    /// The smallest difference of accuracies that can be more than chance, by task.
+    pub resolution: Vec<(String, f64)>,
+    /// Which documents the figures are of.
+    pub sealing: Sealing,
     /// When the newest result was published.
     pub updated: Option<When>,
     /// The address of the board's events (server-sent, event name `board`, data ignored); `None` polls `/api/v1/board` by ETag.
@@ -37,22 +48,39 @@ pub struct BoardPage {
 pub struct BoardRow {
     /// Rank, or why there is none.
     pub standing: BoardStanding,
+    /// The ranks it may as well have.
+    pub band: Option<(u32, u32)>,
+    /// Its neighbour on the board and the address where the two are compared.
+    pub compare: Option<(String, String)>,
     /// The team's (or base model's) name.
     pub team: String,
     /// The submission's title.
     pub title: String,
+    /// The submission's id.
+    pub submission: String,
     /// Where the row leads (`/submissions/{id}`), only for those who may open it.
     pub href: Option<String>,
     /// Whether this is the viewer's team.
     pub mine: bool,
     /// The score.
     pub score: Option<f64>,
+    /// How it stood on the public documents, once the sealed ones are revealed.
+    pub public: Option<PublicStanding>,
     /// Length of all weight files together.
     pub bytes: Option<u64>,
     /// One cell a column of [`BoardPage::columns`].
     pub cells: Vec<Cell>,
     /// When the submission was received.
     pub received: Option<When>,
+}
+
+/// How a team stood on the public documents alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PublicStanding {
+    /// Its rank.
+    pub rank: Option<u32>,
+    /// Its score.
+    pub score: Option<f64>,
 }
 
 /// Rank, or why there is none.
@@ -69,6 +97,8 @@ pub enum BoardStanding {
         measure: String,
         /// What the submission reached.
         value: f64,
+        /// The lower bound of its interval, where that was judged.
+        bound: Option<f64>,
         /// What it had to reach.
         at_least: f64,
     },
@@ -83,6 +113,8 @@ pub struct FloorView {
     pub measure: String,
     /// What it must reach.
     pub at_least: f64,
+    /// Whether the lower bound of the interval must reach it, not the value.
+    pub bound: bool,
 }
 
 impl BoardRow {
@@ -132,6 +164,30 @@ impl BoardPage {
     /// The short name of a measure, for a line with little room.
     fn short(&self, measure: &str) -> String {
         MeasureColumn::from_key(self.page.locale, measure).label
+    }
+
+    /// The ranks a row may as well have, where that is more than its own.
+    fn band(&self, row: &BoardRow) -> Option<String> {
+        row.band.filter(|(best, worst)| best < worst).map(format::ranks)
+    }
+
+    /// How a row stood on the public documents alone.
+    fn public(&self, public: &PublicStanding) -> String {
+        let score = public.score.map_or_else(|| "–".to_owned(), |score| self.score(score));
+        match public.rank {
+            Some(rank) => self.page.t2("board-public-rank", "score", score, "rank", rank),
+            None => self.page.t1("board-public", "score", score),
+        }
+    }
+
+    fn difference(&self, smallest: &f64) -> String {
+        format!("{smallest:.3}")
+    }
+
+    /// Rows that can be compared: those with a rank.
+    fn comparable(&self) -> Vec<&BoardRow> {
+        let ranked = |row: &&BoardRow| matches!(row.standing, BoardStanding::Ranked(_));
+        self.rows.iter().filter(ranked).collect()
     }
 
     fn score(&self, score: impl Real) -> String {

@@ -74,3 +74,15 @@ pub fn size<T: Count>(bytes: T, _: &dyn Values) -> Result<String> {
 pub fn measure<T: Real>(value: T, _: &dyn Values) -> Result<String> {
     Ok(format::measure(value.real()))
 }
+
+/// Two ends of an interval.
+#[filter_fn]
+pub fn interval(ends: &(f64, f64), _: &dyn Values) -> Result<String> {
+    Ok(format::interval(*ends))
+}
+
+/// A share as a percentage.
+#[filter_fn]
+pub fn share<T: Real>(value: T, _: &dyn Values) -> Result<String> {
+    Ok(format::share(value.real()))
+}

@@ -47,6 +47,13 @@ pub fn measure(value: f64) -> String {
     }
 }
 
+/// A difference of two measures, with its sign.
+pub fn signed(value: f64) -> String {
+    let text = measure(value);
+    let positive = value > 0.0 && text.chars().any(|c| ('1'..='9').contains(&c));
+    if positive { format!("+{text}") } else { text }
+}
+
 /// A score with the contest's number of decimals.
 pub fn score(value: f64, decimals: u32) -> String {
     if value.is_finite() {
@@ -83,6 +90,44 @@ pub fn percent(part: u64, whole: u64) -> String {
         "–".to_owned()
     } else {
         format!("{:.1} %", part as f64 / whole as f64 * 100.0)
+    }
+}
+
+/// A share between 0 and 1 as a percentage with one decimal: `2.5 %`.
+pub fn share(value: f64) -> String {
+    if value.is_finite() {
+        minus(format!("{:.1} %", value * 100.0))
+    } else {
+        "–".to_owned()
+    }
+}
+
+/// A confidence in percent: `95`, `99.9`.
+pub fn confidence(share: f64) -> String {
+    let percent = format!("{:.3}", share * 100.0);
+    percent.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A band of ranks: `2–4`, or `2` where it holds only one.
+pub fn ranks((best, worst): (u32, u32)) -> String {
+    if best == worst {
+        best.to_string()
+    } else {
+        format!("{best}–{worst}")
+    }
+}
+
+/// Two ends of an interval: `0.779 – 0.915`.
+pub fn interval((low, high): (f64, f64)) -> String {
+    format!("{} – {}", minus(format!("{low:.3}")), minus(format!("{high:.3}")))
+}
+
+/// A probability of a test: `0.034`, `< 0.001`.
+pub fn probability(p: f64) -> String {
+    match p {
+        p if !p.is_finite() => "–".to_owned(),
+        p if p < 0.001 => "< 0.001".to_owned(),
+        p => format!("{p:.3}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Named measures as table columns and cells.
 
 use crate::i18n::Locale;
+use assay_contest::measure::PLAIN;
 
 /// One measure's column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +32,11 @@ impl MeasureColumn {
                 _ => column(rest.to_owned(), String::new()),
             };
         }
+        if let Some((rate, task)) = key.strip_prefix("rate.").and_then(|rest| rest.split_once('.')) {
+            return column(task.to_owned(), locale.t(&format!("rate-{}", rate.replace('_', "-"))));
+        }
         match key {
-            "bytes" | "time_per_token" | "tokens_per_second" | "load_seconds" | "wall_seconds" | "peak_memory" => {
+            known if PLAIN.contains(&known) => {
                 let message = format!("measure-{}", key.replace('_', "-"));
                 column(locale.t(&message), key.to_owned())
             }
@@ -48,4 +52,6 @@ pub struct Cell {
     pub value: Option<f64>,
     /// One standard error.
     pub stderr: Option<f64>,
+    /// Ends of its confidence interval.
+    pub interval: Option<(f64, f64)>,
 }

@@ -1,9 +1,11 @@
 //! The report of a submission: verdict, weight, measures, times, samples. Everything that made the score.
 
+use super::certificate::CertificateView;
 use super::filters::{self, Count, Real};
 use super::format;
 use super::measures::Cell;
 use super::problem::ProblemView;
+use super::sample::SampleView;
 use super::weight::WeightView;
 use crate::i18n::{self, Arg, Locale};
 use askama::Template;
@@ -34,7 +36,7 @@ pub struct ReportFragment {
     pub tasks: Vec<TaskView>,
     /// Seconds by stage name, in order.
     pub timings: Vec<(String, f64)>,
-    /// Other measures by key (`tokens_per_second`, `peak_memory`, …).
+    /// What the run cost, by key (`tokens_per_second`, `peak_memory`, …).
     pub measures: Vec<(String, f64)>,
     /// What the model wrote.
     pub samples: Vec<SampleView>,
@@ -46,8 +48,47 @@ pub struct ReportFragment {
     pub profile: String,
     /// Digest of the contest's rules it was graded under (sha256, hex).
     pub contest_digest: String,
+    /// The certificate; `None` before there were any.
+    pub certificate: Option<CertificateView>,
+    /// Confidence of the intervals in percent: `95`.
+    pub confidence: String,
+    /// What the figures are of, in a contest with sealed documents.
+    pub sealing: Sealing,
+    /// Submissions to compare with: what they are called and the address.
+    pub compare: Vec<(String, String)>,
     /// Files to download: name and address.
     pub outputs: Vec<(String, String)>,
+}
+
+/// Which documents the figures of a page are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sealing {
+    /// Of all; none are sealed.
+    #[default]
+    None,
+    /// Of the public ones; the others are not revealed yet.
+    Hidden,
+    /// Of all, since they were revealed; those of the public ones are beside them.
+    All,
+    /// Of those that were sealed; those of the public ones are beside them.
+    Sealed,
+}
+
+impl Sealing {
+    /// The message that says so; `None` where there is nothing to say.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Sealing::None => None,
+            Sealing::Hidden => Some("sealing-hidden"),
+            Sealing::All => Some("sealing-all"),
+            Sealing::Sealed => Some("sealing-sealed"),
+        }
+    }
+
+    /// Whether the figures of the public documents are shown beside those that count.
+    pub fn both(&self) -> bool {
+        matches!(self, Sealing::All | Sealing::Sealed)
+    }
 }
 
 /// A fragment is written by its own template, which escapes; a page takes it as it is.
@@ -73,6 +114,10 @@ pub struct ScoreView {
     pub value: Option<f64>,
     /// The rank of the team's best submission, where this is it.
     pub rank: Option<u32>,
+    /// The ranks it may really have, by the documents drawn.
+    pub band: Option<(u32, u32)>,
+    /// What the score is on the public documents alone, once the sealed ones are revealed.
+    pub public: Option<f64>,
     /// Why it is not ranked, in the page's language; empty when it is.
     pub note: String,
     /// The contest's formula.
@@ -88,6 +133,8 @@ pub struct TaskView {
     pub task: String,
     /// Number of documents.
     pub n: u64,
+    /// How the answers went wrong: `truncated`, `no_answer`, `repetition`, as shares.
+    pub rates: Vec<(String, f64)>,
     /// One row a metric and filter.
     pub rows: Vec<TaskMeasure>,
 }
@@ -103,23 +150,14 @@ pub struct TaskMeasure {
     pub cell: Cell,
     /// The base model.
     pub base: Option<f64>,
+    /// Of the public documents alone, once the sealed ones are revealed.
+    pub public: Option<f64>,
     /// Whether the score formula or a floor reads it.
     pub counts: bool,
 }
 
-/// One sample generation.
-#[derive(Clone, Debug, Default)]
-pub struct SampleView {
-    /// The prompt's kind, as the contest names it.
-    pub kind: String,
-    /// The prompt.
-    pub prompt: String,
-    /// What the model wrote.
-    pub text: String,
-}
-
-/// The small plot beside a measure: one standard error either side would be too narrow to judge by, so the bar is the 95 %
-/// interval. Positions in a drawing 144 wide that stands for the report's own range, [`ReportFragment::range`].
+/// The small plot beside a measure: one standard error either side would be too narrow to judge by, so the bar is the
+/// confidence interval. Positions in a drawing 144 wide that stands for the report's own range, [`ReportFragment::range`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plot {
     /// The value.
@@ -131,8 +169,12 @@ pub struct Plot {
 }
 
 impl ScoreView {
-    fn shown(&self, value: &f64) -> String {
-        format::score(*value, self.decimals)
+    fn shown(&self, value: impl Real) -> String {
+        format::score(value.real(), self.decimals)
+    }
+
+    fn band(&self) -> Option<String> {
+        self.band.filter(|(best, worst)| best < worst).map(format::ranks)
     }
 }
 
@@ -144,17 +186,13 @@ impl TaskMeasure {
 
     /// This submission minus the base, with its sign.
     fn difference(&self) -> Option<String> {
-        let difference = self.cell.value? - self.base?;
-        let text = format::measure(difference);
-        let positive = difference > 0.0 && text.chars().any(|c| ('1'..='9').contains(&c));
-        Some(if positive { format!("+{text}") } else { text })
+        Some(format::signed(self.cell.value? - self.base?))
     }
 
-    /// The ends of the 95 % interval, inside 0 to 1.
+    /// The ends of the interval, for measures that have a place on the plot's axis.
     fn interval(&self) -> Option<(f64, f64)> {
-        let value = self.unit_value()?;
-        let stderr = self.cell.stderr.filter(|stderr| stderr.is_finite() && *stderr > 0.0)?;
-        Some(((value - 1.96 * stderr).max(0.0), (value + 1.96 * stderr).min(1.0)))
+        self.unit_value()?;
+        self.cell.interval
     }
 
     /// The value, for measures between 0 and 1; others have no place on the plot's axis.
@@ -213,9 +251,19 @@ impl ReportFragment {
         self.known("group", name)
     }
 
+    /// The name of a part of the certificate.
+    fn fact(&self, name: &str) -> String {
+        self.known("fact", name)
+    }
+
     /// The name of a stage's time.
     fn stage(&self, name: &str) -> String {
         self.known("stage", name)
+    }
+
+    /// The name of a way in which answers go wrong.
+    fn rate(&self, name: &str) -> String {
+        self.known("rate", name)
     }
 
     /// The name of a measure that is not an accuracy.
@@ -226,8 +274,10 @@ impl ReportFragment {
     /// A measure in its own unit.
     fn measure_value(&self, key: &str, value: &f64) -> String {
         match key {
-            "peak_memory" | "bytes" if *value >= 0.0 => format::size(*value as u64),
+            "peak_memory" | "peak_device_memory" | "bytes" if *value >= 0.0 => format::size(*value as u64),
+            "generated_tokens" if *value >= 0.0 => format::grouped(*value as u64),
             "load_seconds" | "wall_seconds" => self.duration(value),
+            _ if key.starts_with("item_seconds") => self.duration(value),
             "time_per_token" => format!("{:.2} ms", value * 1e3),
             "tokens_per_second" => format!("{value:.1} /s"),
             _ => format::measure(*value),

@@ -1,38 +1,69 @@
 //! From what a worker reported to what a page shows.
 
+use super::certificate::CertificateView;
+use super::format;
 use super::measures::Cell;
 use super::problem::{ProblemView, string, text};
-use super::report::{HintView, ReportFragment, SampleView, ScoreView, TaskMeasure, TaskView};
+use super::report::{HintView, ReportFragment, ScoreView, TaskMeasure, TaskView};
+use super::sample::SampleView;
 use super::weight::WeightView;
 use crate::i18n::Locale;
+use crate::outcomes::{Measured, Shown};
+use crate::scoreboard;
+use assay_contest::measure::RATES;
 use assay_contest::wire::{Report, TaskReport};
-use assay_contest::{Contest, Formula, Measures};
+use assay_contest::{Contest, Measures};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The stages whose times are shown, in order; a report may have others, they follow.
 const STAGES: [&str; 8] = [
     "fetch", "verify", "weigh", "load", "prompts", "evaluate", "samples", "report",
 ];
-/// Measures shown beside the times: the rest are in the tables above or are times themselves.
-const SHOWN: [&str; 3] = ["tokens_per_second", "time_per_token", "peak_memory"];
+/// What a run cost, in the order shown; the rest is in the tables above.
+const SHOWN: [&str; 11] = [
+    "generated_tokens",
+    "tokens_per_second",
+    "time_per_token",
+    "item_seconds_mean",
+    "item_seconds_p50",
+    "item_seconds_p90",
+    "item_seconds_p99",
+    "load_seconds",
+    "wall_seconds",
+    "peak_memory",
+    "peak_device_memory",
+];
 
 impl ReportFragment {
-    /// A graded submission's report. `outputs` and the score's `rank` and `note` are the caller's to fill: they are not in a report.
-    pub fn from_report(locale: Locale, contest: &Contest, report: &Report) -> ReportFragment {
+    /// A graded submission's report. `outputs`, `sealing`, `compare`, and the score's `rank`, `band` and `note` are the
+    /// caller's to fill: they are not in a report.
+    pub fn from_report(locale: Locale, contest: &Contest, shown: &Shown) -> ReportFragment {
+        let report = &shown.report;
         let scope = contest.scope(&Measures(report.measures.clone()));
-        let counting: Vec<String> = counting(contest);
-        let shown = |key: &&str| report.measures.get(*key).map(|value| ((*key).to_owned(), *value));
+        let counting: Vec<String> = scoreboard::counting(contest);
+        let figures = Figures {
+            intervals: scoreboard::intervals(contest, &report.measures),
+            public: shown.public.as_ref(),
+            counting: &counting,
+            scope: &scope,
+        };
+        let cost = |key: &&str| report.measures.get(*key).map(|value| ((*key).to_owned(), *value));
+        let of_public = |measures: &Measured| contest.score_of(&Measures(measures.clone())).ok();
         ReportFragment {
-            score: Some(score(contest, report, &scope, &counting)),
+            score: Some(ScoreView {
+                public: shown.public.as_ref().and_then(of_public),
+                ..score(contest, report, &scope, &counting)
+            }),
             tasks: report
                 .tasks
                 .iter()
                 .chain(&report.groups)
-                .map(|task| task_view(task, &scope, &counting))
+                .map(|task| figures.task(task))
                 .filter(|task| !task.rows.is_empty())
                 .collect(),
             timings: timings(report),
-            measures: SHOWN.iter().filter_map(shown).collect(),
+            measures: SHOWN.iter().filter_map(cost).collect(),
             samples: report
                 .samples
                 .iter()
@@ -40,8 +71,11 @@ impl ReportFragment {
                     kind: sample.kind.clone(),
                     prompt: sample.prompt.clone(),
                     text: sample.text.clone(),
+                    base: sample.base.clone(),
                 })
                 .collect(),
+            certificate: report.certificate.as_ref().map(CertificateView::new),
+            confidence: format::confidence(contest.score.confidence),
             engine: report.engine.clone(),
             device: report.device.clone(),
             profile: report.profile.name().to_owned(),
@@ -74,17 +108,6 @@ impl ReportFragment {
     }
 }
 
-/// Every measure that the formula or a floor reads.
-fn counting(contest: &Contest) -> Vec<String> {
-    let formula = Formula::parse(&contest.score.formula)
-        .map(|formula| formula.measures())
-        .unwrap_or_default();
-    formula
-        .into_iter()
-        .chain(contest.score.floors.iter().map(|floor| floor.measure.clone()))
-        .collect()
-}
-
 fn score(contest: &Contest, report: &Report, scope: &Measures, counting: &[String]) -> ScoreView {
     ScoreView {
         decimals: contest.score.decimals,
@@ -98,25 +121,42 @@ fn score(contest: &Contest, report: &Report, scope: &Measures, counting: &[Strin
     }
 }
 
-fn task_view(task: &TaskReport, scope: &Measures, counting: &[String]) -> TaskView {
-    let rows = task.measures.iter().map(|(name, value)| {
-        let (metric, filter) = name.split_once(',').unwrap_or((name, "none"));
-        let key = format!("acc.{}.{metric}.{filter}", task.task);
-        TaskMeasure {
-            metric: metric.to_owned(),
-            filter: filter.to_owned(),
-            cell: Cell {
-                value: Some(*value),
-                stderr: task.stderr.get(name).copied(),
-            },
-            base: scope.0.get(&format!("base.{key}")).copied(),
-            counts: counting.contains(&key),
+/// What a task's rows are drawn from, beside the task itself.
+struct Figures<'a> {
+    intervals: BTreeMap<String, (f64, f64)>,
+    public: Option<&'a Measured>,
+    counting: &'a [String],
+    scope: &'a Measures,
+}
+
+impl Figures<'_> {
+    fn task(&self, task: &TaskReport) -> TaskView {
+        let rows = task.measures.iter().map(|(name, value)| {
+            let (metric, filter) = name.split_once(',').unwrap_or((name, "none"));
+            let key = format!("acc.{}.{metric}.{filter}", task.task);
+            TaskMeasure {
+                metric: metric.to_owned(),
+                filter: filter.to_owned(),
+                cell: Cell {
+                    value: Some(*value),
+                    stderr: task.stderr.get(name).copied(),
+                    interval: self.intervals.get(&key).copied(),
+                },
+                base: self.scope.0.get(&format!("base.{key}")).copied(),
+                public: self.public.and_then(|measures| measures.get(&key)).copied(),
+                counts: self.counting.contains(&key),
+            }
+        });
+        let rate = |rate: &&str| {
+            let share = self.scope.0.get(&format!("rate.{rate}.{}", task.task))?;
+            Some(((*rate).to_owned(), *share))
+        };
+        TaskView {
+            task: task.task.clone(),
+            n: task.n,
+            rates: RATES.iter().filter_map(rate).collect(),
+            rows: rows.collect(),
         }
-    });
-    TaskView {
-        task: task.task.clone(),
-        n: task.n,
-        rows: rows.collect(),
     }
 }
 

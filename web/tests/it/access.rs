@@ -9,7 +9,7 @@ use reqwest::Method;
 use crate::helpers::{Browser, TestApp, repository};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum For {
+pub enum For {
     /// Anyone, logged in or not.
     Everyone,
     /// Whoever is logged in; what is not theirs is not there.
@@ -21,11 +21,13 @@ enum For {
 }
 use For::{Everyone, Members, Organizers, Workers};
 
-const ROUTES: &[(For, &str, &str)] = &[
+pub const ROUTES: &[(For, &str, &str)] = &[
     (Everyone, "GET", "/"),
     (Everyone, "GET", "/api/v1/board"),
     (Everyone, "GET", "/board.json"),
     (Everyone, "GET", "/board/events"),
+    (Everyone, "GET", "/compare"),
+    (Everyone, "GET", "/api/v1/sealed"),
     (Everyone, "GET", "/livez"),
     (Everyone, "GET", "/readyz"),
     (Everyone, "GET", "/static/{digest}/{path:.*}"),
@@ -56,6 +58,7 @@ const ROUTES: &[(For, &str, &str)] = &[
     (Members, "GET", "/submissions/{id}/outputs/{name}"),
     (Organizers, "GET", "/admin"),
     (Organizers, "POST", "/admin/enrol"),
+    (Organizers, "POST", "/admin/reveal"),
     (Organizers, "POST", "/admin/submissions/{id}/rerun"),
     (Organizers, "POST", "/admin/submissions/{id}/cancel"),
     (Organizers, "POST", "/admin/workers/{id}/drain"),

@@ -1,9 +1,98 @@
 //! The board: a pure function of stored results and rules.
 
+use assay_contest::Certificate;
+use assay_contest::wire::Outcome;
+use assay_web::boards::Boards;
+use assay_web::db::contests;
 use serde_json::{Value, json};
 
-use crate::desk::{Hand, graded, run, submitted};
-use crate::helpers::TestApp;
+use crate::desk::{Hand, graded, graded_by_document, run, submitted, weight_of};
+use crate::helpers::{TestApp, sample_elsewhere};
+
+/// Imports the sample contest with another formula and floor.
+async fn import_with(app: &TestApp, formula: &str, judge: &str) {
+    let file = app.data.path().join("contest.toml");
+    let rules = sample_elsewhere()
+        .replace("formula = \"base.bytes / bytes\"", &format!("formula = \"{formula}\""))
+        .replace("at_least = 0.75\n", &format!("at_least = 0.75\njudge = \"{judge}\"\n"));
+    std::fs::write(&file, rules).unwrap();
+    assay_web::ingest::import_contest(&app.pool, &app.state.storage, &file, None)
+        .await
+        .unwrap();
+}
+
+/// 100 documents, all right but for these.
+fn but(wrong: std::ops::Range<usize>) -> Vec<bool> {
+    (0..100).map(|at| !wrong.contains(&at)).collect()
+}
+
+#[tokio::test]
+async fn bands_and_intervals_say_what_the_documents_do_not() {
+    let app = TestApp::spawn().await;
+    import_with(&app, "acc.mini_gsm.exact_match.flexible-extract", "lower-bound").await;
+    let hand = Hand::enrol(&app, "only").await;
+    // Two that cannot be told apart, one that is surely worse than both, one whose value passes the floor by luck.
+    for (name, fixture, wrong) in [
+        ("Team A", "w4a16-gptq", 0..3),
+        ("Team B", "w4a16-asym", 2..6),
+        ("Team C", "w8a16", 50..66),
+        ("Team D", "untied-w4a16", 0..23),
+    ] {
+        let captain = name.replace(' ', "").to_lowercase();
+        submitted(&mut app.captain(&captain, name).await, "one", fixture).await;
+        let claim = hand.claim(5).await.unwrap();
+        let Outcome::Graded { mut report } = graded_by_document(&but(wrong), weight_of(&claim)) else {
+            unreachable!()
+        };
+        report.certificate = Some(Certificate::default().seal());
+        assert_eq!(hand.put(&claim, Outcome::Graded { report }).await.status(), 200);
+    }
+    let mut nobody = app.browser();
+    let answer = nobody.get_json("/api/v1/board").await;
+    let board = answer.json();
+    let rows = board["rows"].as_array().unwrap();
+    let told: Vec<(Value, Value)> = rows
+        .iter()
+        .map(|row| (row["rank"].clone(), row["band"].clone()))
+        .collect();
+    let band = |best: u32, worst: u32| json!({ "best": best, "worst": worst });
+    assert_eq!(
+        told,
+        [
+            (json!(1), band(1, 2)),
+            (json!(2), band(1, 2)),
+            (json!(3), band(3, 3)),
+            (Value::Null, Value::Null),
+        ]
+    );
+    let interval = |row: &Value| {
+        let ends = &row["intervals"]["acc.mini_gsm.exact_match.flexible-extract"];
+        (ends[0].as_f64().unwrap(), ends[1].as_f64().unwrap())
+    };
+    let (low, high) = interval(&rows[0]);
+    assert!(low > 0.91 && low < 0.92 && high > 0.98 && high < 1.0, "{low} {high}");
+    // 0.77 passes 0.75, the lower end of its interval does not, and that is the number shown.
+    let standing = &rows[3]["standing"];
+    assert_eq!(
+        (&standing["kind"], &standing["value"]),
+        (&json!("below-floor"), &json!(0.77))
+    );
+    assert_eq!(standing["bound"].as_f64(), Some(interval(&rows[3]).0));
+    let page = nobody.get("/").await.text;
+    for part in [">1–2<", "0.915 – 0.990", "lower bound of", "0.6785"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    assert_eq!(rows[0]["certificate"], Certificate::default().seal().digest);
+    assert_eq!(
+        board["resolution"]["measures"]["acc.mini_gsm.exact_match.flexible-extract"], 0.06,
+        "six documents of a hundred"
+    );
+
+    // A process that has just started computes the same bytes.
+    let contest = contests::current(&app.pool).await.unwrap().unwrap();
+    let again = Boards::default().of(&app.state, &contest).await.unwrap();
+    assert_eq!(again.body, answer.text);
+}
 
 #[tokio::test]
 async fn ranks_floors_best_of_a_team_and_the_etag() {

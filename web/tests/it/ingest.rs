@@ -5,7 +5,7 @@ use std::path::Path;
 use assay_web::ingest::{import_contest, submit_sample};
 
 use crate::desk::{Hand, checkpoint, value};
-use crate::helpers::{TestApp, repository};
+use crate::helpers::{TestApp, repository, sample_elsewhere};
 
 #[tokio::test]
 async fn importing_twice_changes_nothing_and_a_change_is_a_version() {
@@ -16,48 +16,41 @@ async fn importing_twice_changes_nothing_and_a_change_is_a_version() {
     assert_eq!(value::<i32>(&app, "SELECT version FROM contests").await, 1);
     assert_eq!(value::<i64>(&app, "SELECT count(*) FROM contest_files").await, files);
 
-    let source = std::fs::read_to_string(repository().join("deploy/sample/contest.toml")).unwrap();
-    let folder = repository().join("tests/fixtures");
-    let absolute = |source: &str| {
-        // Paths in a contest are relative to it; this copy lies elsewhere.
-        let up = "../".repeat(12);
-        source.replace(
-            "../../tests/fixtures",
-            &format!("{up}{}", folder.display().to_string().trim_start_matches('/')),
-        )
-    };
+    let source = sample_elsewhere();
     let copy = app.data.path().join("contest.toml");
-    std::fs::write(&copy, absolute(&source).replace("decimals = 4", "decimals = 3")).unwrap();
-    let imported = import_contest(&app.pool, &app.state.storage, &copy).await.unwrap();
+    std::fs::write(&copy, source.replace("decimals = 4", "decimals = 3")).unwrap();
+    let imported = import_contest(&app.pool, &app.state.storage, &copy, None)
+        .await
+        .unwrap();
     assert_eq!((imported.id.as_str(), imported.version), ("sample", 2));
 
     // A base that is not the pinned one, rules that do not parse: refused, and nothing changes.
     std::fs::write(
         &copy,
-        absolute(&source).replace("config_sha256 = \"fa7d", "config_sha256 = \"0000"),
+        source.replace("config_sha256 = \"fa7d", "config_sha256 = \"0000"),
     )
     .unwrap();
-    let error = import_contest(&app.pool, &app.state.storage, &copy)
+    let error = import_contest(&app.pool, &app.state.storage, &copy, None)
         .await
         .unwrap_err()
         .to_string();
     assert!(error.contains("config.json") && error.contains("0000"), "{error}");
     std::fs::write(
         &copy,
-        absolute(&source).replace("formula = \"base.bytes / bytes\"", "formula = \"base.bytes / \""),
+        source.replace("formula = \"base.bytes / bytes\"", "formula = \"base.bytes / \""),
     )
     .unwrap();
-    let error = import_contest(&app.pool, &app.state.storage, &copy)
+    let error = import_contest(&app.pool, &app.state.storage, &copy, None)
         .await
         .unwrap_err()
         .to_string();
     assert!(error.contains("contest.toml"), "{error}");
-    let typo = absolute(&source).replace(
+    let typo = source.replace(
         "mini_gsm.exact_match.flexible-extract\"\nat_least",
         "mini_gsm.exact.flexible-extract\"\nat_least",
     );
     std::fs::write(&copy, typo).unwrap();
-    let error = import_contest(&app.pool, &app.state.storage, &copy)
+    let error = import_contest(&app.pool, &app.state.storage, &copy, None)
         .await
         .unwrap_err()
         .to_string();

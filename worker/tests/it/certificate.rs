@@ -340,5 +340,5 @@ fn a_grade_of_the_base_says_what_the_contest_needs_to_know_of_it() {
         assert_eq!(said["text"], sample["base"]);
         assert_eq!(said["prompt"], sample["prompt"]);
     }
-    assert_eq!(report["samples"].as_array().unwrap().len(), 3);
+    assert_eq!(report["samples"].as_array().unwrap().len(), 6);
 }

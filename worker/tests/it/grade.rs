@@ -123,7 +123,7 @@ fn a_contest_grade_has_a_score_and_every_measure_its_formula_names() {
     assert_eq!(report["submission"]["verdict"], "accepted");
     assert_eq!(report["measures"]["bytes"], 1_546_352.0);
     assert_eq!(report["contest_digest"].as_str().unwrap().len(), 64);
-    assert_eq!(report["samples"].as_array().unwrap().len(), 3);
+    assert_eq!(report["samples"].as_array().unwrap().len(), 6);
     for sample in report["samples"].as_array().unwrap() {
         assert!(!sample["text"].as_str().unwrap().ends_with('\u{fffd}'), "{sample}");
     }

@@ -116,7 +116,7 @@ fn a_job_is_fetched_graded_and_reported() {
     assert_eq!(report["tasks"].as_array().unwrap().len(), 5);
     assert_eq!(report["certificate"]["digest"].as_str().unwrap().len(), 64);
     assert!(report["items"].as_array().unwrap().len() >= 7);
-    assert_eq!(report["samples"].as_array().unwrap().len(), 3);
+    assert_eq!(report["samples"].as_array().unwrap().len(), 6);
     for measure in [
         "bytes",
         "acc.mini_gsm.exact_match.strict-match",

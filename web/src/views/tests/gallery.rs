@@ -1,7 +1,7 @@
 //! Every page, in every state worth looking at.
 
 use super::samples::{
-    admin, at, board, facts, member, organizer, page, problem, rejected, report, running, submission,
+    admin, at, board, compare, facts, member, organizer, page, problem, rejected, report, running, submission,
 };
 use crate::i18n::Locale;
 use crate::views::*;
@@ -127,6 +127,24 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
     };
     [
         ("board", board(member(locale, "/")).render()),
+        ("board-revealed", {
+            let mut board = board(member(locale, "/"));
+            board.sealing = Sealing::All;
+            for (at, row) in board.rows.iter_mut().enumerate() {
+                let rank = (at < 4).then_some(4 - at as u32);
+                row.public = Some(PublicStanding { rank, score: row.score });
+            }
+            board.render()
+        }),
+        ("compare", compare(visitor("/compare")).render()),
+        (
+            "compare-none",
+            ComparePage {
+                rows: vec![],
+                ..compare(visitor("/compare"))
+            }
+            .render(),
+        ),
         ("board-empty", empty(member(locale, "/")).render()),
         ("board-visitor", empty(visitor("/")).render()),
         (

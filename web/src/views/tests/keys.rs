@@ -1,7 +1,7 @@
 //! The messages: the same in both languages, none missing, none left over.
 
 use crate::i18n::{self, Locale};
-use crate::views::{STEPS, StepStatus, SubmissionState, WorkerStatus};
+use crate::views::{CertificateView, STEPS, Sealing, StepStatus, SubmissionState, WorkerStatus};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -73,15 +73,37 @@ fn composed() -> BTreeSet<String> {
             .iter()
             .flat_map(|group| [format!("group-{group}"), format!("up-group-{group}")]),
     );
-    let measures = [
-        "bytes",
-        "time-per-token",
-        "tokens-per-second",
-        "load-seconds",
-        "wall-seconds",
-        "peak-memory",
-    ];
-    keys.extend(measures.map(|measure| format!("measure-{measure}")));
+    let dashed = |name: &&str| name.replace('_', "-");
+    keys.extend(
+        assay_contest::measure::PLAIN
+            .iter()
+            .map(|name| format!("measure-{}", dashed(name))),
+    );
+    keys.extend(
+        assay_contest::measure::RATES
+            .iter()
+            .map(|name| format!("rate-{}", dashed(name))),
+    );
+    keys.extend(
+        [Sealing::Hidden, Sealing::All, Sealing::Sealed]
+            .iter()
+            .filter_map(Sealing::key)
+            .map(str::to_owned),
+    );
+    let parts = CertificateView::new(&assay_contest::Certificate {
+        checkpoint: "c".into(),
+        contest: "c".into(),
+        tasks: "t".into(),
+        profile: "p".into(),
+        engine: "e".into(),
+        shaders: Some("s".into()),
+        device: "d".into(),
+        precision: "p".into(),
+        outputs: "o".into(),
+        ..assay_contest::Certificate::default()
+    });
+    keys.extend(parts.parts.iter().map(|(key, _, _)| format!("fact-{key}")));
+    keys.extend(["board-public", "board-public-rank"].map(str::to_owned));
     keys
 }
 

@@ -51,19 +51,29 @@ const GSM: &str = "acc.mini_gsm.exact_match.flexible-extract";
 const KOMATH: &str = "acc.mini_komath.exact_match.strict-match";
 const ARC: &str = "acc.mini_arc.acc_norm.none";
 
+/// A mean of 200 right-or-wrong documents.
+fn cell(value: f64) -> Cell {
+    let stderr = (value * (1.0 - value) / 199.0).sqrt();
+    Cell {
+        value: Some(value),
+        stderr: Some(stderr),
+        interval: Some(((value - 1.96 * stderr).max(0.0), (value + 1.96 * stderr).min(1.0))),
+    }
+}
+
 pub fn board(page: Page) -> BoardPage {
     let locale = page.locale;
-    let cell = |value: f64| Cell {
-        value: Some(value),
-        stderr: Some((value * (1.0 - value) / 199.0).sqrt()),
-    };
     let row = |rank: u32, team: &str, title: &str, bytes: u64, values: [f64; 3]| BoardRow {
         standing: BoardStanding::Ranked(rank),
+        band: Some((rank.saturating_sub(1).max(1), (rank + 1).min(4))),
+        compare: Some(("Touchstone".into(), "/compare?a=0198&b=0199".into())),
         team: team.into(),
         title: title.into(),
+        submission: "0198".into(),
         href: Some("/submissions/0198".into()),
         mine: team == "Cupel",
         score: Some(5_122_464.0 / bytes as f64),
+        public: None,
         bytes: Some(bytes),
         cells: values.into_iter().map(cell).collect(),
         received: Some(at(rank * 7)),
@@ -95,7 +105,8 @@ pub fn board(page: Page) -> BoardPage {
     rows.push(BoardRow {
         standing: BoardStanding::BelowFloor {
             measure: GSM.into(),
-            value: 0.71,
+            value: 0.79,
+            bound: Some(0.728),
             at_least: 0.75,
         },
         score: Some(4.1),
@@ -135,7 +146,13 @@ pub fn board(page: Page) -> BoardPage {
         floors: vec![FloorView {
             measure: GSM.into(),
             at_least: 0.75,
+            bound: true,
         }],
+        confidence: "95".into(),
+        resamples: 2000,
+        score_resolution: Some(0.031),
+        resolution: vec![("mini_gsm".into(), 0.062)],
+        sealing: Sealing::None,
         updated: Some(at(63)),
         events_url: None,
     }
@@ -157,6 +174,64 @@ pub fn problem(locale: Locale) -> ProblemView {
                 "압축에 쓴 도구로 모델을 다시 저장하세요.",
             )
             .into(),
+    }
+}
+
+fn certificate() -> assay_contest::Certificate {
+    assay_contest::Certificate {
+        checkpoint: "8c6b".repeat(16),
+        contest: "5f1d".repeat(16),
+        tasks: "aa07".repeat(16),
+        profile: "plain".into(),
+        engine: "assay-engine 0.1.0".into(),
+        device: "cpu x86_64 avx2".into(),
+        precision: "split".into(),
+        outputs: "e419".repeat(16),
+        ..assay_contest::Certificate::default()
+    }
+    .seal()
+}
+
+/// Two submissions of which one answers some documents better.
+pub fn compare(page: Page) -> ComparePage {
+    let side = |team: &str, title: &str, rank: u32, bytes: u64| Side {
+        team: team.into(),
+        title: title.into(),
+        href: None,
+        rank: Some(rank),
+        score: Some(5_122_464.0 / bytes as f64),
+        bytes: Some(bytes),
+    };
+    let row = |task: &str, metric: &str, filter: &str, table: [u64; 4], p: f64| {
+        let [_, first, second, _] = table;
+        let difference = (first as f64 - second as f64) / 200.0;
+        let half = 1.96 * ((first + second) as f64).sqrt() / 200.0;
+        CompareRow {
+            task: task.into(),
+            metric: metric.into(),
+            filter: filter.into(),
+            n: 200,
+            table: Some(table),
+            difference,
+            interval: Some((difference - half, difference + half)),
+            p: Some(p),
+            differs: p < 0.05,
+        }
+    };
+    ComparePage {
+        page,
+        sides: [
+            side("Touchstone", "W4A16 g128, asymmetric", 1, 1_532_856),
+            side("하이브리드 연구실", "W4A16, 학습 데이터 512건", 3, 1_859_072),
+        ],
+        decimals: 4,
+        rows: vec![
+            row("mini_gsm", "exact_match", "flexible-extract", [164, 8, 6, 22], 0.791),
+            row("mini_arc", "acc_norm", "none", [180, 15, 2, 3], 0.0023),
+        ],
+        confidence: "95".into(),
+        sealing: Sealing::None,
+        swap: "/compare?a=2&b=1".into(),
     }
 }
 
@@ -185,16 +260,19 @@ pub fn report(locale: Locale) -> ReportFragment {
     let row = |metric: &str, filter: &str, value: f64, base: f64, counts: bool| TaskMeasure {
         metric: metric.into(),
         filter: filter.into(),
-        cell: Cell {
-            value: Some(value),
-            stderr: Some((value * (1.0 - value) / 199.0).sqrt()),
-        },
+        cell: cell(value),
         base: Some(base),
+        public: None,
         counts,
     };
     let task = |task: &str, rows: Vec<TaskMeasure>| TaskView {
         task: task.into(),
         n: 200,
+        rates: vec![
+            ("truncated".into(), 0.0),
+            ("no_answer".into(), 0.005),
+            ("repetition".into(), 0.01),
+        ],
         rows,
     };
     ReportFragment {
@@ -202,6 +280,8 @@ pub fn report(locale: Locale) -> ReportFragment {
             decimals: 4,
             value: Some(2.755_387),
             rank: None,
+            band: None,
+            public: None,
             note: locale
                 .pick(
                     "The board shows another submission of the team, its best.",
@@ -246,6 +326,8 @@ pub fn report(locale: Locale) -> ReportFragment {
         .map(|(stage, seconds)| (stage.to_owned(), seconds))
         .to_vec(),
         measures: vec![
+            ("generated_tokens".into(), 48_213.0),
+            ("item_seconds_p99".into(), 0.31),
             ("tokens_per_second".into(), 1834.2),
             ("peak_memory".into(), 218_103_808.0),
         ],
@@ -254,13 +336,18 @@ pub fn report(locale: Locale) -> ReportFragment {
                 kind: "korean".into(),
                 prompt: "사과 3개와 배 5개가 있습니다. 과일은 모두 몇 개입니까?".into(),
                 text: "사과 3개와 배 5개를 더하면 3 + 5 = 8입니다.\n#### 8".into(),
+                base: Some("사과 3개와 배 5개를 더하면 모두 8개입니다.\n#### 8".into()),
             },
             SampleView {
                 kind: "english".into(),
                 prompt: "Question: Tom has 4 boxes of 6 pencils. How many pencils does he have?\nAnswer:".into(),
                 text: "Tom has 4 * 6 = <<4*6=24>>24 pencils.\n#### 24".into(),
+                base: Some("Tom has 4 * 6 = <<4*6=24>>24 pencils.\n#### 24".into()),
             },
         ],
+        certificate: Some(CertificateView::new(&certificate())),
+        confidence: "95".into(),
+        compare: vec![("Touchstone".into(), "/compare?a=0198&b=0199".into())],
         engine: "assay-engine 0.1.0".into(),
         device: "cpu · AVX2 · 2 threads".into(),
         profile: "plain".into(),
@@ -425,6 +512,15 @@ pub fn admin(page: Page) -> AdminPage {
             worker("spot-7f", WorkerStatus::Draining, 8.0, None),
         ],
         enrolment: None,
+        seal: Some(SealView {
+            contest: "sample".into(),
+            documents: 150,
+            share: 0.3,
+            digest: "5f1d".repeat(16),
+            all: true,
+            revealed: None,
+            wrong: None,
+        }),
         oldest_wait: Some(12.0),
         page,
     }

@@ -83,7 +83,7 @@ impl TestApp {
     /// Imports the sample contest.
     pub async fn import_sample(&self) {
         let file = repository().join("deploy/sample/contest.toml");
-        assay_web::ingest::import_contest(&self.pool, &self.state.storage, &file)
+        assay_web::ingest::import_contest(&self.pool, &self.state.storage, &file, None)
             .await
             .unwrap();
     }
@@ -146,4 +146,15 @@ impl Drop for TestApp {
 /// The repository's root.
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The sample contest's rules for a file that lies elsewhere: paths in a contest are relative to it.
+pub fn sample_elsewhere() -> String {
+    let source = std::fs::read_to_string(repository().join("deploy/sample/contest.toml")).unwrap();
+    let folder = repository().join("tests/fixtures").display().to_string();
+    let up = "../".repeat(12);
+    source.replace(
+        "../../tests/fixtures",
+        &format!("{up}{}", folder.trim_start_matches('/')),
+    )
 }
