@@ -121,10 +121,9 @@ fn assert_faithful(f: &Fidelity) {
         // A code at a rounding boundary is decided by the last bit of a sum, and one code that falls the other way moves everything
         // after it by as much as quantization itself does. In float64 throughout no code does (see below).
         assert!(f.max_difference < 1.0, "{f:?}");
-        assert!(
-            f.agree as f64 >= 0.98 * f.positions as f64 && f.worst_lead < 0.3,
-            "{f:?}"
-        );
+        let others = f.positions - f.agree;
+        assert!(others <= 1 || others as f64 <= 0.02 * f.positions as f64, "{f:?}");
+        assert!(f.worst_lead < 0.3, "{f:?}");
         assert!(f.worst_parting < 0.15, "{f:?}");
         return;
     }
