@@ -194,6 +194,8 @@ pub enum RecordError {
     Version { path: PathBuf, found: u32 },
     #[error("{path} names the file {file:?}, which is no plain name")]
     Name { path: PathBuf, file: String },
+    #[error("{path} was changed: its certificate is not of what it says was run and kept")]
+    Certificate { path: PathBuf },
 }
 
 /// Reads a JSON file of a grade.
@@ -215,6 +217,11 @@ impl Record {
         if record.version != VERSION {
             let found = record.version;
             return Err(RecordError::Version { path, found });
+        }
+        // Not a signature: it finds what was damaged or mended by hand, not what was made up whole.
+        let stands = |kept: &Certificate| record.certificate_of(kept.tasks.clone()) == *kept;
+        if !record.certificate.as_ref().is_none_or(stands) {
+            return Err(RecordError::Certificate { path });
         }
         let mut files = record.tasks.iter().chain(&record.generations).map(|kept| &kept.file);
         match files.find(|file| file.contains('/') || !assay_contest::wire::is_safe_path(file)) {
@@ -244,10 +251,14 @@ impl Record {
 
     /// The certificate of the grade.
     pub fn certify(&self, work: &Work) -> Certificate {
+        self.certificate_of(tasks_digest(work, &self.asked))
+    }
+
+    fn certificate_of(&self, tasks: String) -> Certificate {
         Certificate {
             checkpoint: self.checkpoint.digest.clone(),
             contest: self.asked.contest.clone(),
-            tasks: tasks_digest(work, &self.asked),
+            tasks,
             profile: self.asked.profile.name().to_string(),
             engine: self.engine.clone(),
             shaders: self.class.shaders.clone(),

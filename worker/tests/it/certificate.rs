@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Contest, code, copy_checkpoint, fixture, json, run, stderr, stdout, worker};
+use crate::support::{Contest, code, copy_checkpoint, fixture, json, run, sha256, stderr, stdout, worker};
 
 const TASKS: &str = r#"["mini_gsm", "mini_arc", "mini_wino"]"#;
 
@@ -264,6 +264,19 @@ fn changed_filters_and_metrics_are_rescored_as_a_run_would_score_them() {
         "{}",
         stderr(&output)
     );
+    // Nor where its digest was mended with it: the certificate is of other outputs.
+    let record = before.join("outputs.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let kept: Value = serde_json::from_str(&text).unwrap();
+    let kept = kept["tasks"].as_array().unwrap().iter();
+    let was = kept
+        .filter(|kept| kept["task"] == "mini_gsm")
+        .map(|kept| kept["sha256"].as_str().unwrap());
+    let was = was.last().unwrap();
+    std::fs::write(&record, text.replace(was, &sha256(&std::fs::read(&file).unwrap()))).unwrap();
+    let output = rescore(&never);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("certificate"), "{}", stderr(&output));
 }
 
 #[test]
