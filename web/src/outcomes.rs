@@ -232,8 +232,11 @@ impl Seal {
 /// The tasks of imported contests, as far as they were needed. A contest imported anew is read anew.
 #[derive(Default)]
 pub struct TaskSets {
-    known: Mutex<HashMap<String, (DateTime<Utc>, Arc<TaskSet>)>>,
+    known: Mutex<HashMap<String, Imported>>,
 }
+
+/// When a contest was imported, and its tasks as they were then.
+type Imported = (DateTime<Utc>, Arc<TaskSet>);
 
 impl TaskSets {
     /// The tasks of a contest.

@@ -268,11 +268,10 @@ fn changed_filters_and_metrics_are_rescored_as_a_run_would_score_them() {
     let record = before.join("outputs.json");
     let text = std::fs::read_to_string(&record).unwrap();
     let kept: Value = serde_json::from_str(&text).unwrap();
-    let kept = kept["tasks"].as_array().unwrap().iter();
-    let was = kept
-        .filter(|kept| kept["task"] == "mini_gsm")
-        .map(|kept| kept["sha256"].as_str().unwrap());
-    let was = was.last().unwrap();
+    let mut kept = kept["tasks"].as_array().unwrap().iter();
+    let was = kept.find(|kept| kept["task"] == "mini_gsm").unwrap()["sha256"]
+        .as_str()
+        .unwrap();
     std::fs::write(&record, text.replace(was, &sha256(&std::fs::read(&file).unwrap()))).unwrap();
     let output = rescore(&never);
     assert_eq!(code(&output), 2);

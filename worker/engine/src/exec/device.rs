@@ -63,7 +63,7 @@ pub enum Chosen {
     /// [`super::reference`]
     Reference,
     /// [`super::gpu`] on this card
-    Gpu(Card),
+    Gpu(Box<Card>),
 }
 
 impl Device {
@@ -72,8 +72,8 @@ impl Device {
         Ok(match self {
             Device::Cpu => Chosen::Cpu,
             Device::Reference => Chosen::Reference,
-            Device::Auto => Card::find(None).map_or(Chosen::Cpu, Chosen::Gpu),
-            Device::Gpu(name) => Chosen::Gpu(Card::find(name.as_deref())?),
+            Device::Auto => Card::find(None).map_or(Chosen::Cpu, |card| Chosen::Gpu(Box::new(card))),
+            Device::Gpu(name) => Chosen::Gpu(Box::new(Card::find(name.as_deref())?)),
         })
     }
 }

@@ -122,7 +122,7 @@ pub fn executor(model: Arc<Model>, options: &Options) -> Result<Box<dyn Executor
     match options.device.choose()? {
         Chosen::Cpu => Ok(Box::new(cpu::Cpu::new(&model, options)?)),
         Chosen::Reference => Ok(Box::new(reference::Reference::new(&model, options)?)),
-        Chosen::Gpu(card) => Ok(Box::new(gpu::Gpu::new(model, options, card)?)),
+        Chosen::Gpu(card) => Ok(Box::new(gpu::Gpu::new(model, options, *card)?)),
     }
 }
 
