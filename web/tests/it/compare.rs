@@ -39,7 +39,7 @@ async fn the_board_is_compared_by_everyone_and_the_rest_by_its_team() {
         assert_eq!(&cells[..6], ["100", "81", "16", "2", "1", "+0.1400"], "{cells:?}");
         assert!(page.text.contains("class=\"differs\""), "{}", page.text);
         assert!(
-            page.text.contains(&format!("/compare?a={other}&amp;b={best}")),
+            page.text.contains(&format!("/compare?a={other}&#38;b={best}")),
             "{}",
             page.text
         );

@@ -131,7 +131,7 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
             let mut board = board(member(locale, "/"));
             board.sealing = Sealing::All;
             for (at, row) in board.rows.iter_mut().enumerate() {
-                let rank = (at < 4).then_some(4 - at as u32);
+                let rank = 4u32.checked_sub(at as u32).filter(|rank| *rank > 0);
                 row.public = Some(PublicStanding { rank, score: row.score });
             }
             board.render()
