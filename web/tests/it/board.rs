@@ -79,7 +79,13 @@ async fn bands_and_intervals_say_what_the_documents_do_not() {
     );
     assert_eq!(standing["bound"].as_f64(), Some(interval(&rows[3]).0));
     let page = nobody.get("/").await.text;
-    for part in [">1–2<", "0.915 – 0.990", "lower bound of", "0.6785"] {
+    for part in [
+        ">1–2<",
+        "href=\"/compare?a=",
+        "0.915 – 0.990",
+        "lower bound of",
+        "0.6785",
+    ] {
         assert!(page.contains(part), "{part} in {page}");
     }
     assert_eq!(rows[0]["certificate"], Certificate::default().seal().digest);

@@ -45,7 +45,7 @@ async fn the_board_is_compared_by_everyone_and_the_rest_by_its_team() {
         );
     }
     assert!(
-        nobody.get("/").await.text.contains("/compare?a="),
+        nobody.get("/").await.text.contains("action=\"/compare\""),
         "the board leads there"
     );
 
