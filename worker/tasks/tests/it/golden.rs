@@ -96,7 +96,7 @@ fn outcomes_and_statistics_are_the_harness_s() {
         .map(|e| e.unwrap().path())
         .collect();
     files.sort();
-    assert_eq!(files.len(), 12);
+    assert_eq!(files.len(), 17);
     let mut documents = 0;
     for file in files {
         let golden = json(&file);
