@@ -157,7 +157,7 @@ const INTRODUCTION: &str = "\
 
 How close the engine is to the reference implementations. This page is written by
 
-    cargo run -p assay-worker -- fidelity tests/fixtures --out docs/fidelity.md
+    cargo run -p assay-worker -- fidelity tests/fixtures --devices reference,cpu,gpu:llvmpipe --out docs/fidelity.md
 
 from the fixtures alone; nothing in it depends on the machine's speed. The command fails when a bound is missed or a difference
 is not explained.
@@ -192,7 +192,7 @@ and one code that does moves every later logit about as much as quantization doe
 agree to more. The column \"in float64\" compares with transformers and compressed-tensors in float64 throughout (the first two \
 prompts), where the borders are met alike: it must stay within 5e-5. Symmetric dynamic int8 (w8a8, w4a8) has no such column: \
 compressed-tensors divides the largest magnitude of a row into 127.5 codes, so that this very value always lies between two. \
-For all of these, tokens that differ must be near-ties: the golden logits lead by less than 0.3.";
+For all of these, tokens that differ must be near-ties: the golden logits lead by less than 1.";
 
 const TASKS: &str = "
 ## Tasks

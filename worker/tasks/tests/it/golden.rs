@@ -137,7 +137,7 @@ fn outcomes_and_statistics_are_the_harness_s() {
             serde_json::json!({"alias": "mini", "name": "mini"})
         );
     }
-    assert_eq!(documents, 12 * 1400);
+    assert_eq!(documents, 17 * 1400);
 }
 
 fn check_doc(task: &Task, outcome: &TaskOutcome, doc: &Value, file: &std::path::Path) {
