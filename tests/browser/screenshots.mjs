@@ -1,59 +1,54 @@
-// Takes a picture of every page in both languages at 1280 and 390 pixels, for a person to look at:
-//   ASSAY_ADDRESS=… ASSAY_FIXTURES=… ASSAY_ORGANIZER_PASSWORD=… node tests/browser/screenshots.mjs OUT
+// A picture of every page of the list in both languages and colour schemes at 1280 and 390 pixels, and contact sheets of them:
+//   ASSAY_ADDRESS=… ASSAY_FIXTURES=… ASSAY_FACTS=… node tests/browser/screenshots.mjs OUT [NAME...]
+// `tests/screenshots` prepares a deployment and calls this.
 import fs from "node:fs";
 import path from "node:path";
-import { address, createTeam, fixture, inBrowser, pick, signUp } from "./steps.mjs";
+import { pages } from "./pages.mjs";
+import { crew, launch, open } from "./crew.mjs";
 
-const out = process.argv[2] ?? "screenshots";
+const [out = "screenshots", ...only] = process.argv.slice(2);
 fs.mkdirSync(out, { recursive: true });
+const browser = await launch();
+const people = await crew(browser);
+const taken = [];
 
-for (const [locale, width] of [["en-GB", 1280], ["ko-KR", 1280], ["en-GB", 390], ["ko-KR", 390]]) {
-  await inBrowser(
-    async (page) => {
-      const shot = (name) =>
-        page.screenshot({ path: path.join(out, `${name}.${locale.slice(0, 2)}.${width}.png`), fullPage: true });
-      const visit = async (place, name) => {
-        await page.goto(address + place);
-        await shot(name);
-      };
-      await visit("/", "board");
-      if (await page.locator(".compare-form button").count()) {
-        await page.click(".compare-form button");
-        await shot("compare");
+for (const locale of ["en-GB", "ko-KR"]) {
+  for (const one of pages.filter(({ name }) => !only.length || only.includes(name))) {
+    const context = await browser.newContext({ locale, viewport: { width: 1280, height: 900 }, reducedMotion: "reduce" });
+    await context.addCookies(people[one.as]);
+    const page = await context.newPage();
+    try {
+      await open(page, one);
+      for (const [width, height] of [[1280, 900], [390, 844]]) {
+        await page.setViewportSize({ width, height });
+        for (const colorScheme of ["light", "dark"]) {
+          await page.emulateMedia({ colorScheme });
+          const file = `${one.name}.${locale.slice(0, 2)}.${colorScheme}.${width}.png`;
+          await page.screenshot({ path: path.join(out, file), fullPage: true });
+          taken.push(file);
+          const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (wider > 0) console.log(`${file}: ${wider} px wider than the window`);
+        }
       }
-      await visit("/login", "login");
-      await visit("/signup", "signup");
-      await visit("/nowhere", "not-found");
-      const team = `Camera ${locale.slice(0, 2)} ${width} ${Date.now() % 100000}`;
-      await signUp(page, team);
-      await visit("/team", "team-none");
-      await createTeam(page, team);
-      await shot("team");
-      await visit("/submissions", "submissions-none");
-      await visit("/submissions/new", "submission-new");
-      await pick(page, fixture("exaone35"));
-      await shot("precheck-rejected");
-      await pick(page, fixture("untied-w4a16"));
-      await shot("precheck-accepted");
-      await page.click("[data-action=upload]");
-      await page.waitForURL(/\/submissions\/[0-9a-f-]{36}$/);
-      await page.waitForSelector("[data-stage=evaluate][data-state=running]");
-      await shot("submission-live");
-      await page.waitForSelector("[data-part=report] [data-report], [data-part=report][data-report]");
-      await page.waitForTimeout(500);
-      await shot("submission-report");
-      await visit("/submissions", "submissions");
-      await page.click("details:has(form[action='/logout']) summary");
-      await page.click("form[action='/logout'] button");
-      if (process.env.ASSAY_ORGANIZER_PASSWORD) {
-        await page.goto(`${address}/login`);
-        await page.fill("#email", "organizer@example.org");
-        await page.fill("#password", process.env.ASSAY_ORGANIZER_PASSWORD);
-        await page.click("main form button.primary");
-        await page.waitForURL((url) => url.pathname !== "/login");
-        await visit("/admin", "admin");
-      }
-    },
-    { locale, viewport: { width, height: width > 600 ? 900 : 844 } },
-  );
+    } catch (error) {
+      console.log(`${one.name}: ${error}`);
+      process.exitCode = 1;
+    }
+    await context.close();
+  }
 }
+
+// Many at once: English light and Korean dark at both widths, twelve (wide) or sixteen (narrow) a sheet.
+const sheetPage = await browser.newPage({ viewport: { width: 1800, height: 1000 } });
+for (const [kind, each, columns] of [["en.light.1280", 9, 3], ["ko.dark.1280", 9, 3], ["ko.light.390", 16, 8], ["en.dark.390", 16, 8]]) {
+  const files = taken.filter((file) => file.endsWith(`.${kind}.png`));
+  for (let at = 0; at < files.length; at += each) {
+    const figures = files.slice(at, at + each).map((file) =>
+      `<figure><figcaption>${file}</figcaption><img src="data:image/png;base64,${fs.readFileSync(path.join(out, file)).toString("base64")}"></figure>`);
+    await sheetPage.setContent(`<style>body{margin:8px;display:grid;grid-template-columns:repeat(${columns},1fr);gap:8px;font:12px sans-serif;background:#888;align-items:start}
+      figure{margin:0}img{width:100%;max-height:1100px;object-fit:cover;object-position:top}</style>${figures.join("")}`, { waitUntil: "load" });
+    await sheetPage.screenshot({ path: path.join(out, `sheet.${kind}.${at / each}.png`), fullPage: true });
+  }
+}
+await browser.close();
+console.log(`${taken.length} pictures in ${out}`);

@@ -49,6 +49,11 @@ export async function createTeam(page, name) {
 /** Picks a folder on the new-submission page and gives the verdict that the precheck shows. */
 export async function pick(page, folder) {
   await page.goto(`${address}/submissions/new`);
+  return pickHere(page, folder);
+}
+
+/** Picks a folder on the new-submission page that is open. */
+export async function pickHere(page, folder) {
   await page.setInputFiles("input[type=file][webkitdirectory]", folder);
   const verdict = page.locator("[data-verdict]");
   await verdict.waitFor();

@@ -6,3 +6,4 @@
 mod browser;
 mod deployment;
 mod kills;
+mod pages;

@@ -1,0 +1,42 @@
+// Every page of the list, in both colour schemes, through axe-core. Any violation fails:
+//   ASSAY_ADDRESS=… ASSAY_FIXTURES=… ASSAY_FACTS=… node tests/browser/axe.mjs [NAME...]
+import axe from "axe-core";
+import { pages } from "./pages.mjs";
+import { crew, launch, open } from "./crew.mjs";
+
+const only = process.argv.slice(2);
+const browser = await launch();
+const people = await crew(browser);
+const failures = [];
+let checked = 0;
+for (const width of [1280, 390]) {
+  for (const who of Object.keys(people)) {
+    // The check is code of ours put into the page, which the pages' own policy would refuse.
+    const context = await browser.newContext({ locale: width > 600 ? "en-GB" : "ko-KR", viewport: { width, height: 900 }, bypassCSP: true, reducedMotion: "reduce" });
+    await context.addCookies(people[who]);
+    const page = await context.newPage();
+    for (const one of pages.filter((one) => one.as === who && (!only.length || only.includes(one.name)))) {
+      try {
+        await open(page, one);
+        await page.addScriptTag({ content: axe.source });
+        for (const colorScheme of ["light", "dark"]) {
+          await page.emulateMedia({ colorScheme });
+          const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+          checked += 1;
+          for (const { id, help, nodes } of violations) {
+            failures.push(`${one.name} (${width}, ${colorScheme}): ${id}: ${help}\n` + nodes.slice(0, 4).map((node) => `    ${node.html.slice(0, 160)}\n      ${node.failureSummary.split("\n").slice(1).join(" ")}`).join("\n"));
+          }
+        }
+      } catch (error) {
+        failures.push(`${one.name} (${width}): ${error}`);
+      }
+    }
+    await context.close();
+  }
+}
+await browser.close();
+console.log(`${checked} looks at ${pages.length} pages, ${failures.length} violations`);
+if (failures.length) {
+  console.log(failures.join("\n"));
+  process.exit(1);
+}

@@ -1,0 +1,33 @@
+// Every page in every state worth looking at: what `screenshots.mjs` takes pictures of and `axe.mjs` checks. A new page gets a
+// line here. `as` says who looks: visitor, member (no team yet), captain, organizer. `path` may use `facts`, the ids that
+// the deployment was prepared with (tests/e2e/pages.rs). `act` brings the opened page into the state it is named after.
+import { fixture, pickHere } from "./steps.mjs";
+
+const submission = (state) => (facts) => `/submissions/${facts[state]}`;
+const openAll = (selector) => (page) => page.evaluate((s) => document.querySelectorAll(s).forEach((d) => { d.open = true; }), selector);
+
+export const pages = [
+  { name: "board", as: "visitor", path: "/" },
+  { name: "board-captain", as: "captain", path: "/" },
+  { name: "compare", as: "visitor", path: (facts) => `/compare?a=${facts.first}&b=${facts.second}` },
+  { name: "login", as: "visitor", path: "/login" },
+  { name: "signup", as: "visitor", path: "/signup" },
+  { name: "not-found", as: "visitor", path: "/nowhere", status: 404 },
+  { name: "bad-request", as: "visitor", path: "/compare", status: 400 },
+  { name: "forbidden", as: "captain", path: "/admin", status: 403 },
+  { name: "team-none", as: "member", path: "/team" },
+  { name: "team-join", as: "member", path: "/team/join" },
+  { name: "submissions-none", as: "member", path: "/submissions" },
+  { name: "team", as: "captain", path: "/team" },
+  { name: "submissions", as: "captain", path: "/submissions" },
+  { name: "submission-new", as: "captain", path: "/submissions/new" },
+  { name: "precheck-rejected", as: "captain", path: "/submissions/new", act: (page) => pickHere(page, fixture("exaone35")) },
+  { name: "precheck-accepted", as: "captain", path: "/submissions/new", act: (page) => pickHere(page, fixture("untied-w4a16")) },
+  { name: "submission-queued", as: "captain", path: submission("queued") },
+  { name: "submission-running", as: "captain", path: submission("running") },
+  { name: "submission-graded", as: "captain", path: submission("graded"), act: openAll("main details") },
+  { name: "submission-rejected", as: "captain", path: submission("rejected") },
+  { name: "submission-failed", as: "captain", path: submission("failed") },
+  { name: "submission-cancelled", as: "captain", path: submission("cancelled") },
+  { name: "admin", as: "organizer", path: "/admin" },
+];
