@@ -52,6 +52,9 @@ pub struct Settings {
     /// Seconds a worker keeps a job without a heartbeat.
     #[arg(long, env = "ASSAY_LEASE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=600))]
     pub lease_seconds: u64,
+    /// Address for Prometheus metrics and probes, for example 127.0.0.1:9464. Default: none. Never on the public address.
+    #[arg(long, env = "ASSAY_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Write logs as JSON lines.
     #[arg(long, env = "ASSAY_LOG_JSON")]
     pub log_json: bool,
@@ -69,6 +72,7 @@ impl Settings {
             http_threads: Some(2),
             database_connections: 8,
             lease_seconds: 60,
+            metrics_listen: None,
             log_json: false,
         }
     }
@@ -113,6 +117,7 @@ impl fmt::Debug for Settings {
             .field("http_threads", &self.http_threads)
             .field("database_connections", &self.database_connections)
             .field("lease_seconds", &self.lease_seconds)
+            .field("metrics_listen", &self.metrics_listen)
             .finish_non_exhaustive()
     }
 }

@@ -16,7 +16,9 @@ use tracing_actix_web::TracingLogger;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::boards::Boards;
+use crate::health::Health;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::outcomes::TaskSets;
 use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
 use crate::state::{AppState, Keys};
@@ -27,10 +29,14 @@ use crate::{MIGRATOR, background, controllers, db, live, middleware};
 /// How often sessions past their end are deleted. They are refused the moment they end; this only keeps the table small.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
 
+/// How often the wait for a database connection is measured.
+const POOL_SAMPLE: Duration = Duration::from_secs(5);
+
 /// A bound server that has not begun to answer yet.
 pub struct Application {
     server: Server,
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     state: web::Data<AppState>,
 }
 
@@ -39,13 +45,13 @@ impl Application {
     pub async fn build(settings: Settings) -> anyhow::Result<Application> {
         let pool = connect(&settings.store, settings.database_connections).await?;
         check_schema(&pool).await?;
-        let listener =
-            TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let listener = bind(settings.listen)?;
         let address = listener.local_addr().context("cannot read the listening address")?;
         let public_url = match &settings.public_url {
             Some(url) => check_public_url(url, settings.insecure_cookies)?,
             None => format!("http://{address}"),
         };
+        let metrics_listener = settings.metrics_listen.map(bind).transpose()?;
         let threads = settings.http_threads.unwrap_or_else(cores).max(1);
         let stopping = CancellationToken::new();
         let state = web::Data::new(AppState {
@@ -56,6 +62,8 @@ impl Application {
             keys: Keys::open(&settings.store.data_dir)?,
             passwords: Passwords::new(cores())?,
             throttle: Throttle::default(),
+            metrics: Metrics::new()?,
+            health: Health::default(),
             public_url,
             settings: Arc::new(settings),
             stopping: stopping.clone(),
@@ -64,6 +72,10 @@ impl Application {
         tokio::spawn(sweep_sessions(state.clone()));
         live::start(state.clone());
         background::start(state.clone());
+        let metrics_address = match metrics_listener {
+            Some(listener) => Some(serve_metrics(listener, state.clone())?),
+            None => None,
+        };
 
         let data = state.clone();
         let server = HttpServer::new(move || {
@@ -71,9 +83,11 @@ impl Application {
                 .app_data(data.clone())
                 .configure(controllers::configure)
                 .wrap(from_fn(middleware::csrf::guard))
+                .wrap(from_fn(middleware::strict::guard))
                 .wrap(from_fn(middleware::errors::render))
                 .wrap(from_fn(middleware::headers::secure))
                 .wrap(from_fn(middleware::head::as_get))
+                .wrap(from_fn(middleware::measure::measure))
                 .wrap(TracingLogger::<RequestSpan>::new())
         })
         .workers(threads)
@@ -82,12 +96,22 @@ impl Application {
         .listen(listener)
         .context("cannot serve on the listening address")?
         .run();
-        Ok(Application { server, address, state })
+        Ok(Application {
+            server,
+            address,
+            metrics_address,
+            state,
+        })
     }
 
     /// The address the server really listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The shared state, for tests and for the program's own start-up work.
@@ -104,6 +128,43 @@ impl Application {
     /// Answers requests until stopped.
     pub async fn run(self) -> std::io::Result<()> {
         self.server.await
+    }
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Metrics and probes on a listener of their own, which no proxy forwards strangers to.
+fn serve_metrics(listener: TcpListener, state: web::Data<AppState>) -> anyhow::Result<SocketAddr> {
+    let address = listener.local_addr().context("cannot read the metrics address")?;
+    let stopping = state.stopping.clone();
+    tokio::spawn(sample_pool(state.clone()));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .configure(controllers::metrics::configure)
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .shutdown_signal(stopping.cancelled_owned())
+    .listen(listener)
+    .context("cannot serve on the metrics address")?
+    .run();
+    tokio::spawn(server);
+    tracing::info!(%address, "serving metrics");
+    Ok(address)
+}
+
+async fn sample_pool(state: web::Data<AppState>) {
+    let mut ticks = tokio::time::interval(POOL_SAMPLE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = state.stopping.cancelled() => return,
+            _ = ticks.tick() => state.metrics.sample_pool(&state.pool).await,
+        }
     }
 }
 

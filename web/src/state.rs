@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::boards::Boards;
+use crate::health::Health;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::outcomes::TaskSets;
 use crate::settings::Settings;
 use crate::storage::Storage;
@@ -41,6 +43,10 @@ pub struct AppState {
     pub passwords: Passwords,
     /// Failed logins, sign-ups and wrong invitation codes.
     pub throttle: Throttle,
+    /// What a monitoring system scrapes; parts of the application register what they count.
+    pub metrics: Metrics,
+    /// What parts of the application say of themselves, for `/readyz`.
+    pub health: Health,
     /// Cancelled when the process begins to stop: streams end, uploads commit what they have.
     pub stopping: CancellationToken,
 }

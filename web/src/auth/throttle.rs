@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::client::network;
+
 /// What failures are counted under. Each guess counts under several: one address against one account is slowed soon, one
 /// address against many accounts and many addresses against one account later.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -124,17 +126,6 @@ impl Throttle {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Subject, Failures>> {
         // Every update is complete before anything could panic, so a poisoned lock still guards sound counters.
         self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// One household or server: a single IPv4 address, or an IPv6 /56, inside which anyone can pick addresses at will.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6((u128::from(v6) & (u128::MAX << 72)).into()),
-        },
     }
 }
 

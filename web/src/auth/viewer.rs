@@ -108,6 +108,11 @@ impl Viewer {
         }
     }
 
+    /// The language `request` asks for by its headers alone.
+    pub fn asked_locale(request: &HttpRequest) -> Locale {
+        locale(request, None)
+    }
+
     async fn look_up(request: &HttpRequest, state: &AppState) -> Result<Viewer, ApiError> {
         let nobody = Viewer::nobody(request, state);
         let Some(token) = &nobody.session else {

@@ -3,10 +3,9 @@
 use std::io;
 
 use anyhow::Context as _;
-use serde_json::json;
 
 use crate::auth::password::{Passwords, Verdict};
-use crate::db::audit::{self, Entry};
+use crate::db::audit::{self, Entry, Origin};
 use crate::db::{sessions, users};
 use crate::domain::{Email, Password, Refused, UserName};
 use crate::settings::StoreSettings;
@@ -49,14 +48,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     let object = format!("user:{user}");
-    let entry = Entry {
-        actor: None,
-        action: "organizer.created",
-        object: &object,
-        detail: json!({}),
-        request_id: "",
-    };
-    audit::record(&mut *transaction, entry).await?;
+    let entry = Entry::new("organizer.created", &object);
+    audit::record(&mut *transaction, &Origin::system(), entry).await?;
     transaction.commit().await?;
     println!("{} is an organizer", email.as_str());
     Ok(())

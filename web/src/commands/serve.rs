@@ -10,6 +10,7 @@ use crate::telemetry;
 /// signal ends the process at once.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     telemetry::init(settings.log_json);
+    telemetry::log_panics();
     tracing::info!(?settings, "starting");
     let application = Application::build(settings).await?;
     let stopper = application.stopper();

@@ -19,7 +19,7 @@ use crate::db::submissions::{self, Reader, State};
 use crate::db::workers::{self, ENROLMENT_LIFE};
 use crate::error::ApiError;
 use crate::i18n::Locale;
-use crate::middleware::request_id;
+use crate::middleware::origin;
 use crate::outcomes::StoredProgress;
 use crate::state::AppState;
 use crate::views::{
@@ -226,18 +226,8 @@ pub(super) async fn record(
     object: &str,
     detail: Value,
 ) -> sqlx::Result<()> {
-    let id = request_id(request);
-    audit::record(
-        transaction,
-        Entry {
-            actor: Some(user.id),
-            action,
-            object,
-            detail,
-            request_id: &id,
-        },
-    )
-    .await
+    let entry = Entry::new(action, object).by(user.id).detail(detail);
+    audit::record(transaction, &origin(request), entry).await
 }
 
 /// Orders a new grade of a submission. Its old result stands until a new one is accepted.

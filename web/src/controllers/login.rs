@@ -4,7 +4,6 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::field_error;
 use super::visit::{Visit, after, see_other};
@@ -16,7 +15,7 @@ use crate::db::ids::UserId;
 use crate::db::users;
 use crate::domain::{Email, Password, Refused};
 use crate::error::ApiError;
-use crate::middleware::request_id;
+use crate::middleware::origin;
 use crate::state::AppState;
 use crate::views::{self, LoginPage};
 
@@ -66,16 +65,9 @@ async fn log_in(
     match authenticate(&request, &state, &form).await? {
         Ok(user) => {
             let token = session::start(&state.pool, user, visit.viewer.session_token()).await?;
-            let id = request_id(&request);
             let object = format!("user:{user}");
-            let entry = Entry {
-                actor: Some(user),
-                action: "login.succeeded",
-                object: &object,
-                detail: json!({}),
-                request_id: &id,
-            };
-            audit::record(&state.pool, entry).await?;
+            let entry = Entry::new("login.succeeded", &object).by(user);
+            audit::record(&state.pool, &origin(&request), entry).await?;
             let mut response = see_other(after(&form.next, "/"));
             response
                 .add_cookie(&session::cookie(&state.settings, &token))
@@ -109,7 +101,7 @@ async fn authenticate(
     let subjects = Throttle::subjects(&account, address);
     let wait = state.throttle.wait(&subjects);
     if !wait.is_zero() {
-        tracing::warn!(action = "login.throttled", client = %address, "a login was slowed down");
+        tracing::warn!(action = "login.throttled", "a login was slowed down");
         return Err(ApiError::too_many(
             "login-throttled",
             wait,
@@ -148,7 +140,9 @@ async fn authenticate(
             Ok(Ok(id))
         }
         _ => {
-            tracing::warn!(action = "login.failed", client = %address, "a login failed");
+            // Known or not, one line: the work is the same. The address itself stays out of every record.
+            let object = id.map_or_else(|| "user:unknown".to_owned(), |id| format!("user:{id}"));
+            audit::record(&state.pool, &origin(request), Entry::new("login.failed", &object)).await?;
             Ok(Err(Refused::new(
                 "login-failed",
                 "The e-mail address or the password is wrong.",

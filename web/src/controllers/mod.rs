@@ -10,6 +10,7 @@ pub mod locale;
 pub mod login;
 pub mod logout;
 mod manifest;
+pub mod metrics;
 pub mod precheck;
 mod sealed;
 pub mod signup;

@@ -5,7 +5,6 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::field_error;
 use super::visit::{Visit, after, see_other};
@@ -17,7 +16,7 @@ use crate::db::users;
 use crate::domain::{Email, Password, Refused, UserName};
 use crate::error::{ApiError, violates};
 use crate::i18n::Locale;
-use crate::middleware::request_id;
+use crate::middleware::origin;
 use crate::state::AppState;
 use crate::views::{self, FieldError, SignupPage};
 
@@ -175,15 +174,9 @@ async fn create(
         }
         Err(error) => return Err(error.into()),
     };
-    let (id, object) = (request_id(request), format!("user:{user}"));
-    let entry = Entry {
-        actor: Some(user),
-        action: "signup",
-        object: &object,
-        detail: json!({}),
-        request_id: &id,
-    };
-    audit::record(&mut *transaction, entry).await?;
+    let object = format!("user:{user}");
+    let entry = Entry::new("signup", &object).by(user);
+    audit::record(&mut *transaction, &origin(request), entry).await?;
     transaction.commit().await?;
     Ok(Ok(user))
 }

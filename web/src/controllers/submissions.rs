@@ -20,7 +20,7 @@ use crate::db::uploads::{self, FileState, UploadFile};
 use crate::db::{contests, jobs};
 use crate::error::{ApiError, violates};
 use crate::ingest::{Submitted, submit as gate};
-use crate::middleware::request_id;
+use crate::middleware::origin;
 use crate::outcomes::Lens;
 use crate::serve;
 use crate::state::AppState;
@@ -255,15 +255,11 @@ async fn submit(
         )),
         Submitted::Sent(Sent::QuotaReached(usage)) => Err(quota_reached(&contest.rules, usage)),
         Submitted::Sent(Sent::Queued(job)) => {
-            let (object, request) = (format!("submission:{id}"), request_id(&request));
-            let entry = Entry {
-                actor: Some(user.id),
-                action: "submission.sent",
-                object: &object,
-                detail: json!({ "job": job }),
-                request_id: &request,
-            };
-            audit::record(&state.pool, entry).await?;
+            let object = format!("submission:{id}");
+            let entry = Entry::new("submission.sent", &object)
+                .by(user.id)
+                .detail(json!({ "job": job }));
+            audit::record(&state.pool, &origin(&request), entry).await?;
             Ok(accepted(*id, State::Queued))
         }
     }

@@ -15,7 +15,7 @@ use crate::db::ids::TeamId;
 use crate::db::teams;
 use crate::domain::{InviteCode, Refused, TeamName, unknown_code};
 use crate::error::{ApiError, violates};
-use crate::middleware::request_id;
+use crate::middleware::origin;
 use crate::state::AppState;
 use crate::views::{self, MemberRow, Page, TeamInfo, TeamPage, When};
 
@@ -170,16 +170,9 @@ async fn make(
         Err(error) if violates(&error, teams::ONE_TEAM_KEY) => return Err(in_a_team()),
         Err(error) => return Err(error.into()),
     };
-    let (id, object) = (request_id(request), format!("team:{team}"));
-    let detail = json!({ "name": name.as_str() });
-    let entry = Entry {
-        actor: Some(user.id),
-        action: "team.created",
-        object: &object,
-        detail,
-        request_id: &id,
-    };
-    audit::record(&mut *transaction, entry).await?;
+    let object = format!("team:{team}");
+    let entry = Entry::new("team.created", &object).after(json!({ "name": name.as_str() }));
+    audit::record(&mut *transaction, &origin(request), entry).await?;
     transaction.commit().await?;
     Ok(Ok(team))
 }
@@ -226,15 +219,9 @@ async fn join(
         Err(error) if violates(&error, teams::ONE_TEAM_KEY) => return Err(in_a_team()),
         Err(error) => return Err(error.into()),
     }
-    let (id, object) = (request_id(&request), format!("team:{}", team.id));
-    let entry = Entry {
-        actor: Some(user.id),
-        action: "team.joined",
-        object: &object,
-        detail: json!({}),
-        request_id: &id,
-    };
-    audit::record(&mut *transaction, entry).await?;
+    let object = format!("team:{}", team.id);
+    let entry = Entry::new("team.joined", &object);
+    audit::record(&mut *transaction, &origin(&request), entry).await?;
     transaction.commit().await?;
     Ok(see_other("/team?done=joined"))
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::auth::token::SecretToken;
 use crate::db::attempts::{self, Claimed, Standing};
+use crate::db::audit::{self, Entry};
 use crate::db::ids::{AttemptId, WorkerId};
 use crate::db::results::{self, Accepted};
 use crate::db::{contests, uploads, workers};
@@ -28,6 +29,7 @@ use crate::domain::UserName;
 use crate::error::ApiError;
 use crate::job_token::{self, JobClaims};
 use crate::live::Note;
+use crate::middleware::origin;
 use crate::scoreboard::whole;
 use crate::serve;
 use crate::state::AppState;
@@ -66,7 +68,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     );
 }
 
-async fn enrol(state: Data<AppState>, Json(ask): Json<Enrol>) -> Result<HttpResponse, ApiError> {
+async fn enrol(request: HttpRequest, state: Data<AppState>, Json(ask): Json<Enrol>) -> Result<HttpResponse, ApiError> {
     let name = UserName::parse(&ask.name)
         .map_err(|refused| ApiError::unprocessable("worker-name-invalid", &refused.message.en, &refused.message.ko))?;
     let device = bounded(ask.device)?;
@@ -83,14 +85,9 @@ async fn enrol(state: Data<AppState>, Json(ask): Json<Enrol>) -> Result<HttpResp
     let (id, key) = workers::enrol(&mut transaction, &token, name.as_str(), &device)
         .await?
         .ok_or_else(refused)?;
-    let entry = crate::db::audit::Entry {
-        actor: None,
-        action: "worker.enrolled",
-        object: &format!("worker:{id}"),
-        detail: json!({ "name": name.as_str(), "device": device }),
-        request_id: "",
-    };
-    crate::db::audit::record(&mut *transaction, entry).await?;
+    let object = format!("worker:{id}");
+    let entry = Entry::new("worker.enrolled", &object).after(json!({ "name": name.as_str(), "device": device }));
+    audit::record(&mut *transaction, &origin(&request), entry).await?;
     transaction.commit().await?;
     Ok(HttpResponse::Ok().json(Enrolled {
         worker_id: id.to_string(),

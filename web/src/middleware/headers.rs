@@ -2,7 +2,7 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, web};
 
@@ -38,7 +38,20 @@ pub async fn secure<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> R
     let id = request_id(response.request());
     let state = response.request().app_data::<web::Data<AppState>>().cloned();
     let viewer = response.request().extensions().get::<Viewer>().cloned();
-    let headers = response.headers_mut();
+    let https = state
+        .as_ref()
+        .is_some_and(|state| state.public_url.starts_with("https://"));
+    add(response.headers_mut(), &id, https);
+    let Some(state) = state else { return Ok(response) };
+    let cookie = viewer.and_then(|viewer| viewer.visitor_cookie(&state));
+    if let Some(value) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie.to_string()).ok()) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    Ok(response)
+}
+
+/// The fixed headers, where a handler did not set its own. `https`: people reach the installation that way.
+pub(super) fn add(headers: &mut HeaderMap, id: &str, https: bool) {
     let mut add = |name: &'static str, value: HeaderValue| {
         let name = HeaderName::from_static(name);
         if !headers.contains_key(&name) {
@@ -48,19 +61,13 @@ pub async fn secure<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> R
     for (name, value) in FIXED {
         add(name, HeaderValue::from_static(value));
     }
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         add("x-request-id", id);
     }
-    let Some(state) = state else { return Ok(response) };
-    if state.public_url.starts_with("https://") {
+    if https {
         add(
             "strict-transport-security",
             HeaderValue::from_static(STRICT_TRANSPORT_SECURITY),
         );
     }
-    let cookie = viewer.and_then(|viewer| viewer.visitor_cookie(&state));
-    if let Some(value) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie.to_string()).ok()) {
-        headers.append(header::SET_COOKIE, value);
-    }
-    Ok(response)
 }

@@ -1,13 +1,20 @@
-//! What wraps every request, from the inside out: [`csrf`], [`errors`], [`headers`], [`head`].
+//! What wraps every request, from the inside out: [`csrf`], [`strict`], [`errors`], [`headers`], [`head`], [`measure`],
+//! and around them the request's span with its id ([`crate::telemetry`]).
 
 pub mod csrf;
 pub mod errors;
 pub mod head;
 pub mod headers;
+pub mod measure;
+pub mod strict;
 
 use actix_web::http::header::ACCEPT;
-use actix_web::{HttpMessage as _, HttpRequest};
-use tracing_actix_web::RequestId;
+use actix_web::{HttpMessage as _, HttpRequest, web};
+
+use crate::auth::{Viewer, client};
+use crate::db::audit::Origin;
+use crate::state::AppState;
+use crate::telemetry::RequestId;
 
 /// The request's id as shown to people, in the log and in the audit record.
 pub fn request_id(request: &HttpRequest) -> String {
@@ -16,6 +23,19 @@ pub fn request_id(request: &HttpRequest) -> String {
         .get::<RequestId>()
         .map(ToString::to_string)
         .unwrap_or_default()
+}
+
+/// Who asks and from where, for the audit record. The session is known once a handler or a middleware has looked it up.
+pub fn origin(request: &HttpRequest) -> Origin {
+    let viewer = request.extensions().get::<Viewer>().cloned();
+    let network = request
+        .app_data::<web::Data<AppState>>()
+        .map(|state| client::shown_network(client::address(request, &state.settings)));
+    Origin {
+        actor: viewer.and_then(|viewer| viewer.user).map(|user| user.id),
+        network: network.unwrap_or_default(),
+        request_id: request_id(request),
+    }
 }
 
 /// Is a program asking? Then errors are problem+json; else they are pages.

@@ -21,6 +21,7 @@ mod events;
 mod helpers;
 mod ingest;
 mod locale;
+mod metrics;
 mod precheck;
 mod sealed;
 mod sessions;

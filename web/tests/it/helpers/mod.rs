@@ -27,6 +27,8 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct TestApp {
     /// `http://127.0.0.1:<port>`.
     pub address: String,
+    /// Where metrics are served, if the settings ask for it.
+    pub metrics_address: Option<std::net::SocketAddr>,
     /// The application's own connections.
     pub pool: PgPool,
     /// The application's own state.
@@ -62,9 +64,11 @@ impl TestApp {
         change(&mut settings);
         let application = Application::build(settings).await.unwrap();
         let (address, state) = (format!("http://{}", application.address()), application.state());
+        let metrics_address = application.metrics_address();
         let server = Some(tokio::spawn(application.run()));
         TestApp {
             address,
+            metrics_address,
             pool: state.pool.clone(),
             state,
             data,
