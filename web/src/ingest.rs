@@ -383,7 +383,7 @@ pub async fn submit_sample(
             adopted == (*bytes, sha256.clone()),
             "a file changed while it was being read"
         );
-        uploads::adopted(pool, *file).await?;
+        uploads::adopted(pool, *file, None).await?;
     }
     match submit(pool, storage, &contest, id).await? {
         Submitted::Sent(Sent::Queued(_)) => Ok(Sample {

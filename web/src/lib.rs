@@ -32,6 +32,7 @@ pub mod startup;
 pub mod state;
 pub mod storage;
 pub mod telemetry;
+pub mod upload_token;
 pub mod uploader;
 pub mod views;
 

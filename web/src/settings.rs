@@ -14,6 +14,9 @@ pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Grace given to requests in flight when the process is told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
+/// Kept free on the data folder's disk: Postgres often lives there too, and a full disk stops everything.
+const DISK_RESERVE_BYTES: u64 = 1 << 30;
+
 /// Where the data is: all a maintenance command needs.
 #[derive(Args, Clone)]
 pub struct StoreSettings {
@@ -55,6 +58,18 @@ pub struct Settings {
     /// Address for Prometheus metrics and probes, for example 127.0.0.1:9464. Default: none. Never on the public address.
     #[arg(long, env = "ASSAY_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Bytes that the open drafts of one team may declare together. Default: four times the contest's largest submission.
+    #[arg(long, env = "ASSAY_UPLOAD_QUOTA_BYTES")]
+    pub upload_quota_bytes: Option<u64>,
+    /// Free bytes of the data folder's disk below which nothing new is taken in.
+    #[arg(long, env = "ASSAY_DISK_RESERVE_BYTES", default_value_t = DISK_RESERVE_BYTES)]
+    pub disk_reserve_bytes: u64,
+    /// Uploads that may be sending at once, all teams together.
+    #[arg(long, env = "ASSAY_OPEN_UPLOADS", default_value_t = 256)]
+    pub open_uploads: usize,
+    /// Uploads of one team that may be sending at once.
+    #[arg(long, env = "ASSAY_TEAM_UPLOADS", default_value_t = 16)]
+    pub team_uploads: usize,
     /// Write logs as JSON lines.
     #[arg(long, env = "ASSAY_LOG_JSON")]
     pub log_json: bool,
@@ -73,6 +88,10 @@ impl Settings {
             database_connections: 8,
             lease_seconds: 60,
             metrics_listen: None,
+            upload_quota_bytes: None,
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
+            open_uploads: 256,
+            team_uploads: 16,
             log_json: false,
         }
     }
@@ -118,6 +137,10 @@ impl fmt::Debug for Settings {
             .field("database_connections", &self.database_connections)
             .field("lease_seconds", &self.lease_seconds)
             .field("metrics_listen", &self.metrics_listen)
+            .field("upload_quota_bytes", &self.upload_quota_bytes)
+            .field("disk_reserve_bytes", &self.disk_reserve_bytes)
+            .field("open_uploads", &self.open_uploads)
+            .field("team_uploads", &self.team_uploads)
             .finish_non_exhaustive()
     }
 }

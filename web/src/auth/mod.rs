@@ -6,6 +6,8 @@ pub mod password;
 pub mod session;
 pub mod throttle;
 pub mod token;
+pub mod uploader;
 pub mod viewer;
 
+pub use uploader::RequireUploader;
 pub use viewer::{RequireOrganizer, RequireUser, User, Viewer};

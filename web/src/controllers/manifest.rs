@@ -16,7 +16,9 @@ const COMPANION_BYTES: u64 = 64 << 20;
 pub(super) struct Manifest {
     #[serde(default)]
     pub(super) title: String,
-    pub(super) files: Vec<DeclaredFile>,
+    /// None: declared one by one, as their uploads are created.
+    #[serde(default)]
+    pub(super) files: Option<Vec<DeclaredFile>>,
 }
 
 #[derive(Deserialize)]

@@ -1,9 +1,11 @@
 //! One file a page or verb. Each has `pub fn configure(cfg: &mut ServiceConfig)`, which names its own paths.
 
 pub mod admin;
+mod admission;
 pub mod assets;
 pub mod board;
 mod compare;
+mod drafts;
 pub mod events;
 pub mod health;
 pub mod locale;

@@ -1,211 +1,40 @@
-//! A team's submissions: the API. Drafts with their manifest, sending, reading.
+//! A team's submissions: the API. Sending and reading; drafts are in [`drafts`].
 
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{self, Data, Json, Path, ServiceConfig};
+use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use assay_contest::wire::ItemScores;
 use assay_contest::{Contest, Problem, Text};
 use serde_json::{Value, json};
 
-use super::manifest::{DeclaredContent, Manifest, check_file, check_manifest, refused, title};
-use super::precheck::current;
-use super::submission_pages;
-use crate::auth::{RequireUser, User};
+use super::{drafts, submission_pages};
+use crate::auth::{RequireUploader, RequireUser, User};
 use crate::db::audit::{self, Entry};
-use crate::db::ids::{FileId, SubmissionId};
+use crate::db::ids::SubmissionId;
 use crate::db::receipt::{Sent, Usage};
 use crate::db::results::{self, Stored};
 use crate::db::submissions::{self, Reader, State, Submission};
 use crate::db::uploads::{self, FileState, UploadFile};
 use crate::db::{contests, jobs};
-use crate::error::{ApiError, violates};
+use crate::error::ApiError;
 use crate::ingest::{Submitted, submit as gate};
 use crate::middleware::origin;
 use crate::outcomes::Lens;
 use crate::serve;
 use crate::state::AppState;
 use crate::storage::output_name;
-use crate::uploader::blocking;
 
-/// Drafts a team may have open at once: each may hold a whole checkpoint on disk.
-const OPEN_DRAFTS: i64 = 10;
 /// `/api/v1/submissions…` and the pages.
 pub fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/api/v1/submissions").route(web::post().to(create)))
-        .service(
-            web::resource("/api/v1/submissions/{id}")
-                .route(web::get().to(show))
-                .route(web::delete().to(discard)),
-        )
-        .service(web::resource("/api/v1/submissions/{id}/files/{name}").route(web::put().to(declare)))
-        .service(web::resource("/api/v1/submissions/{id}/submit").route(web::post().to(submit)))
-        .service(web::resource("/submissions/{id}/outputs/{name}").route(web::get().to(output)));
-    submission_pages::configure(cfg);
-}
-
-/// Makes a draft from a manifest. Names, lengths and digests are declared before a byte moves, so that a file that
-/// changes on the way is caught.
-async fn create(
-    state: Data<AppState>,
-    RequireUser(user): RequireUser,
-    Json(manifest): Json<Manifest>,
-) -> Result<HttpResponse, ApiError> {
-    let contest = current(&state).await?.rules;
-    let title = title(&manifest.title)?;
-    let files = check_manifest(&contest, &manifest.files)?;
-    let mut transaction = state.pool.begin().await?;
-    let team = submissions::lock_team_of(&mut transaction, &contest.id, user.id)
-        .await?
-        .ok_or_else(|| {
-            ApiError::conflict(
-                "no-team",
-                "Create a team or join one first: submissions belong to teams.",
-                "먼저 팀을 만들거나 팀에 들어가세요. 제출은 팀 단위로 합니다.",
-            )
-        })?;
-    if submissions::open_drafts(&mut *transaction, team).await? >= OPEN_DRAFTS {
-        return Err(ApiError::conflict(
-            "too-many-drafts",
-            &format!("Your team has {OPEN_DRAFTS} unfinished uploads. Finish or delete one first."),
-            &format!("팀에 끝나지 않은 업로드가 {OPEN_DRAFTS}개 있습니다. 먼저 하나를 끝내거나 삭제하세요."),
-        ));
-    }
-    let (id, ids) =
-        submissions::create_draft(&mut transaction, &contest.id, team, Some(user.id), &title, &files).await?;
-    transaction.commit().await?;
-    let files: Vec<_> = files
-        .iter()
-        .zip(&ids)
-        .map(|(file, id)| json!({ "name": file.name.as_str(), "id": id, "upload_url": upload_url(*id) }))
-        .collect();
-    Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, format!("/api/v1/submissions/{id}")))
-        .json(json!({ "id": id, "files": files })))
-}
-
-fn upload_url(file: FileId) -> String {
-    format!("/files/{file}")
-}
-
-/// Declares a file of a draft anew: in place of one that was corrupt, given up or changed. Its address is a new one, for
-/// the bytes of the old upload never come back.
-async fn declare(
-    state: Data<AppState>,
-    RequireUser(user): RequireUser,
-    path: Path<(SubmissionId, String)>,
-    Json(content): Json<DeclaredContent>,
-) -> Result<HttpResponse, ApiError> {
-    let (id, name) = path.into_inner();
-    let file = check_file(&name, &content).map_err(|problem| refused(vec![*problem]))?;
-    let reader = Reader {
-        user: user.id,
-        organizer: false,
-    };
-    submissions::find(&state.pool, id, reader)
-        .await?
-        .ok_or_else(ApiError::not_found)?;
-    let old = uploads::of_submission(&state.pool, id)
-        .await?
-        .into_iter()
-        .find(|old| old.name == name);
-    if let Some(old) = &old {
-        // An upload that still runs is told to leave; its bytes go with its row.
-        let _slot = state
-            .storage
-            .slots()
-            .take(old.id)
-            .await
-            .map_err(|_| ApiError::unavailable(anyhow::anyhow!("busy")))?;
-        if uploads::delete(&state.pool, old.id, user.id).await? {
-            let places = [
-                state.storage.part(old.id),
-                state.storage.submission_dir(id).join(&old.name),
-            ];
-            let remove = move || {
-                places
-                    .into_iter()
-                    .try_for_each(|p| crate::storage::ignore_missing(std::fs::remove_file(p)))
-            };
-            blocking(remove).await.map_err(ApiError::internal)?;
-        }
-    }
-    let mut transaction = state.pool.begin().await?;
-    let contest = submissions::lock_draft(&mut transaction, id, user.id)
-        .await?
-        .ok_or_else(sealed)?;
-    let rules = contests::find(&mut *transaction, &contest)
-        .await?
-        .ok_or_else(ApiError::not_found)?
-        .rules;
-    let others = uploads::of_submission(&mut *transaction, id).await?;
-    let total = others
-        .iter()
-        .fold(content.bytes, |sum, file| sum.saturating_add(file.length));
-    if others.len() >= rules.checkpoint.max_files as usize || total > rules.checkpoint.max_bytes {
-        return Err(ApiError::unprocessable(
-            "too-many-bytes",
-            "With this file the submission would have more files or bytes than the contest allows.",
-            "이 파일을 더하면 대회에서 허용한 파일 수나 크기를 넘습니다.",
-        ));
-    }
-    let made = submissions::declare(&mut *transaction, id, &file).await;
-    let made = made.map_err(
-        |error| match violates(&error, "submission_files_submission_id_name_key") {
-            true => ApiError::conflict(
-                "file-twice",
-                "Somebody declared this file just now.",
-                "방금 다른 사람이 이 파일을 등록했습니다.",
-            ),
-            false => error.into(),
-        },
-    )?;
-    transaction.commit().await?;
-    Ok(HttpResponse::Created().json(json!({ "name": name, "id": made, "upload_url": upload_url(made) })))
-}
-
-/// Throws a draft away, bytes included.
-async fn discard(
-    state: Data<AppState>,
-    RequireUser(user): RequireUser,
-    id: Path<SubmissionId>,
-) -> Result<HttpResponse, ApiError> {
-    let found = find(&state, *id, &user).await?;
-    let files: Vec<FileId> = uploads::of_submission(&state.pool, *id)
-        .await?
-        .iter()
-        .map(|file| file.id)
-        .collect();
-    let mut slots = Vec::new();
-    for file in &files {
-        slots.push(
-            state
-                .storage
-                .slots()
-                .take(*file)
-                .await
-                .map_err(|_| ApiError::unavailable(anyhow::anyhow!("busy")))?,
-        );
-    }
-    if !submissions::delete_draft(&state.pool, *id, user.id).await? {
-        return Err(if found.state == State::Draft {
-            ApiError::not_found()
-        } else {
-            sealed()
-        });
-    }
-    let storage = state.storage.clone();
-    blocking(move || storage.remove_draft(*id, &files))
-        .await
-        .map_err(ApiError::internal)?;
-    Ok(HttpResponse::NoContent().finish())
-}
-
-fn sealed() -> ApiError {
-    ApiError::conflict(
-        "submission-sealed",
-        "The submission has been sent; its files can no longer change.",
-        "이미 제출되어 파일을 바꿀 수 없습니다.",
+    drafts::configure(cfg);
+    cfg.service(
+        web::resource("/api/v1/submissions/{id}")
+            .route(web::get().to(show))
+            .route(web::delete().to(drafts::discard)),
     )
+    .service(web::resource("/api/v1/submissions/{id}/submit").route(web::post().to(submit)))
+    .service(web::resource("/submissions/{id}/outputs/{name}").route(web::get().to(output)));
+    submission_pages::configure(cfg);
 }
 
 /// The submission, if this user may see it; else 404, which says nothing about whether it exists.
@@ -223,12 +52,13 @@ pub(super) async fn find(state: &AppState, id: SubmissionId, user: &User) -> Res
 async fn submit(
     state: Data<AppState>,
     request: HttpRequest,
-    RequireUser(user): RequireUser,
+    uploader: RequireUploader,
     id: Path<SubmissionId>,
 ) -> Result<HttpResponse, ApiError> {
+    let owner = uploader.for_draft(*id)?;
     // Organizers may look at drafts, but only a member of the team sends one.
     let reader = Reader {
-        user: user.id,
+        user: owner.user,
         organizer: false,
     };
     let draft = submissions::find(&state.pool, *id, reader)
@@ -257,7 +87,7 @@ async fn submit(
         Submitted::Sent(Sent::Queued(job)) => {
             let object = format!("submission:{id}");
             let entry = Entry::new("submission.sent", &object)
-                .by(user.id)
+                .by(owner.user)
                 .detail(json!({ "job": job }));
             audit::record(&state.pool, &origin(&request), entry).await?;
             Ok(accepted(*id, State::Queued))
@@ -355,7 +185,7 @@ async fn show(
         .map(|file| {
             json!({
                 "id": file.id, "name": file.name, "bytes": file.length, "received": file.received, "state": file.state,
-                "sha256": file.sha256_expected, "upload_url": upload_url(file.id),
+                "sha256": file.sha256_expected, "upload_url": drafts::upload_url(file.id),
             })
         })
         .collect();

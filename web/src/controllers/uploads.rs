@@ -9,9 +9,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 
-use crate::auth::RequireUser;
-use crate::db::ids::{FileId, UserId};
-use crate::db::uploads::{self, FileState, Settled, UploadFile};
+use crate::auth::RequireUploader;
+use crate::db::ids::FileId;
+use crate::db::uploads::{self, FileState, Owner, Settled, UploadFile};
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::storage::ignore_missing;
@@ -52,16 +52,16 @@ async fn head(
     state: Data<AppState>,
     id: Path<FileId>,
     request: HttpRequest,
-    RequireUser(user): RequireUser,
+    RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
     check_version(&request)?;
-    find(&state, *id, user.id).await?;
+    find(&state, *id, owner).await?;
     let slot = take_slot(&state, *id).await?;
-    let mut file = find(&state, *id, user.id).await?;
+    let mut file = find(&state, *id, owner).await?;
     if file.state == FileState::Open && file.received == file.length && !file.sealed {
         // Every byte is here, but a crash came before the verdict on the whole.
         settle(&state.pool, &state.storage, &file, &slot).await.map_err(disk)?;
-        file = find(&state, *id, user.id).await?;
+        file = find(&state, *id, owner).await?;
     }
     refuse_gone(&file)?;
     let mut response = HttpResponse::NoContent();
@@ -80,20 +80,20 @@ async fn patch(
     id: Path<FileId>,
     request: HttpRequest,
     payload: Payload,
-    RequireUser(user): RequireUser,
+    RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
     check_version(&request)?;
-    append(state, *id, &request, payload, user.id).await
+    append(state, *id, &request, payload, owner).await
 }
 
 async fn delete(
     state: Data<AppState>,
     id: Path<FileId>,
     request: HttpRequest,
-    RequireUser(user): RequireUser,
+    RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
     check_version(&request)?;
-    terminate(&state, *id, user.id).await
+    terminate(&state, *id, owner).await
 }
 
 /// `X-HTTP-Method-Override`, for networks that let nothing but GET and POST through.
@@ -102,12 +102,12 @@ async fn tunnel(
     id: Path<FileId>,
     request: HttpRequest,
     payload: Payload,
-    RequireUser(user): RequireUser,
+    RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
     check_version(&request)?;
     match text(&request, "x-http-method-override") {
-        Some("PATCH") => append(state, *id, &request, payload, user.id).await,
-        Some("DELETE") => terminate(&state, *id, user.id).await,
+        Some("PATCH") => append(state, *id, &request, payload, owner).await,
+        Some("DELETE") => terminate(&state, *id, owner).await,
         _ => Err(ApiError::of_status(StatusCode::METHOD_NOT_ALLOWED)),
     }
 }
@@ -118,7 +118,7 @@ async fn append(
     id: FileId,
     request: &HttpRequest,
     payload: Payload,
-    user: UserId,
+    owner: Owner,
 ) -> Result<HttpResponse, ApiError> {
     let media = request
         .headers()
@@ -141,7 +141,7 @@ async fn append(
         )
     })?;
     let announced: Option<u64> = number(request, CONTENT_LENGTH.as_str());
-    let file = find(&state, id, user).await?;
+    let file = find(&state, id, owner).await?;
     refuse_gone(&file)?;
     if offset
         .checked_add(announced.unwrap_or(0))
@@ -152,7 +152,7 @@ async fn append(
     let slot = take_slot(&state, id).await?;
     // Whatever becomes of this connection, bytes that arrived are kept: the loop runs on its own, and its end of the body
     // fails when the connection does.
-    let work = actix_web::rt::spawn(write(state, slot, id, user, offset, payload));
+    let work = actix_web::rt::spawn(write(state, slot, id, owner, offset, payload));
     work.await.map_err(ApiError::internal)?
 }
 
@@ -160,12 +160,12 @@ async fn write(
     state: Data<AppState>,
     slot: Slot,
     id: FileId,
-    user: UserId,
+    owner: Owner,
     offset: u64,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let Some(lease) = uploads::begin(&state.pool, id, user, offset).await? else {
-        let file = find(&state, id, user).await?;
+    let Some(lease) = uploads::begin(&state.pool, id, owner, offset).await? else {
+        let file = find(&state, id, owner).await?;
         refuse_gone(&file)?;
         if file.state == FileState::Complete && file.received == offset {
             // The answer to the last PATCH was lost; there is nothing left to do.
@@ -188,7 +188,7 @@ async fn write(
         .await
         .map_err(disk)?;
     tracing::debug!(file = %id, offset, received, ?ended, "an upload paused");
-    let file = find(&state, id, user).await?;
+    let file = find(&state, id, owner).await?;
     if received == lease.length() && ended != Ended::Fenced && ended != Ended::TooLong {
         return match settle(&state.pool, &state.storage, &file, &slot).await.map_err(disk)? {
             Settled::Complete => Ok(written(&file)),
@@ -209,10 +209,10 @@ async fn write(
 }
 
 /// Gives a declared file up: its bytes are deleted and it leaves the draft's manifest.
-async fn terminate(state: &AppState, id: FileId, user: UserId) -> Result<HttpResponse, ApiError> {
-    let file = find(state, id, user).await?;
+async fn terminate(state: &AppState, id: FileId, owner: Owner) -> Result<HttpResponse, ApiError> {
+    let file = find(state, id, owner).await?;
     let _slot = take_slot(state, id).await?;
-    if !uploads::delete(&state.pool, id, user).await? {
+    if !uploads::delete(&state.pool, id, owner).await? {
         return Err(if file.sealed { sealed() } else { ApiError::not_found() });
     }
     let leftovers = [
@@ -236,8 +236,8 @@ fn written(file: &UploadFile) -> HttpResponse {
         .finish()
 }
 
-async fn find(state: &AppState, id: FileId, user: UserId) -> Result<UploadFile, ApiError> {
-    uploads::find(&state.pool, id, user)
+async fn find(state: &AppState, id: FileId, owner: Owner) -> Result<UploadFile, ApiError> {
+    uploads::find(&state.pool, id, owner)
         .await?
         .ok_or_else(ApiError::not_found)
 }

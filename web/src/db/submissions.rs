@@ -183,7 +183,9 @@ pub async fn lock_team_of(tx: &mut PgConnection, contest: &str, user: UserId) ->
 pub async fn open_drafts(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"SELECT count(*) AS "n!" FROM submissions s WHERE s.team_id = $1 AND s.state = 'draft'
-           AND EXISTS (SELECT 1 FROM submission_files f WHERE f.submission_id = s.id AND f.expires_at > now())"#,
+           AND (EXISTS (SELECT 1 FROM submission_files f WHERE f.submission_id = s.id AND f.expires_at > now())
+                OR s.created_at > now() - interval '3 days'
+                   AND NOT EXISTS (SELECT 1 FROM submission_files f WHERE f.submission_id = s.id))"#,
         team.0
     )
     .fetch_one(db)
@@ -230,41 +232,68 @@ pub async fn create_draft(
     .await?;
     let mut ids = Vec::with_capacity(files.len());
     for file in files {
-        ids.push(declare(&mut *tx, id, file).await?);
+        ids.push(declare(&mut *tx, id, file, "").await?);
     }
     Ok((id, ids))
 }
 
-/// Adds one declared file to a draft.
+/// Adds one declared file to a draft. `metadata` is tus's Upload-Metadata as received.
 ///
 /// # Errors
 /// The database's; a second file of the same name violates `submission_files_submission_id_name_key`.
-pub async fn declare(db: impl PgExecutor<'_>, submission: SubmissionId, file: &Declared) -> sqlx::Result<FileId> {
+pub async fn declare(
+    db: impl PgExecutor<'_>,
+    submission: SubmissionId,
+    file: &Declared,
+    metadata: &str,
+) -> sqlx::Result<FileId> {
     let id = FileId::new();
     sqlx::query!(
-        "INSERT INTO submission_files (id, submission_id, name, length, sha256_expected, expires_at)
-         VALUES ($1, $2, $3, $4, $5, now() + interval '3 days')",
+        "INSERT INTO submission_files (id, submission_id, name, length, sha256_expected, metadata, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, now() + interval '3 days')",
         id.0,
         submission.0,
         file.name.as_str(),
         file.bytes,
-        file.sha256
+        file.sha256,
+        metadata
     )
     .execute(db)
     .await?;
     Ok(id)
 }
 
-/// A draft, locked against being sent, if it belongs to a team of `user`.
+/// A draft that may be changed.
+#[derive(Clone, Debug)]
+pub struct LockedDraft {
+    /// Its contest.
+    pub contest_id: String,
+    /// Its team.
+    pub team_id: TeamId,
+}
+
+/// A draft, locked against being sent, with its team, locked so that sums of its declared bytes hold until the transaction
+/// ends; if it belongs to a team of `user`.
 ///
 /// # Errors
 /// The database's.
-pub async fn lock_draft(tx: &mut PgConnection, id: SubmissionId, user: UserId) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
-        "SELECT s.contest_id FROM submissions s JOIN memberships m ON m.team_id = s.team_id
-         WHERE s.id = $1 AND m.user_id = $2 AND s.state = 'draft' FOR UPDATE OF s",
+pub async fn lock_draft(tx: &mut PgConnection, id: SubmissionId, user: UserId) -> sqlx::Result<Option<LockedDraft>> {
+    // One lock order everywhere: the team, then the submission.
+    let team = sqlx::query_scalar!(
+        "SELECT t.id FROM teams t JOIN memberships m ON m.team_id = t.id AND m.user_id = $2
+         WHERE t.id = (SELECT team_id FROM submissions WHERE id = $1) FOR UPDATE OF t",
         id.0,
         user.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(team) = team else { return Ok(None) };
+    sqlx::query_as!(
+        LockedDraft,
+        r#"SELECT contest_id, team_id AS "team_id: TeamId" FROM submissions
+           WHERE id = $1 AND team_id = $2 AND state = 'draft' FOR UPDATE"#,
+        id.0,
+        team
     )
     .fetch_optional(tx)
     .await

@@ -3,7 +3,33 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool};
 
-use super::ids::{FileId, SubmissionId, UserId};
+use super::ids::{FileId, SubmissionId, TeamId, UserId};
+
+/// Who asks: a member of the team, by login or by a token that opens one submission alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// Whose membership counts.
+    pub user: UserId,
+    /// The one submission a token names; None for a login.
+    pub only: Option<SubmissionId>,
+}
+
+impl Owner {
+    fn only(&self) -> Option<uuid::Uuid> {
+        self.only.map(|submission| submission.0)
+    }
+}
+
+/// Where the bytes of a file came from that was never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, serde::Serialize)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// An earlier file of the same team.
+    Yours,
+    /// A public file of the contest's base model.
+    Base,
+}
 
 /// One declared file.
 #[derive(Clone, Debug)]
@@ -12,6 +38,8 @@ pub struct UploadFile {
     pub id: FileId,
     /// The draft it belongs to.
     pub submission_id: SubmissionId,
+    /// The team whose draft that is.
+    pub team_id: TeamId,
     /// Its name in the checkpoint folder.
     pub name: String,
     /// Declared length in bytes.
@@ -30,6 +58,8 @@ pub struct UploadFile {
     pub expires_at: DateTime<Utc>,
     /// True once the submission was sent: its files no longer change.
     pub sealed: bool,
+    /// Set when its bytes were here already.
+    pub origin: Option<Origin>,
 }
 
 /// Where a file stands.
@@ -90,6 +120,7 @@ impl WriterLease {
 struct Row {
     id: FileId,
     submission_id: SubmissionId,
+    team_id: TeamId,
     name: String,
     length: i64,
     received: i64,
@@ -99,6 +130,7 @@ struct Row {
     metadata: String,
     expires_at: DateTime<Utc>,
     sealed: bool,
+    origin: Option<Origin>,
 }
 
 impl From<Row> for UploadFile {
@@ -106,6 +138,7 @@ impl From<Row> for UploadFile {
         UploadFile {
             id: row.id,
             submission_id: row.submission_id,
+            team_id: row.team_id,
             name: row.name,
             length: row.length.unsigned_abs(),
             received: row.received.unsigned_abs(),
@@ -115,27 +148,29 @@ impl From<Row> for UploadFile {
             metadata: row.metadata,
             expires_at: row.expires_at,
             sealed: row.sealed,
+            origin: row.origin,
         }
     }
 }
 
-/// The upload, if it belongs to a team of `user`.
+/// The upload, if it belongs to a team of `owner`.
 ///
 /// # Errors
 /// The database's.
-pub async fn find(db: impl PgExecutor<'_>, file: FileId, user: UserId) -> sqlx::Result<Option<UploadFile>> {
+pub async fn find(db: impl PgExecutor<'_>, file: FileId, owner: Owner) -> sqlx::Result<Option<UploadFile>> {
     let row = sqlx::query_as!(
         Row,
-        r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", f.name, f.length, f.received,
-                  f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!",
+        r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", s.team_id AS "team_id: TeamId", f.name, f.length, f.received,
+                  f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!", f.origin AS "origin: Origin",
                   CASE WHEN f.state = 'open' AND f.expires_at <= now() AND s.state = 'draft' THEN 'expired'
                        ELSE f.state END AS "state!: FileState"
            FROM submission_files f
            JOIN submissions s ON s.id = f.submission_id
            JOIN memberships m ON m.team_id = s.team_id AND m.user_id = $2
-           WHERE f.id = $1"#,
+           WHERE f.id = $1 AND ($3::uuid IS NULL OR s.id = $3)"#,
         file.0,
-        user.0
+        owner.user.0,
+        owner.only()
     )
     .fetch_optional(db)
     .await?;
@@ -149,8 +184,8 @@ pub async fn find(db: impl PgExecutor<'_>, file: FileId, user: UserId) -> sqlx::
 pub async fn of_submission(db: impl PgExecutor<'_>, submission: SubmissionId) -> sqlx::Result<Vec<UploadFile>> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", f.name, f.length, f.received,
-                  f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!",
+        r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", s.team_id AS "team_id: TeamId", f.name, f.length, f.received,
+                  f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!", f.origin AS "origin: Origin",
                   CASE WHEN f.state = 'open' AND f.expires_at <= now() AND s.state = 'draft' THEN 'expired'
                        ELSE f.state END AS "state!: FileState"
            FROM submission_files f JOIN submissions s ON s.id = f.submission_id
@@ -163,14 +198,14 @@ pub async fn of_submission(db: impl PgExecutor<'_>, submission: SubmissionId) ->
 }
 
 /// Becomes the writer at `offset`: compare-and-set on the committed offset, a new epoch, so that any older writer, in
-/// this process or another, can no longer commit. None when the offset differs, the upload is closed, sealed or not `user`'s.
+/// this process or another, can no longer commit. None when the offset differs, the upload is closed, sealed or not `owner`'s.
 ///
 /// # Errors
 /// The database's.
 pub async fn begin(
     db: impl PgExecutor<'_>,
     file: FileId,
-    user: UserId,
+    owner: Owner,
     offset: u64,
 ) -> sqlx::Result<Option<WriterLease>> {
     let Ok(at) = i64::try_from(offset) else { return Ok(None) };
@@ -178,11 +213,13 @@ pub async fn begin(
         "UPDATE submission_files f SET writer_epoch = f.writer_epoch + 1, last_progress_at = now()
          FROM submissions s JOIN memberships m ON m.team_id = s.team_id
          WHERE f.id = $1 AND m.user_id = $2 AND f.received = $3 AND s.id = f.submission_id
+           AND ($4::uuid IS NULL OR s.id = $4)
            AND s.state = 'draft' AND f.state = 'open' AND f.expires_at > now()
          RETURNING f.writer_epoch, f.length",
         file.0,
-        user.0,
-        at
+        owner.user.0,
+        at,
+        owner.only()
     )
     .fetch_optional(db)
     .await?;
@@ -253,23 +290,24 @@ async fn close(pool: &PgPool, file: FileId, state: FileState, sha256: &str) -> s
     })
 }
 
-/// Takes a file out of a draft. False: not there, not `user`'s, or sent already.
+/// Takes a file out of a draft. False: not there, not `owner`'s, or sent already.
 ///
 /// # Errors
 /// The database's.
-pub async fn delete(db: impl PgExecutor<'_>, file: FileId, user: UserId) -> sqlx::Result<bool> {
+pub async fn delete(db: impl PgExecutor<'_>, file: FileId, owner: Owner) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         // The draft is locked, so that a file cannot be taken out of a submission that is being sent.
         "WITH draft AS (
              SELECT s.id FROM submissions s
              JOIN submission_files f ON f.submission_id = s.id
              JOIN memberships m ON m.team_id = s.team_id
-             WHERE f.id = $1 AND m.user_id = $2 AND s.state = 'draft'
+             WHERE f.id = $1 AND m.user_id = $2 AND s.state = 'draft' AND ($3::uuid IS NULL OR s.id = $3)
              FOR UPDATE OF s
          )
          DELETE FROM submission_files f USING draft WHERE f.id = $1 AND f.submission_id = draft.id",
         file.0,
-        user.0
+        owner.user.0,
+        owner.only()
     )
     .execute(db)
     .await?;
@@ -291,19 +329,74 @@ pub async fn expire(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<FileId>> {
     .await
 }
 
-/// Marks a file of a server-side draft as whole: its bytes were copied and hashed by this process.
+/// Marks a file as whole without an upload: its bytes were copied and hashed by this process, or linked from a file whose
+/// sha256 is known. The epoch rises, so that no writer can go on.
 ///
 /// # Errors
 /// The database's.
-pub async fn adopted(db: impl PgExecutor<'_>, file: FileId) -> sqlx::Result<()> {
+pub async fn adopted(db: impl PgExecutor<'_>, file: FileId, origin: Option<Origin>) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE submission_files SET received = length, sha256_actual = sha256_expected, state = 'complete'
+        "UPDATE submission_files
+         SET received = length, sha256_actual = sha256_expected, state = 'complete', origin = $2,
+             writer_epoch = writer_epoch + 1
          WHERE id = $1 AND state = 'open'",
-        file.0
+        file.0,
+        origin as Option<Origin>
     )
     .execute(db)
     .await
     .map(drop)
+}
+
+/// A finished file whose bytes a team may use again.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// sha256 of its bytes.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub length: i64,
+    /// The submission it is in.
+    pub submission: SubmissionId,
+    /// Its name there.
+    pub name: String,
+}
+
+/// Finished files of one team with these digests, one a digest. Never of another team: a digest alone proves nothing about
+/// who has the bytes.
+///
+/// # Errors
+/// The database's.
+pub async fn finished_of_team(db: impl PgExecutor<'_>, team: TeamId, sha256: &[String]) -> sqlx::Result<Vec<Finished>> {
+    sqlx::query_as!(
+        Finished,
+        r#"SELECT DISTINCT ON (f.sha256_expected, f.length) f.sha256_expected AS sha256, f.length,
+                  f.submission_id AS "submission: SubmissionId", f.name
+           FROM submission_files f JOIN submissions s ON s.id = f.submission_id
+           WHERE s.team_id = $1 AND f.sha256_expected = ANY ($2) AND f.state = 'complete'
+             AND f.sha256_actual = f.sha256_expected
+           ORDER BY f.sha256_expected, f.length, f.id DESC"#,
+        team.0,
+        sha256
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Declared bytes a team's open drafts hold or will hold. Files that were here already are links and cost nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn declared_bytes(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<u64> {
+    let sum = sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(f.length), 0)::bigint AS "sum!"
+           FROM submission_files f JOIN submissions s ON s.id = f.submission_id
+           WHERE s.team_id = $1 AND s.state = 'draft' AND f.origin IS NULL
+             AND (f.state = 'complete' OR f.state = 'open' AND f.expires_at > now())"#,
+        team.0
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(sum.unsigned_abs())
 }
 
 /// Which of these uploads still have a row.

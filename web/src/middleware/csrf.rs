@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 
 use super::wants_json;
-use crate::auth::{Viewer, csrf};
+use crate::auth::{Viewer, csrf, uploader};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -27,7 +27,9 @@ pub async fn guard<B: MessageBody>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let exempt = request.method().is_safe() || request.path().starts_with("/worker/");
+    let exempt = request.method().is_safe()
+        || request.path().starts_with("/worker/")
+        || uploader::judged_by_token(request.request());
     if !exempt && let Err(refusal) = check(&mut request).await {
         return Ok(request.error_response(refusal).map_into_right_body());
     }

@@ -62,6 +62,10 @@ pub fn sliced(files: &BTreeMap<String, Vec<u8>>) -> Value {
 pub struct Draft {
     pub id: String,
     pub urls: BTreeMap<String, String>,
+    /// Opens this draft without a login.
+    pub token: String,
+    /// Names of files whose bytes were here already.
+    pub known: Vec<String>,
 }
 
 pub fn manifest(title: &str, files: &BTreeMap<String, Vec<u8>>) -> Value {
@@ -85,6 +89,14 @@ impl Draft {
         Draft {
             id: body["id"].as_str().unwrap().to_owned(),
             urls: body["files"].as_array().unwrap().iter().map(pair).collect(),
+            token: body["upload_token"].as_str().unwrap().to_owned(),
+            known: body["files"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|file| file["state"] == "complete")
+                .map(|file| file["name"].as_str().unwrap().to_owned())
+                .collect(),
         }
     }
 
@@ -93,9 +105,9 @@ impl Draft {
         Draft::from(&browser.post_json("/api/v1/submissions", &manifest(title, files)).await)
     }
 
-    /// Uploads every file with one PATCH each.
+    /// Uploads every file that is not here yet, with one PATCH each.
     pub async fn fill(&self, browser: &mut Browser, files: &BTreeMap<String, Vec<u8>>) {
-        for (name, url) in &self.urls {
+        for (name, url) in self.urls.iter().filter(|(name, _)| !self.known.contains(name)) {
             let answer = patch(browser, url, 0, files[name].clone()).await;
             assert_eq!(answer.status, 204, "{name}: {}", answer.text);
             assert_eq!(answer.header("upload-offset"), files[name].len().to_string());

@@ -27,3 +27,4 @@ mod sealed;
 mod sessions;
 mod teams;
 mod uploads;
+mod uploads_draft;
