@@ -7,3 +7,4 @@ mod browser;
 mod deployment;
 mod kills;
 mod pages;
+mod uploads;

@@ -5,8 +5,11 @@ import { duration, size } from './format.js';
 import { problemList } from './verdict.js';
 
 const TITLES = {
-  hashing: 'up-hashing', creating: 'up-creating', uploading: 'up-uploading', paused: 'up-paused', submitting: 'up-submitting', done: 'up-done', failed: 'up-paused',
+  hashing: 'up-hashing', creating: 'up-creating', uploading: 'up-uploading', paused: 'up-paused', whole: 'up-whole',
+  submitting: 'up-submitting', done: 'up-done', failed: 'up-stopped',
 };
+/** A reader of the page by ear hears how far it is this often, and at once when the phase changes. */
+const SAY_EVERY_MS = 20_000;
 
 export class TransferView {
   /** The element to show. */
@@ -14,47 +17,76 @@ export class TransferView {
   #t;
   #lang;
   #transfer;
+  #actions;
   #parts = {};
   #rows = [];
+  #said = { at: 0, phase: '' };
+  #documentTitle = document.title;
 
-  /** `actions`: `{pause, resume, retry, cancel, restart}` */
+  /** `actions`: `{pause, resume, pauseFile(name), resumeFile(name), submit, auto(yes), retry, restart, cancel}` */
   constructor(transfer, { t, lang, actions }) {
-    Object.assign(this, { node: null });
     this.#t = t;
     this.#lang = lang;
     this.#transfer = transfer;
+    this.#actions = actions;
+    const parts = this.#parts;
     const figure = (name, label) => {
-      this.#parts[name] = el('dd', {}, '–');
-      return el('div', {}, el('dt', {}, label), this.#parts[name]);
+      parts[name] = el('dd', {}, '–');
+      return el('div', {}, el('dt', {}, label), parts[name]);
     };
     const button = (name, key, act, kind = '') => {
-      this.#parts[name] = el('button', { type: 'button', class: kind, 'data-action': name, hidden: true, onclick: act }, t(key));
-      return this.#parts[name];
+      parts[name] = el('button', { type: 'button', class: kind, 'data-action': name, hidden: true, onclick: act }, t(key));
+      return parts[name];
     };
-    const files = transfer.figures.files;
-    this.#parts.title = el('h2', { tabindex: '-1' }, '');
-    this.#parts.bar = el('progress', { max: '1', value: '0', 'aria-label': t('up-uploading') });
-    this.#parts.message = el('div', { class: 'message', role: 'status' });
+    parts.title = el('h2', { tabindex: '-1' }, '');
+    parts.bar = el('progress', { max: '1', value: '0', 'aria-label': t('up-all') });
+    parts.message = el('div', { class: 'message', role: 'status' });
+    parts.heard = el('p', { class: 'sr', role: 'status' });
+    parts.auto = el('input', { type: 'checkbox', id: 'auto-submit', checked: transfer.auto, onchange: () => actions.auto(parts.auto.checked) });
+    parts.autoLine = el('label', { class: 'check', for: 'auto-submit' }, parts.auto, t('up-auto'));
     this.node = el('div', { class: 'card transfer', 'data-phase': transfer.phase },
-      this.#parts.title,
-      this.#parts.bar,
+      parts.title,
+      parts.bar,
       el('dl', { class: 'figures' }, figure('sent', t('up-sent')), figure('speed', t('up-speed')), figure('left', t('up-left')), figure('count', t('up-files'))),
-      this.#parts.message,
-      el('div', { class: 'row' },
+      parts.message,
+      parts.heard,
+      el('div', { class: 'row actions' },
         button('pause', 'up-pause', actions.pause), button('resume', 'up-resume', actions.resume, 'primary'),
-        button('retry', 'up-try-again', actions.retry, 'primary'), button('restart', 'up-other-folder', actions.restart),
+        button('submit', 'up-submit', actions.submit, 'primary'), button('retry', 'up-try-again', actions.retry, 'primary'),
+        button('restart', 'up-other-folder', actions.restart),
+        parts.login = el('a', { class: 'button', href: '/login', target: '_blank', hidden: true, 'data-action': 'login' }, t('up-login')),
         button('cancel', 'up-cancel', actions.cancel, 'quiet')),
-      el('ul', { class: 'file-list', 'aria-label': t('up-files') }, files.map((file) => {
-        const row = { figure: el('span', { class: 'num' }, size(file.bytes)), bar: el('progress', { max: String(Math.max(file.bytes, 1)), value: '0', 'aria-label': file.name }) };
-        this.#rows.push(row);
-        return el('li', { 'data-file': file.name }, el('span', { class: 'name', title: file.name }, file.name), row.figure, row.bar);
-      })));
+      parts.autoLine,
+      el('ul', { class: 'file-list', 'aria-label': t('up-files') }, transfer.figures.files.map((file) => this.#row(file))));
     this.update();
+  }
+
+  /** Takes the keyboard to the head: what stood there before is gone. */
+  focus() {
+    this.#parts.title.focus({ preventScroll: true });
+  }
+
+  /** Gives the window its own title back. */
+  end() {
+    document.title = this.#documentTitle;
+  }
+
+  #row(file) {
+    const row = {
+      file,
+      figure: el('span', { class: 'num' }, size(file.bytes)),
+      state: el('span', { class: 'state' }, ''),
+      bar: el('progress', { max: String(Math.max(file.bytes, 1)), value: '0', 'aria-label': file.name }),
+      button: el('button', { type: 'button', class: 'small quiet', disabled: true, onclick: () => (row.button.dataset.action === 'resume-file' ? this.#actions.resumeFile : this.#actions.pauseFile)(file.name) }, ''),
+    };
+    row.node = el('li', { 'data-file': file.name }, el('span', { class: 'name', title: file.name }, file.name), row.figure, row.state, row.bar, row.button);
+    this.#rows.push(row);
+    return row.node;
   }
 
   /** Shows the present state. */
   update() {
-    const { phase, message, final, figures } = { phase: this.#transfer.phase, message: this.#transfer.message, final: this.#transfer.final, figures: this.#transfer.figures };
+    const { phase, message, final, session, figures } = this.#transfer;
     const parts = this.#parts;
     this.node.dataset.phase = phase;
     setText(parts.title, this.#t(TITLES[phase]));
@@ -63,21 +95,65 @@ export class TransferView {
     setText(parts.speed, figures.speed ? `${size(Math.round(figures.speed))}/s` : '–');
     setText(parts.left, figures.left === null ? '–' : duration(figures.left, this.#lang));
     setText(parts.count, `${figures.files.filter((file) => file.done >= file.bytes).length} / ${figures.files.length}`);
-    figures.files.forEach((file, i) => { this.#rows[i].bar.value = file.bytes ? file.done : phase === 'hashing' ? 0 : 1; });
-    this.#say(message, phase);
+    figures.files.forEach((file, i) => this.#updateRow(this.#rows[i], file, phase));
+    this.#say(message, phase, figures.files);
     const shown = {
-      pause: phase === 'uploading', resume: phase === 'paused', retry: phase === 'failed' && !final, restart: phase === 'failed' && final,
+      pause: phase === 'uploading', resume: phase === 'paused', submit: phase === 'whole', retry: phase === 'failed' && !final,
+      restart: phase === 'failed', login: phase === 'failed' && session,
       cancel: !['submitting', 'done'].includes(phase) && !(phase === 'failed' && final),
     };
+    const focused = document.activeElement;
     for (const [name, show] of Object.entries(shown)) parts[name].hidden = !show;
+    // The button that was pressed gives way to its opposite: the keyboard goes on from there.
+    if (focused?.hidden && focused.parentNode === parts.pause.parentNode) (['resume', 'pause', 'submit', 'retry'].map((name) => parts[name]).find((b) => !b.hidden) ?? parts.title).focus();
+    parts.autoLine.hidden = ['submitting', 'done', 'whole', 'failed'].includes(phase);
+    this.#hear(phase, figures);
   }
 
-  #say(message, phase) {
-    const text = message ? message.text ?? this.#t(message.key, message.values) : '';
+  #updateRow(row, file, phase) {
+    const t = this.#t;
+    const hashing = phase === 'hashing';
+    const whole = file.state === 'complete' || file.state === 'here';
+    const state = hashing ? (file.done < file.bytes ? 'reading' : 'read') : phase === 'creating' ? 'waiting' : file.state;
+    if (row.node.dataset.state !== state) row.node.dataset.state = state;
+    const words = {
+      reading: '', read: t('up-file-read'), waiting: t('up-file-waiting'), sending: t('up-file-sending'), paused: t('up-file-paused'),
+      retrying: t('up-file-retrying'), checking: t('up-file-checking'), complete: t('up-file-complete'),
+      here: t(file.origin === 'base' ? 'up-file-base' : 'up-file-here'),
+    };
+    setText(row.state, words[state] ?? '');
+    setText(row.figure, whole || hashing || file.done === 0 ? size(file.bytes) : `${size(file.done)} / ${size(file.bytes)}`);
+    row.bar.value = file.bytes ? file.done : whole || state === 'read' ? 1 : 0;
+    const resume = state === 'paused';
+    const can = resume ? phase === 'uploading' || phase === 'paused' : phase === 'uploading' && ['waiting', 'sending', 'retrying'].includes(state);
+    row.button.dataset.action = resume ? 'resume-file' : 'pause-file';
+    setText(row.button, t(resume ? 'up-resume-short' : 'up-pause'));
+    const label = t(resume ? 'up-resume-file' : 'up-pause-file', { name: file.name });
+    if (row.button.getAttribute('aria-label') !== label) row.button.setAttribute('aria-label', label);
+    row.button.disabled = !can;
+  }
+
+  #say(message, phase, files) {
+    const here = files.filter((file) => file.state === 'here');
+    let text = message ? message.text ?? this.#t(message.key, message.values) : '';
+    if (!text && here.length && ['uploading', 'paused', 'whole'].includes(phase)) {
+      text = this.#t('up-here', { n: here.length, size: size(here.reduce((sum, file) => sum + file.bytes, 0)) });
+    }
+    if (!text && phase === 'whole') text = this.#t('up-whole-note');
     const line = this.#parts.message;
     line.dataset.tone = phase === 'failed' ? 'bad' : '';
     if (line.dataset.said === text) return;
     line.dataset.said = text;
     line.replaceChildren(text, message?.problems?.length ? problemList(message.problems, this.#lang, this.#t('up-problems')) : '');
+  }
+
+  #hear(phase, figures) {
+    const percent = figures.total ? Math.floor((figures.done / figures.total) * 100) : 0;
+    document.title = phase === 'uploading' ? `${percent} % · ${this.#documentTitle}` : this.#documentTitle;
+    const now = performance.now();
+    if (phase === this.#said.phase && (now - this.#said.at < SAY_EVERY_MS || !['uploading', 'hashing'].includes(phase))) return;
+    this.#said = { at: now, phase };
+    const left = figures.left === null ? '' : ` ${this.#t('up-left')}: ${duration(figures.left, this.#lang)}`;
+    setText(this.#parts.heard, ['uploading', 'hashing'].includes(phase) ? `${this.#t(TITLES[phase])}, ${percent} %.${left}` : this.#t(TITLES[phase]));
   }
 }

@@ -1,284 +1,551 @@
-// Sends a folder that was accepted: checksums, draft, one resumable upload a file, submit.
-//
-// The files are created by our own API and tus-js-client gets `uploadUrl` without `endpoint`: with an endpoint, any failed HEAD
-// (a deploy, an ended session) would make it start again from zero.
+// Sends a folder that was accepted: checksums, draft, several resumable uploads at once, submit. Nothing here gives up by itself:
+// it waits for networks and servers however long they take, and stops only where a person must decide.
 
-import '../../vendor/tus-js-client@4.3.1/tus.min.js';
-import { call, csrf, Refused } from './api.js';
-import { Hasher } from './hash.js';
+import { call, Refused, renewPage } from './api.js';
+import { Unreadable } from './checksums.js';
+import { presentDrafts } from './drafts.js';
+import { compare, findDraft, nextToSend, place } from './plan.js';
+import { backoff, decide } from './retry.js';
+import { Sender } from './sender.js';
 import { SpeedMeter } from './speed.js';
+import { dropFolder, keepFolder, setSendingDraft } from './store.js';
 
-/** One PATCH. Small enough that a lost connection costs seconds, large enough that round trips do not. */
+/** One PATCH. Below the body limits of common proxies (100 MB), and a lost answer costs seconds. */
 const CHUNK_BYTES = 16 * 2 ** 20;
-/** How long a broken connection is waited for; any byte that arrives starts the row anew. */
-const RETRY_MS = [0, 1000, 3000, 5000, 10000, 20000, 30000, 30000];
-/** Answers after which trying again can help: busy, late, too fast, not ours at the moment. 401 is for a person. */
-const WORTH_RETRYING = new Set([408, 409, 423, 425, 429]);
+/** A proxy that refuses even this much is not in our power. */
+const LEAST_CHUNK_BYTES = 256 * 1024;
+/** Times another browser may take the same file over before this one leaves it to that one. */
+const MOST_TAKEN = 3;
+/** Times a token is renewed for a file that gets no byte through in between. */
+const MOST_RENEWALS = 3;
 
 /** Something a person must act on: the message's key and what fills its holes. */
 class Stop extends Error {
-  constructor(key, values = {}, { final = false } = {}) {
+  constructor(key, values = {}, { final = false, session = false } = {}) {
     super(key);
-    Object.assign(this, { key, values, final });
+    Object.assign(this, { key, values, final, session });
   }
 }
 
-/** The server no longer has an upload: trying again makes a new draft. */
-class Gone extends Error {}
+/** The submission was sent meanwhile, from here or elsewhere. */
+class Sent extends Error {}
 
 export class Transfer {
-  /** `hashing`, `creating`, `uploading`, `paused`, `submitting`, `done`, `failed` */
+  /** `hashing`, `creating`, `uploading`, `paused`, `whole` (waits for the word to submit), `submitting`, `done`, `failed` */
   phase = 'hashing';
-  /** `{key, values}` or `{text}`: what a person should know now. */
+  /** `{key, values}` or `{text, problems}`: what a person should know now. */
   message = null;
-  /** Whether trying again can help after `failed`. */
+  /** After `failed`: whether only another folder can help. */
   final = false;
+  /** After `failed`: whether logging in helps. */
+  session = false;
+  /** Whether to submit as soon as all files are whole. */
+  auto = true;
   #files;
+  #checksums;
   #title;
+  #draft;
+  #folder;
+  #chunkBytes;
   #tell;
-  #digests = null;
-  #draft = null;
-  #upload = null;
-  #hasher = null;
+  #id = null;
+  #token = null;
   #meter = new SpeedMeter();
   #over = false;
+  #running = null;
+  #sending = null;
+  #asked = null;
+  #renewing = null;
+  #wake = new Set();
+  #release = null;
 
   /**
    * @param {{name: string, file: File}[]} files
-   * @param {string} title
-   * @param {() => void} tell called after every change
+   * @param {{checksums: Checksums, title: string, draft?: object, folder?: {handle: object, below: string}, auto: boolean,
+   *   chunkBytes?: number, tell: () => void}} how  `draft`: the unfinished upload these files go on with; `tell` is called after
+   *   every change
    */
-  constructor(files, title, tell) {
-    this.#files = files.map(({ name, file }) => ({ name, file, bytes: file.size, done: 0, hashed: 0 }));
+  constructor(files, { checksums, title, draft = null, folder = null, auto = true, chunkBytes = 0, tell }) {
+    this.#files = files.map(({ name, file }) => ({
+      name, file, bytes: file.size, done: 0, state: 'waiting', origin: null, place: null, sender: null, timer: 0,
+      tries: 0, taken: 0, renewals: 0, healed: false,
+    }));
+    this.#checksums = checksums;
     this.#title = title;
+    this.#draft = draft;
+    this.#folder = folder;
+    this.auto = auto;
+    this.#chunkBytes = chunkBytes || CHUNK_BYTES;
     this.#tell = tell;
+    checksums.tell = () => { if (this.phase === 'hashing') this.#tell(); };
+    addEventListener('online', this.#online);
+    addEventListener('offline', this.#offline);
   }
 
   /** The figures to show. While checksums are computed, `done` counts hashed bytes. */
   get figures() {
-    const key = this.phase === 'hashing' ? 'hashed' : 'done';
+    const hashing = this.phase === 'hashing';
+    const sums = this.#checksums;
     const total = this.#files.reduce((sum, file) => sum + file.bytes, 0);
-    const done = this.#files.reduce((sum, file) => sum + file[key], 0);
-    const speed = this.phase === 'uploading' || this.phase === 'hashing' ? this.#meter.speed() : null;
+    const done = hashing ? sums.done : this.#files.reduce((sum, file) => sum + file.done, 0);
+    const moving = this.phase === 'uploading';
     return {
       total,
       done,
-      speed,
-      left: speed ? (total - done) / speed : null,
-      files: this.#files.map((file) => ({ name: file.name, bytes: file.bytes, done: file[key] })),
+      speed: hashing ? sums.speed : moving ? this.#meter.speed() : null,
+      left: hashing ? sums.left : moving ? this.#meter.left(total - done) : null,
+      files: this.#files.map((file, i) => ({
+        name: file.name, bytes: file.bytes, done: hashing ? sums.rows[i].hashed : file.done, state: file.state, origin: file.origin,
+      })),
     };
   }
 
   /** The submission's id, once there is one. */
   get id() {
-    return this.#draft?.id ?? null;
+    return this.#id;
+  }
+
+  /** Whether leaving the page now would interrupt bytes on their way. */
+  get moving() {
+    return this.phase === 'uploading' && this.#files.some((file) => file.state === 'sending');
   }
 
   /** Begins, or goes on after a failure. Resolves to the submission's id, to `{rejected}` with an inspection, or to null. */
-  async run() {
-    try {
-      if (!this.#digests) await this.#hash();
-      if (!this.#draft) await this.#prepare();
-      this.#enter('uploading');
-      for (const file of this.#files) await this.#send(file);
-      return await this.#submit();
-    } catch (error) {
-      if (this.#over) return null;
-      if (error instanceof Refused && error.body?.verdict === 'rejected') return { rejected: error.body };
-      this.#fail(error);
-      return null;
-    }
+  run() {
+    this.#running ??= this.#run().finally(() => { this.#running = null; });
+    return this.#running;
   }
 
   pause() {
     if (this.phase !== 'uploading') return;
-    this.#upload?.abort();
+    for (const file of this.#files) {
+      if (file.state === 'sending' || file.state === 'retrying') this.#rest(file, 'waiting');
+    }
+    setSendingDraft(null);
     this.#enter('paused');
   }
 
   resume() {
     if (this.phase !== 'paused') return;
+    for (const file of this.#files) if (file.state === 'paused') file.state = 'waiting';
+    setSendingDraft(this.#id);
     this.#enter('uploading');
-    this.#upload?.start();
+    this.#pump();
   }
 
-  /** Stops for good and frees what the server already has. */
-  async cancel() {
-    this.#over = true;
-    this.#hasher?.end();
-    await this.#upload?.abort().catch(() => {});
-    await this.#discard();
+  /** Holds one file back; the others go on. */
+  pauseFile(name) {
+    const file = this.#files.find((file) => file.name === name);
+    if (this.phase !== 'uploading' || !['waiting', 'sending', 'retrying'].includes(file?.state)) return;
+    this.#rest(file, 'paused');
+    this.#meter.reset();
+    this.#pump();
+    if (!this.#files.some((file) => ['waiting', 'sending', 'retrying', 'checking'].includes(file.state))) this.pause();
+    this.#tell();
   }
 
-  async #hash() {
-    this.#enter('hashing');
-    this.#hasher = new Hasher();
-    const digests = [];
-    try {
-      for (const file of this.#files) {
-        const digest = await this.#hasher.hash(file.file, (bytes) => {
-          file.hashed = bytes;
-          this.#count('hashed');
-        }).catch(() => { throw new Stop('up-changed', { name: file.name }, { final: true }); });
-        file.hashed = file.bytes;
-        digests.push(digest);
-      }
-    } finally {
-      this.#hasher.end();
+  resumeFile(name) {
+    const file = this.#files.find((file) => file.name === name);
+    if (file?.state !== 'paused') return;
+    file.state = 'waiting';
+    if (this.phase === 'paused') {
+      setSendingDraft(this.#id);
+      this.#enter('uploading');
     }
-    this.#digests = digests;
+    this.#pump();
+    this.#tell();
   }
 
-  /** Finds the draft of an earlier, interrupted upload of exactly these files, or makes a new one. */
+  /** Submits what is whole. */
+  submit() {
+    this.auto = true;
+    this.#asked?.();
+  }
+
+  /** Stops for good and frees what the server has. */
+  async cancel() {
+    const id = this.#id;
+    this.leave();
+    setSendingDraft(null);
+    if (id) {
+      await dropFolder(id);
+      await call(`/api/v1/submissions/${id}`, undefined, 'DELETE').catch(() => {});
+    }
+  }
+
+  /** Stops for good; what the server has stays there. */
+  leave() {
+    this.#over = true;
+    removeEventListener('online', this.#online);
+    removeEventListener('offline', this.#offline);
+    this.#checksums.end();
+    for (const file of this.#files) this.#rest(file, file.state);
+    this.#sending?.reject(new Stop('up-paused'));
+    for (const wake of this.#wake) wake();
+    this.#release?.();
+  }
+
+  async #run() {
+    try {
+      this.final = this.session = false;
+      if (this.#checksums.rows.some((row) => !row.sha256)) {
+        this.#enter('hashing');
+        await this.#checksums.run();
+        if (this.#over) return null;
+      }
+      this.#enter('creating');
+      await this.#prepare();
+      await this.#hold();
+      for (;;) {
+        setSendingDraft(this.#id);
+        this.#enter('uploading');
+        await this.#sendAll();
+        setSendingDraft(null);
+        if (!this.auto) await this.#word();
+        if (this.#over) return null;
+        if (await this.#submit()) break;
+        // The server misses a file that we believed whole: ask it again and send what it says.
+        await this.#refresh();
+      }
+      return this.#finish();
+    } catch (error) {
+      if (this.#over) return null;
+      if (error instanceof Sent) return this.#finish();
+      if (error instanceof Refused && error.body?.verdict === 'rejected') {
+        this.leave();
+        return { rejected: error.body };
+      }
+      this.#fail(error);
+      return null;
+    }
+  }
+
+  #finish() {
+    this.#enter('done');
+    setSendingDraft(null);
+    dropFolder(this.#id);
+    this.leave();
+    return this.#id;
+  }
+
+  /** Goes on with the draft of these very files, or makes one. */
   async #prepare() {
-    this.#enter('creating');
-    const manifest = this.#files.map((file, i) => ({ name: file.name, bytes: file.bytes, sha256: this.#digests[i] }));
-    const key = `assay-draft:${manifest.map((file) => `${file.name}:${file.sha256}`).join('|')}`;
-    const known = JSON.parse(remembered(key) ?? 'null');
+    if (this.#id && (await this.#refresh())) return;
+    const manifest = this.#checksums.rows.map((row) => ({ name: row.name, bytes: row.bytes, sha256: row.sha256 }));
+    const known = this.#draft ?? findDraft(manifest, await this.#persist(presentDrafts));
     if (known) {
-      const present = await call(`/api/v1/submissions/${known.id}`).catch((error) => {
-        if (error.status === 404 || error.status === 410) return null;
-        throw error;
-      });
-      if (present?.state === 'draft') {
-        this.#draft = { ...known, key };
-        this.message = { key: 'up-resumed' };
+      const { differ } = compare(manifest, known.files);
+      // Same names and lengths, other bytes: the folder was written anew since. Its upload is another one.
+      if (differ.length && this.#draft) throw new Stop('up-differs', { name: differ.join(', ') }, { final: true });
+      this.#id = known.id;
+      if (await this.#refresh()) {
+        this.message = { key: 'up-resumed', passing: true };
         return;
       }
-      remember(key, null);
     }
-    const made = await call('/api/v1/submissions', { title: this.#title, files: manifest });
-    this.#draft = { id: made.id, files: made.files, key };
-    remember(key, JSON.stringify({ id: made.id, files: made.files }));
+    this.#id = this.#draft = null;
+    const made = await this.#persist(async (tries) => {
+      // The answer to an earlier try may have been lost after the draft was made.
+      const lost = tries > 1 ? findDraft(manifest, await presentDrafts()) : null;
+      return lost ? this.#uploads(lost.id) : call('/api/v1/submissions', { title: this.#title, files: manifest });
+    });
+    this.#id = made.id;
+    if (this.#folder) keepFolder(this.#id, this.#folder.handle, this.#folder.below);
+    this.#adopt(made);
+  }
+
+  /** Asks the server what it has of the draft and declares anew what it gave up. False when there is no such draft any more. */
+  async #refresh() {
+    const present = await this.#persist(() => this.#uploads(this.#id));
+    if (!present) return false;
+    this.#adopt(present);
+    for (const file of this.#files) {
+      if (file.place && ['corrupt', 'expired'].includes(file.place.state)) await this.#declare(file);
+    }
+    if (this.#folder) keepFolder(this.#id, this.#folder.handle, this.#folder.below);
+    return true;
+  }
+
+  /** `{id, upload_token, files}`, or null when the draft is gone. */
+  async #uploads(id) {
+    let answer = await call(`/api/v1/submissions/${id}/uploads`).catch(ifGone);
+    // A server without that address describes the files with the submission.
+    answer ??= await call(`/api/v1/submissions/${id}`).catch(ifGone);
+    if (answer?.state && answer.state !== 'draft') throw new Sent();
+    return answer;
+  }
+
+  #adopt({ upload_token: token, files }) {
+    this.#token = token ?? null;
+    const places = new Map(files.map((row) => [row.name, place(row)]));
+    for (const file of this.#files) {
+      file.place = places.get(file.name) ?? null;
+      if (!file.place) throw new Stop('up-failed', { code: file.name });
+      if (file.place.state === 'complete') {
+        file.origin = file.place.origin;
+        file.state = file.origin ? 'here' : 'complete';
+        file.done = file.bytes;
+      } else {
+        if (file.state !== 'paused') file.state = 'waiting';
+        file.done = Math.min(file.place.received, file.bytes);
+      }
+      Object.assign(file, { tries: 0, taken: 0, renewals: 0 });
+    }
+  }
+
+  /** A new address for a file whose earlier bytes the server gave up. */
+  async #declare(file) {
+    const { sha256 } = this.#checksums.rows.find((row) => row.name === file.name);
+    const path = `/api/v1/submissions/${this.#id}/files/${encodeURIComponent(file.name)}`;
+    file.place = place(await this.#persist(() => call(path, { bytes: file.bytes, sha256 }, 'PUT')));
+    const whole = file.place.state === 'complete';
+    Object.assign(file, { state: whole ? 'here' : 'waiting', origin: file.place.origin, done: whole ? file.bytes : 0 });
+  }
+
+  /** One tab sends; a second one would only take the files from the first, and the first from it. */
+  async #hold() {
+    if (this.#release || !navigator.locks) return;
+    await new Promise((held, refused) => {
+      navigator.locks.request(`assay-upload-${this.#id}`, { ifAvailable: true }, (lock) => {
+        if (!lock) return refused(new Stop('up-elsewhere'));
+        held();
+        return new Promise((release) => { this.#release = release; });
+      }).catch(refused);
+    });
+  }
+
+  #sendAll() {
+    return new Promise((resolve, reject) => {
+      this.#sending = { resolve, reject };
+      this.#pump();
+    });
+  }
+
+  /** Begins what can begin, and notices the end. */
+  #pump() {
+    if (this.#over || this.phase !== 'uploading' || !this.#sending) return;
+    for (const file of nextToSend(this.#files)) this.#send(file);
+    if (this.#files.every((file) => file.state === 'complete' || file.state === 'here')) this.#sending.resolve();
   }
 
   #send(file) {
-    const place = this.#draft.files.find((row) => row.name === file.name);
-    if (!place) throw new Stop('up-failed', { code: file.name });
-    return new Promise((resolve, reject) => {
-      this.#upload = new window.tus.Upload(file.file, {
-        uploadUrl: place.upload_url,
-        uploadSize: file.bytes,
-        chunkSize: CHUNK_BYTES,
-        retryDelays: RETRY_MS,
-        storeFingerprintForResuming: false,
-        headers: { 'x-csrf-token': csrf() },
-        onShouldRetry: (error) => this.#shouldRetry(error),
-        onProgress: (sent) => {
-          file.done = sent;
-          if (sent > 0 && this.message?.passing) this.message = null;
-          this.#count('done');
-        },
-        onSuccess: () => {
-          file.done = file.bytes;
-          this.#tell();
-          resolve();
-        },
-        onError: (error) => reject(refusal(error, file.name)),
-      });
-      this.#upload.start();
+    file.state = 'sending';
+    const before = file.done;
+    const sender = new Sender(file.file, {
+      url: file.place.url,
+      chunkBytes: this.#chunkBytes,
+      token: () => this.#token,
+      progress: (sent) => {
+        if (file.sender !== sender) return;
+        // The first news is the server's offset. It may lie behind what was believed sent.
+        file.done = sent;
+        if (sent > before) {
+          Object.assign(file, { tries: 0, taken: 0, renewals: 0 });
+          if (this.message?.passing) this.message = null;
+        }
+        this.#meter.add(this.#files.reduce((sum, file) => sum + file.done, 0));
+        this.#tell();
+      },
+    });
+    file.sender = sender;
+    sender.ended.then((whole) => {
+      if (!whole || file.sender !== sender) return;
+      Object.assign(file, { sender: null, state: 'complete', done: file.bytes });
+      if (this.message?.passing) this.message = null;
+      this.#tell();
+      this.#pump();
+    }, (failure) => {
+      if (file.sender !== sender) return;
+      file.sender = null;
+      this.#broke(file, failure).catch((error) => this.#halt(error));
     });
   }
 
-  #shouldRetry(error) {
-    const status = error.originalResponse?.getStatus() ?? 0;
-    const again = unreadable(error) ? false : status === 0 || status >= 500 || WORTH_RETRYING.has(status);
-    if (again) {
-      this.message = { key: navigator.onLine === false ? 'up-offline' : 'up-retrying', passing: true };
-      this.#meter.reset();
-      this.#tell();
+  async #broke(file, failure) {
+    if (failure.unreadable) throw new Stop('up-changed', { name: file.name }, { final: true });
+    const what = decide(failure.status, failure.code);
+    this.#meter.reset();
+    if (what === 'wait' || (what === 'taken' && ++file.taken <= MOST_TAKEN)) return this.#later(file, failure.retryAfter);
+    if (what === 'taken') throw new Stop('up-elsewhere');
+    if (what === 'sent') throw new Sent();
+    if (what === 'smaller' && this.#chunkBytes > LEAST_CHUNK_BYTES) {
+      this.#chunkBytes = Math.max(LEAST_CHUNK_BYTES, Math.floor(this.#chunkBytes / 4));
+      return this.#later(file);
     }
-    return again;
+    file.state = 'checking';
+    this.#tell();
+    if (what === 'token' || what === 'page') {
+      if (++file.renewals > MOST_RENEWALS) throw new Stop('up-session', {}, { session: true });
+      await this.#renew();
+    } else if (what === 'gone') {
+      const present = await this.#persist(() => this.#uploads(this.#id));
+      const row = present?.files.map(place).find((row) => row.name === file.name);
+      if (!row) throw new Stop('up-gone');
+      if (row.state === 'expired') throw new Stop('up-expired', { name: file.name });
+      if (row.state === 'corrupt') await this.#heal(file);
+      else file.place = row;
+    } else if (what === 'corrupt') {
+      await this.#heal(file);
+    } else {
+      throw new Refused(failure.status, failure.body);
+    }
+    if (file.state === 'checking') file.state = 'waiting';
+    this.#tell();
+    this.#pump();
   }
 
+  /** Tries a file again after a wait; the network's return ends the wait. */
+  #later(file, retryAfter = null) {
+    file.tries += 1;
+    file.state = 'retrying';
+    this.#troubled();
+    file.timer = setTimeout(() => this.#again(file), backoff(file.tries, retryAfter));
+  }
+
+  #again(file) {
+    clearTimeout(file.timer);
+    if (file.state !== 'retrying') return;
+    file.state = 'waiting';
+    this.#pump();
+    this.#tell();
+  }
+
+  /** Bytes arrived that are not the declared ones: changed here, or damaged on the way? */
+  async #heal(file) {
+    const row = this.#checksums.rows.find((row) => row.name === file.name);
+    const declared = file.place.sha256 ?? row.sha256;
+    if ((await this.#checksums.again(row)) !== declared) throw new Stop('up-changed', { name: file.name }, { final: true });
+    if (file.healed) throw new Stop('up-corrupt', { name: file.name }, { final: true });
+    file.healed = true;
+    await this.#declare(file);
+    this.message = { key: 'up-damaged', values: { name: file.name }, passing: true };
+  }
+
+  /** A new upload token and form token, once for all files that ask. */
+  #renew() {
+    this.#renewing ??= (async () => {
+      await renewPage();
+      const present = await this.#persist(() => this.#uploads(this.#id));
+      if (!present) throw new Stop('up-gone');
+      this.#token = present.upload_token ?? null;
+    })().finally(() => { this.#renewing = null; });
+    return this.#renewing;
+  }
+
+  /** Waits for somebody to say "submit". */
+  #word() {
+    this.#enter('whole');
+    return new Promise((resolve) => {
+      this.#asked = resolve;
+      this.#wake.add(resolve);
+    });
+  }
+
+  /** False when the server still misses a file. */
   async #submit() {
     this.#enter('submitting');
-    const { id } = this.#draft;
-    await call(`/api/v1/submissions/${id}/submit`, {}).catch(async (error) => {
-      // The first answer may have been lost on the way: what counts is whether it is submitted now.
-      if (error.status !== 409) throw error;
-      const present = await call(`/api/v1/submissions/${id}`);
-      if (present.state === 'draft') throw error;
+    try {
+      await this.#persist(() => call(`/api/v1/submissions/${this.#id}/submit`, {}));
+      return true;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      const what = decide(error.status, error.code);
+      if (what === 'gone') throw new Stop('up-gone');
+      if (what === 'sent') return true;
+      if (what === 'incomplete' && !this.#files.some((file) => file.healed)) return false;
+      throw error;
+    }
+  }
+
+  /** Asks again for as long as the server cannot be reached or is busy; renews form tokens on the way. */
+  async #persist(act) {
+    for (let tries = 1, renewals = 0; ; tries++) {
+      try {
+        const answer = await act(tries);
+        if (this.message?.passing && tries > 1) this.message = null;
+        return answer;
+      } catch (error) {
+        if (this.#over || !(error instanceof Refused)) throw error;
+        const what = decide(error.status, error.code);
+        if ((what === 'page' || what === 'token') && renewals++ < 2 && (await renewPage())) continue;
+        if (what === 'token') throw new Stop('up-session', {}, { session: true });
+        if (what !== 'wait') throw error;
+        this.#troubled();
+        await this.#sleep(backoff(tries, error.retryAfter));
+        if (this.#over) throw error;
+      }
+    }
+  }
+
+  #sleep(ms) {
+    return new Promise((resolve) => {
+      const wake = () => { clearTimeout(timer); this.#wake.delete(wake); resolve(); };
+      const timer = setTimeout(wake, ms);
+      this.#wake.add(wake);
     });
-    this.#forget();
-    this.#enter('done');
-    return id;
+  }
+
+  #troubled() {
+    this.message = { key: navigator.onLine === false ? 'up-offline' : 'up-retrying', passing: true };
+    this.#meter.reset();
+    this.#tell();
+  }
+
+  #online = () => {
+    for (const wake of [...this.#wake]) if (wake !== this.#asked) wake();
+    for (const file of this.#files) this.#again(file);
+    if (this.phase === 'failed' && this.message?.key === 'up-network') this.run();
+  };
+
+  #offline = () => {
+    if (this.phase === 'uploading') this.#troubled();
+  };
+
+  /** Takes a file off the line. */
+  #rest(file, state) {
+    clearTimeout(file.timer);
+    const sender = file.sender;
+    Object.assign(file, { sender: null, state });
+    sender?.stop();
+  }
+
+  #halt(error) {
+    for (const file of this.#files) {
+      if (['sending', 'retrying', 'checking'].includes(file.state)) this.#rest(file, 'waiting');
+    }
+    this.#sending?.reject(error);
   }
 
   #fail(error) {
     this.phase = 'failed';
     this.#meter.reset();
+    this.#release?.();
+    this.#release = null;
     if (error instanceof Stop) {
       this.message = { key: error.key, values: error.values };
       this.final = error.final;
-      // What the server has of it is of other bytes: it must not be found again.
-      if (error.final) this.#discard();
+      this.session = error.session;
+    } else if (error instanceof Unreadable) {
+      this.message = { key: 'up-changed', values: { name: error.file } };
+      this.final = true;
     } else if (error instanceof Refused) {
       const sentence = error.sentence(document.documentElement.lang);
-      if (error.status === 0) this.message = { key: 'up-network' };
-      else if (error.status === 401) this.message = { key: 'up-session' };
-      else this.message = sentence ? { text: sentence, problems: error.body?.problems } : { key: 'up-failed', values: { code: error.code } };
-    } else if (error instanceof Gone) {
-      this.message = { key: 'up-gone' };
-      this.#discard();
-      for (const file of this.#files) file.done = 0;
+      this.message = sentence ? { text: sentence, problems: error.body?.problems } : { key: 'up-failed', values: { code: error.code } };
     } else {
       this.message = { key: 'up-failed', values: { code: error.message } };
     }
     this.#tell();
   }
 
-  /** Throws the draft away, here and there. Best effort there: a draft that is left over expires by itself. */
-  async #discard() {
-    const id = this.#draft?.id;
-    this.#forget();
-    if (id) await call(`/api/v1/submissions/${id}`, undefined, 'DELETE').catch(() => {});
-  }
-
-  #forget() {
-    if (this.#draft) remember(this.#draft.key, null);
-    this.#draft = null;
-  }
-
   #enter(phase) {
     this.phase = phase;
-    if (phase !== 'uploading') this.message = null;
+    if (!['uploading', 'creating'].includes(phase)) this.message = null;
     this.#meter.reset();
     this.#tell();
   }
-
-  #count(key) {
-    this.#meter.add(this.#files.reduce((sum, file) => sum + file[key], 0));
-    this.#tell();
-  }
 }
 
-/** What a tus error means to a person. */
-function refusal(error, name) {
-  if (unreadable(error)) return new Stop('up-changed', { name }, { final: true });
-  const response = error.originalResponse;
-  if (!response) return new Stop('up-network');
-  const status = response.getStatus();
-  if (status === 404 || status === 410) return new Gone();
-  let body = null;
-  try { body = JSON.parse(response.getBody()); } catch { /* a proxy's own page */ }
-  if (status === 460 || /corrupt|sha256|digest|checksum/.test(body?.code ?? '')) return new Stop('up-corrupt', { name }, { final: true });
-  return new Refused(status, body);
-}
-
-/** Whether the browser could not read the file any more. */
-function unreadable(error) {
-  const cause = error.causingError ?? error;
-  return cause?.name === 'NotReadableError' || cause?.name === 'NotFoundError';
-}
-
-// Storage may be forbidden or full: an upload then simply cannot be found again after a reload.
-function remembered(key) {
-  try { return localStorage.getItem(key); } catch { return null; }
-}
-function remember(key, value) {
-  try {
-    if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, value);
-  } catch { /* see above */ }
+function ifGone(error) {
+  if (error instanceof Refused && (error.status === 404 || error.status === 410)) return null;
+  throw error;
 }

@@ -11,20 +11,21 @@ use serde_json::Value;
 use super::compare;
 use super::submissions::{find, items};
 use super::visit::Visit;
-use crate::auth::RequireUser;
+use crate::auth::{RequireUser, User};
 use crate::db::contests::StoredContest;
 use crate::db::ids::SubmissionId;
 use crate::db::results::Stored;
 use crate::db::submissions::{self, State, Submission};
-use crate::db::{contests, jobs, receipt, results, uploads};
+use crate::db::uploads::{self, FileState};
+use crate::db::{contests, jobs, receipt, results};
 use crate::error::ApiError;
 use crate::i18n::Locale;
 use crate::outcomes::{Lens, Shown};
 use crate::state::AppState;
 use crate::uploader::blocking;
 use crate::views::{
-    self, FileRow, NewSubmissionPage, ProblemView, QuotaView, ReportFragment, StageFacts, StagesFragment,
-    SubmissionPage, SubmissionRow, SubmissionState, SubmissionsPage, SubmitGate, UploadLimits, When,
+    self, DraftFile, DraftView, FileRow, NewSubmissionPage, ProblemView, QuotaView, ReportFragment, StageFacts,
+    StagesFragment, SubmissionPage, SubmissionRow, SubmissionState, SubmissionsPage, SubmitGate, UploadLimits, When,
 };
 
 /// `/submissions…`.
@@ -85,7 +86,7 @@ async fn quota(state: &AppState, visit: &Visit) -> Result<Option<QuotaView>, Api
 }
 
 /// The page that checks, uploads and sends.
-async fn new(state: Data<AppState>, RequireUser(_): RequireUser, visit: Visit) -> Result<HttpResponse, ApiError> {
+async fn new(state: Data<AppState>, RequireUser(user): RequireUser, visit: Visit) -> Result<HttpResponse, ApiError> {
     let gate = match (&visit.contest, &visit.team) {
         (None, _) => SubmitGate::NoContest,
         (Some(_), None) => SubmitGate::NoTeam,
@@ -100,6 +101,10 @@ async fn new(state: Data<AppState>, RequireUser(_): RequireUser, visit: Visit) -
         base_bytes: Some(contest.rules.base.bytes),
     });
     let quota = quota(&state, &visit).await?;
+    let drafts = match &visit.contest {
+        Some(contest) if gate == SubmitGate::Open => drafts(&state, contest, &user, visit.zone()).await?,
+        _ => Vec::new(),
+    };
     Ok(views::html(
         StatusCode::OK,
         &NewSubmissionPage {
@@ -107,8 +112,45 @@ async fn new(state: Data<AppState>, RequireUser(_): RequireUser, visit: Visit) -
             gate,
             limits,
             quota,
+            drafts,
         },
     ))
+}
+
+/// The team's uploads that were begun and not sent. One whose every file was given up has nothing to go on with.
+async fn drafts(state: &AppState, contest: &StoredContest, user: &User, zone: Tz) -> Result<Vec<DraftView>, ApiError> {
+    let mut drafts = Vec::new();
+    for submission in submissions::mine(&state.pool, &contest.rules.id, user.id).await? {
+        if submission.state != State::Draft {
+            continue;
+        }
+        let files = uploads::of_submission(&state.pool, submission.id).await?;
+        if files
+            .iter()
+            .all(|file| matches!(file.state, FileState::Expired | FileState::Corrupt))
+        {
+            continue;
+        }
+        drafts.push(DraftView {
+            id: submission.id.to_string(),
+            title: submission.title,
+            created: Some(When::new(submission.created_at, zone)),
+            files: files
+                .into_iter()
+                .map(|file| DraftFile {
+                    // What was given up is sent again.
+                    received: match file.state {
+                        FileState::Open | FileState::Complete => file.received,
+                        FileState::Expired | FileState::Corrupt => 0,
+                    },
+                    name: file.name,
+                    bytes: file.length,
+                    sha256: file.sha256_expected,
+                })
+                .collect(),
+        });
+    }
+    Ok(drafts)
 }
 
 /// One submission.

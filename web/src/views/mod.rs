@@ -35,7 +35,9 @@ pub use report::{HintView, ReportFragment, ScoreView, Sealing, TaskMeasure, Task
 pub use sample::{Parting, SampleView};
 pub use stages::{STEPS, StageFacts, StagesFragment, Step, StepStatus, SubmissionState};
 pub use submission::{FileRow, SubmissionPage, snapshot};
-pub use submissions::{NewSubmissionPage, QuotaView, SubmissionRow, SubmissionsPage, SubmitGate, UploadLimits};
+pub use submissions::{
+    DraftFile, DraftView, NewSubmissionPage, QuotaView, SubmissionRow, SubmissionsPage, SubmitGate, UploadLimits,
+};
 pub use team::{MemberRow, TeamInfo, TeamPage};
 pub use weight::{BarPiece, WeightGroup, WeightView};
 

@@ -6,6 +6,7 @@ use super::page::{Page, When};
 use super::stages::SubmissionState;
 use crate::i18n;
 use askama::Template;
+use serde::Serialize;
 
 /// GET `/submissions`: the viewer's team's submissions, newest first.
 #[derive(Debug, Template)]
@@ -55,11 +56,15 @@ impl SubmissionsPage {
 impl SubmissionRow {
     /// The title, or the beginning of the id.
     fn heading(&self) -> &str {
-        if self.title.is_empty() {
-            self.id.get(..8).unwrap_or(&self.id)
-        } else {
-            &self.title
-        }
+        heading(&self.title, &self.id)
+    }
+}
+
+fn heading<'a>(title: &'a str, id: &'a str) -> &'a str {
+    if title.is_empty() {
+        id.get(..8).unwrap_or(id)
+    } else {
+        title
     }
 }
 
@@ -86,6 +91,56 @@ pub struct NewSubmissionPage {
     pub limits: Option<UploadLimits>,
     /// How much of today's quota is left.
     pub quota: Option<QuotaView>,
+    /// The team's uploads that were begun and not sent, newest first.
+    pub drafts: Vec<DraftView>,
+}
+
+/// An upload that was begun and not sent.
+#[derive(Clone, Debug, Default)]
+pub struct DraftView {
+    /// UUID of the submission.
+    pub id: String,
+    /// The team's title for it; may be empty.
+    pub title: String,
+    /// When it was begun.
+    pub created: Option<When>,
+    /// Its manifest with what has arrived.
+    pub files: Vec<DraftFile>,
+}
+
+/// One declared file of a [`DraftView`]; serialized, it is what the upload script compares a folder with.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DraftFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// Declared length in bytes.
+    pub bytes: u64,
+    /// Bytes that are safe on the server.
+    pub received: u64,
+    /// Declared sha256, lowercase hex.
+    pub sha256: String,
+}
+
+impl DraftView {
+    /// The title, or the beginning of the id.
+    fn heading(&self) -> &str {
+        heading(&self.title, &self.id)
+    }
+
+    /// Declared bytes of all files.
+    pub fn total(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
+    }
+
+    /// Bytes of all files that are safe on the server.
+    pub fn received(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.received))
+    }
+
+    /// The files as JSON, for the script.
+    fn manifest(&self) -> String {
+        serde_json::to_string(&self.files).unwrap_or_default()
+    }
 }
 
 /// Whether the viewer may submit now.
@@ -116,6 +171,18 @@ pub struct UploadLimits {
 }
 
 impl NewSubmissionPage {
+    /// `63.0 % is here: 1.20 GB of 1.90 GB`.
+    fn arrived(&self, draft: &DraftView) -> String {
+        let (received, total) = (draft.received(), draft.total());
+        let (percent, done, of) = (
+            format::percent(received, total),
+            format::size(received),
+            format::size(total),
+        );
+        let args: [(&str, &dyn i18n::Arg); 3] = [("percent", &percent), ("done", &done), ("total", &of)];
+        i18n::t(self.page.locale, "upload-draft-state", &args)
+    }
+
     /// The sentences the upload panel's script needs, as one JSON object: every message whose key begins with `up-`, with
     /// `{name}` left where an argument goes.
     pub fn strings(&self) -> String {

@@ -63,6 +63,25 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
             gate,
             limits: Some(limits.clone()),
             quota: Some(quota()),
+            drafts: vec![DraftView {
+                id: "0198c3a4-7d52-7c1e-9a60-3f1b2c4d5e6f".into(),
+                title: "W4A16, <scales> in half".into(),
+                created: Some(at(29)),
+                files: vec![
+                    DraftFile {
+                        name: "config.json".into(),
+                        bytes: 1_887,
+                        received: 1_887,
+                        sha256: "0f".repeat(32),
+                    },
+                    DraftFile {
+                        name: "model.safetensors".into(),
+                        bytes: 1_546_352,
+                        received: 600_000,
+                        sha256: "a1".repeat(32),
+                    },
+                ],
+            }],
         }
         .render()
     };

@@ -185,6 +185,7 @@ fn the_upload_panel_gets_its_sentences_with_their_holes() {
         gate: SubmitGate::Open,
         limits: None,
         quota: None,
+        drafts: vec![],
     };
     let strings: serde_json::Value = serde_json::from_str(&page.strings()).expect("JSON");
     assert_eq!(strings["up-bytes"], "{bytes}바이트");

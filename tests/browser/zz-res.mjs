@@ -1,0 +1,125 @@
+// An upload that is interrupted goes on where the server stands: node upload-resume.mjs reload | handle | network | kill | pause
+// Says KILL on its output when the server is to be killed, and reads a line when it is up again.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import readline from "node:readline";
+import { line } from "./line.mjs";
+import { large } from "./large.mjs";
+
+const how = process.argv[2];
+/** Bytes a second: slow enough to be interrupted, fast enough to be waited for. */
+const RATE = 2_500_000;
+const CHUNK = 1_000_000;
+/** What may be on its way, or arrived and not yet committed, when something breaks. */
+const IN_FLIGHT = 2_500_000;
+
+const wire = await line(process.env.ASSAY_ADDRESS, RATE);
+process.env.ASSAY_ADDRESS = wire.address;
+const { createTeam, inBrowser, signUp } = await import("./steps.mjs");
+
+const folder = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "assay-resume-")), "checkpoint");
+const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+try {
+  large(process.env.ASSAY_FIXTURES, folder);
+  const total = fs.readdirSync(folder).reduce((sum, name) => sum + fs.statSync(path.join(folder, name)).size, 0);
+
+  await inBrowser(async (page) => {
+    await page.addInitScript((handle) => {
+      // A picker of the system cannot be driven; a folder of the page's own storage stands for the one it would give.
+      window.showDirectoryPicker = handle ? async () => (await navigator.storage.getDirectory()).getDirectoryHandle("checkpoint") : undefined;
+      addEventListener("DOMContentLoaded", () => document.querySelector("upload-panel")?.setAttribute("data-chunk-bytes", "1000000"));
+    }, how === "handle");
+    const dialogs = [];
+    page.on("dialog", (dialog) => { dialogs.push(dialog.type()); dialog.accept(); });
+    await signUp(page, `Resume ${how} 4608`);
+    await createTeam(page, `Team ${how} 22356`);
+    await page.goto(`${wire.address}/submissions/new`);
+
+    const choose = async (action) => {
+      if (how === "handle") return page.click(action);
+      const chooser = page.waitForEvent("filechooser");
+      await page.click(action);
+      await (await chooser).setFiles(folder);
+    };
+    if (how === "handle") await intoStorage(page, folder);
+    await choose("[data-action=choose]");
+    await page.locator("[data-verdict=accepted]").waitFor();
+    assert.equal(wire.bytes, 0, "nothing may be sent before it is asked for");
+    await page.fill("#title", "Broken line");
+    await page.click("[data-action=upload]");
+
+    const large = () => [...wire.seen.values()].find((row) => row.bytes > CHUNK);
+    await until(() => (large()?.offset ?? 0) >= 3 * CHUNK, "three chunks arrived");
+    const before = large().order.length;
+
+    if (how === "reload" || how === "handle") {
+      await page.reload();
+      assert.deepEqual(dialogs, ["beforeunload"], "leaving while bytes move must be asked about");
+      if (how === "reload") {
+        const draft = page.locator("[data-draft]");
+        await draft.waitFor();
+        assert.match(await draft.innerText(), /Broken line/);
+        assert.match(await draft.locator("[data-note]").innerText(), /Choose the same folder again/);
+        await choose("[data-draft] [data-action=continue]");
+      }
+    } else if (how === "network") {
+      await page.context().setOffline(true);
+      wire.cut();
+      await page.getByText("This device is offline").waitFor();
+      await page.waitForTimeout(2500);
+      await wire.mend();
+      await page.context().setOffline(false);
+    } else if (how === "kill") {
+      console.log("KILL");
+      await page.getByText("Trying again by itself").waitFor();
+      await answers.next();
+    } else if (how === "pause") {
+      await page.click("[data-file='model.safetensors'] button");
+      await page.locator("[data-file='model.safetensors'][data-state=paused]").waitFor();
+      await page.locator(".transfer[data-phase=paused]").waitFor();
+      const held = wire.bytes;
+      await page.waitForTimeout(1200);
+      assert.ok(wire.bytes - held < 300_000, "a pause must stop the bytes");
+      await page.click("[data-action=resume]");
+    }
+
+    await page.waitForURL(/\/submissions\/[0-9a-f-]{36}$/, { timeout: 45_000 });
+    const row = large();
+    assert.equal(row.order[before] ?? "HEAD", "HEAD", `after a break the offset is asked for first: ${row.order}`);
+    for (const [at, said] of row.begins) assert.equal(at, said, "every PATCH begins where the server said");
+    assert.equal(row.begins.filter(([at]) => at === 0).length, 1, "no second beginning");
+    assert.equal(wire.posts.filter((url) => url === "/api/v1/submissions").length, 1, "one draft");
+    const again = wire.bytes - total;
+    assert.ok(again >= 0 && again <= IN_FLIGHT, `${again} bytes of ${total} were sent twice`);
+    console.log(JSON.stringify({ how, total, sent: wire.bytes, again }));
+  });
+} finally {
+  wire.end();
+  answers.return?.();
+  process.stdin.destroy();
+  fs.rmSync(path.dirname(folder), { recursive: true, force: true });
+}
+
+async function until(holds, what, seconds = 20) {
+  for (const end = Date.now() + seconds * 1000; !holds();) {
+    assert.ok(Date.now() < end, `waited for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Copies a folder into the page's own storage. */
+async function intoStorage(page, folder) {
+  await page.evaluate(() => document.body.append(Object.assign(document.createElement("input"), { type: "file", id: "ferry", multiple: true })));
+  await page.setInputFiles("#ferry", fs.readdirSync(folder).map((name) => path.join(folder, name)));
+  await page.evaluate(async () => {
+    const target = await (await navigator.storage.getDirectory()).getDirectoryHandle("checkpoint", { create: true });
+    for (const file of document.querySelector("#ferry").files) {
+      const stream = await (await target.getFileHandle(file.name, { create: true })).createWritable();
+      await stream.write(file);
+      await stream.close();
+    }
+  });
+}
