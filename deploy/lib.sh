@@ -1,4 +1,4 @@
-# Shared by deploy/quickstart and tests/run: packages, a private Postgres cluster, background processes.
+# Shared by deploy/quickstart and tests/run: packages, a private Postgres cluster and RabbitMQ node, background processes.
 # Sourced, never run. Callers set `root` (the checkout) and use `set -euo pipefail`.
 
 say() { printf '%s\n' "$*" >&2; }
@@ -102,4 +102,57 @@ terminate() { # terminate PIDFILE NAME SECONDS — asks, waits, then kills
   for ((i = 0; i < $3 * 10; i++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
   kill -9 "$pid" 2>/dev/null || true
   rm -f "$1"
+}
+
+rabbit_bin() {
+  local file
+  for file in /usr/lib/rabbitmq/bin/rabbitmq-server "$(command -v rabbitmq-server || true)"; do
+    [ -x "$file" ] && { echo "$file"; return 0; }
+  done
+  return 1
+}
+
+# rabbit_start DIR — starts (making it first where needed) a private RabbitMQ node in DIR, on loopback, with a name, ports, a
+# cookie and a port mapper of its own, so that a broker of the system is not touched; sets `amqp_url`. Safe to call again
+# while it runs, and after it was killed: the same port, the same data. Its process group is in DIR/pid.
+rabbit_start() {
+  local dir=$1 bin i
+  bin=$(rabbit_bin) || die "no RabbitMQ found: install rabbitmq-server"
+  mkdir -p "$dir/data" "$dir/log" && chmod 700 "$dir"
+  if [ ! -f "$dir/ports" ]; then
+    (umask 077 ; head -c 24 /dev/urandom | base64 | tr -d '/+=' > "$dir/password")
+    echo '[].' > "$dir/plugins"
+    local port dist epmd
+    port=$(free_port) ; dist=$(free_port) ; epmd=$(free_port)
+    echo "$port $dist $epmd assay$$-$RANDOM@localhost" > "$dir/ports"
+  fi
+  local port dist epmd node
+  read -r port dist epmd node < "$dir/ports"
+  amqp_url="amqp://assay:$(cat "$dir/password")@127.0.0.1:$port/%2f"
+  running "$dir/pid" rabbit && port_busy "$port" && return 0
+  cat > "$dir/rabbitmq.conf" <<CONF
+listeners.tcp.1 = 127.0.0.1:$port
+default_user = assay
+default_pass = $(cat "$dir/password")
+disk_free_limit.absolute = 50MB
+log.console = false
+CONF
+  local environment=(HOME="$dir" RABBITMQ_NODENAME="$node" RABBITMQ_DIST_PORT="$dist" ERL_EPMD_PORT="$epmd"
+    ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_MNESIA_BASE="$dir/data" RABBITMQ_LOG_BASE="$dir/log"
+    RABBITMQ_CONFIG_FILE="$dir/rabbitmq.conf" RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_ADVANCED_CONFIG_FILE=/dev/null
+    RABBITMQ_ENABLED_PLUGINS_FILE="$dir/plugins" RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 +sbwt none")
+  launch "$dir/pid" "$dir/log/start" env -u RABBITMQ_NODE_PORT "${environment[@]}" "$bin"
+  for ((i = 0; ; i++)); do
+    port_busy "$port" && return 0
+    running "$dir/pid" rabbit && [ $i -lt 600 ] || { tail -n 20 "$dir/log/start" "$dir"/log/*.log >&2; die "RabbitMQ did not start"; }
+    sleep 0.1
+  done
+}
+
+# The node and its port mapper end at once: everything it has confirmed is on disk.
+rabbit_stop() {
+  local dir=$1 pid epmd ; [ -f "$dir/ports" ] || return 0
+  if pid=$(cat "$dir/pid" 2>/dev/null); then kill -9 -- "-$pid" 2>/dev/null || true ; rm -f "$dir/pid" ; fi
+  epmd=$(cut -d' ' -f3 "$dir/ports")
+  ERL_EPMD_PORT=$epmd ERL_EPMD_ADDRESS=127.0.0.1 epmd -kill >/dev/null 2>&1 || true
 }

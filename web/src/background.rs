@@ -1,11 +1,13 @@
-//! Work that no request asks for: leases that ran out, uploads that were given up.
+//! Work that no request asks for: leases that ran out, uploads that were given up, announcements, measurements.
 
 use std::time::Duration;
 
 use actix_web::web;
 
 use crate::db::ids::FileId;
-use crate::db::{attempts, submissions, uploads};
+use crate::db::{attempts, outbox, submissions, uploads};
+use crate::health::Broker;
+use crate::relay::Relay;
 use crate::state::AppState;
 use crate::storage::ignore_missing;
 use crate::uploader::blocking;
@@ -15,14 +17,36 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 /// Bytes without a row this old are nobody's; younger ones may belong to a request that is about to make it.
 const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Starts both sweeps; they end when the process stops. Any number of processes may run them against one database.
+/// How often the outbox is rid of what was published long ago.
+const SWEEP_OUTBOX_EVERY: Duration = Duration::from_secs(3600);
+/// How often depths, lags and tallies are read for whoever scrapes them.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+
+/// Starts all of it; it ends when the process stops. Any number of processes may run them against one database.
 pub fn start(state: web::Data<AppState>) {
     // Often enough that a lost lease is noticed soon after it ends, seldom enough to cost nothing.
     let reap_every = Duration::from_secs(state.settings.lease_seconds)
         .div_f64(4.0)
         .min(Duration::from_secs(5));
     tokio::spawn(every(state.clone(), reap_every, "lost leases", reap));
-    tokio::spawn(every(state, EXPIRE_EVERY, "idle uploads", expire));
+    tokio::spawn(every(state.clone(), EXPIRE_EVERY, "idle uploads", expire));
+    tokio::spawn(every(
+        state.clone(),
+        SWEEP_OUTBOX_EVERY,
+        "old announcements",
+        sweep_outbox,
+    ));
+    tokio::spawn(every(state.clone(), MEASURE_EVERY, "measurements", measure));
+    if let Some(url) = &state.settings.broker.amqp_url {
+        let relay = Relay {
+            pool: state.pool.clone(),
+            url: url.clone(),
+            queue: state.settings.broker.amqp_queue.clone(),
+            metrics: state.dispatch.clone(),
+            stopping: state.stopping.clone(),
+        };
+        tokio::spawn(relay.run());
+    }
 }
 
 async fn every<F>(state: web::Data<AppState>, period: Duration, what: &str, work: impl Fn(web::Data<AppState>) -> F)
@@ -52,6 +76,20 @@ async fn reap(state: web::Data<AppState>) -> anyhow::Result<usize> {
     let lost = attempts::reap(&mut transaction).await?;
     transaction.commit().await?;
     Ok(lost)
+}
+
+async fn sweep_outbox(state: web::Data<AppState>) -> anyhow::Result<usize> {
+    Ok(usize::try_from(outbox::sweep(&state.pool).await?)?)
+}
+
+async fn measure(state: web::Data<AppState>) -> anyhow::Result<usize> {
+    state.health.set_broker(match state.settings.broker.amqp_url {
+        None => Broker::Off,
+        Some(_) if state.dispatch.broker_up.get() == 1 => Broker::Up,
+        Some(_) => Broker::Down,
+    });
+    state.dispatch.refresh(&state.pool).await?;
+    Ok(0)
 }
 
 async fn expire(state: web::Data<AppState>) -> anyhow::Result<usize> {

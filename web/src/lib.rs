@@ -12,6 +12,7 @@ pub mod boards;
 pub mod commands;
 pub mod controllers;
 pub mod db;
+pub mod dispatch_metrics;
 pub mod domain;
 pub mod error;
 pub mod health;
@@ -23,6 +24,8 @@ pub mod metrics;
 pub mod middleware;
 pub mod outcomes;
 pub mod precheck;
+pub mod reconciler;
+pub mod relay;
 pub mod scoreboard;
 pub mod sealing;
 pub mod serve;
@@ -35,6 +38,7 @@ pub mod telemetry;
 pub mod upload_token;
 pub mod uploader;
 pub mod views;
+pub mod worker_session;
 
 /// The schema, compiled in: the same files serve `assay-web migrate`, the start-up check and every test's own database.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

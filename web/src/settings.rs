@@ -28,6 +28,17 @@ pub struct StoreSettings {
     pub data_dir: PathBuf,
 }
 
+/// Where jobs are announced. Without an address workers wait at the claim endpoint alone.
+#[derive(Args, Clone, Default)]
+pub struct BrokerSettings {
+    /// RabbitMQ to announce jobs to, for example amqp://name:password@host/%2f. Without it workers poll.
+    #[arg(long, env = "ASSAY_AMQP_URL", hide_env_values = true)]
+    pub amqp_url: Option<String>,
+    /// Queue that jobs are announced on.
+    #[arg(long, env = "ASSAY_AMQP_QUEUE", default_value = "jobs.gpu")]
+    pub amqp_queue: String,
+}
+
 /// Everything `serve` needs.
 #[derive(Args, Clone)]
 pub struct Settings {
@@ -70,6 +81,16 @@ pub struct Settings {
     /// Uploads of one team that may be sending at once.
     #[arg(long, env = "ASSAY_TEAM_UPLOADS", default_value_t = 16)]
     pub team_uploads: usize,
+    /// Jobs of one team that may run at once.
+    #[arg(long, env = "ASSAY_RUNNING_PER_TEAM", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub running_per_team: u32,
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerSettings,
+    /// The broker's address as workers are told it: an account that may read the queue and nothing else. Without it
+    /// workers are told of no broker.
+    #[arg(long, env = "ASSAY_AMQP_WORKER_URL", hide_env_values = true)]
+    pub amqp_worker_url: Option<String>,
     /// Write logs as JSON lines.
     #[arg(long, env = "ASSAY_LOG_JSON")]
     pub log_json: bool,
@@ -92,6 +113,12 @@ impl Settings {
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             open_uploads: 256,
             team_uploads: 16,
+            running_per_team: 1,
+            broker: BrokerSettings {
+                amqp_url: None,
+                amqp_queue: "jobs.gpu".to_owned(),
+            },
+            amqp_worker_url: None,
             log_json: false,
         }
     }
@@ -125,6 +152,16 @@ impl fmt::Debug for StoreSettings {
     }
 }
 
+/// The broker's address carries a password, too.
+impl fmt::Debug for BrokerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerSettings")
+            .field("used", &self.amqp_url.is_some())
+            .field("queue", &self.amqp_queue)
+            .finish()
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
@@ -141,6 +178,8 @@ impl fmt::Debug for Settings {
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("open_uploads", &self.open_uploads)
             .field("team_uploads", &self.team_uploads)
+            .field("running_per_team", &self.running_per_team)
+            .field("broker", &self.broker)
             .finish_non_exhaustive()
     }
 }

@@ -16,6 +16,7 @@ use tracing_actix_web::TracingLogger;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::boards::Boards;
+use crate::dispatch_metrics::DispatchMetrics;
 use crate::health::Health;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -54,6 +55,7 @@ impl Application {
         let metrics_listener = settings.metrics_listen.map(bind).transpose()?;
         let threads = settings.http_threads.unwrap_or_else(cores).max(1);
         let stopping = CancellationToken::new();
+        let metrics = Metrics::new()?;
         let state = web::Data::new(AppState {
             live: Live::new(),
             boards: Boards::default(),
@@ -62,7 +64,8 @@ impl Application {
             keys: Keys::open(&settings.store.data_dir)?,
             passwords: Passwords::new(cores())?,
             throttle: Throttle::default(),
-            metrics: Metrics::new()?,
+            dispatch: DispatchMetrics::new(metrics.registry())?,
+            metrics,
             health: Health::default(),
             public_url,
             settings: Arc::new(settings),

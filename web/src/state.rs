@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::boards::Boards;
+use crate::dispatch_metrics::DispatchMetrics;
 use crate::health::Health;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -47,6 +48,8 @@ pub struct AppState {
     pub metrics: Metrics,
     /// What parts of the application say of themselves, for `/readyz`.
     pub health: Health,
+    /// What dispatch tells of itself.
+    pub dispatch: DispatchMetrics,
     /// Cancelled when the process begins to stop: streams end, uploads commit what they have.
     pub stopping: CancellationToken,
 }

@@ -1,12 +1,7 @@
 //! `assay-web enrol-worker`.
 
-use std::time::Duration;
-
-use crate::db::workers;
+use crate::db::workers::{self, ENROLMENT_LIFE};
 use crate::settings::StoreSettings;
-
-/// Time between printing the token and starting the worker with it.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// What it needs.
 #[derive(clap::Args)]
@@ -18,6 +13,6 @@ pub struct Arguments {
 /// Prints the token alone, so that a script can pass it on.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let pool = super::open(&arguments.store).await?;
-    println!("{}", workers::create_enrolment(&pool, LIFETIME).await?);
+    println!("{}", workers::create_enrolment(&pool, ENROLMENT_LIFE).await?);
     Ok(())
 }

@@ -4,6 +4,7 @@ mod create_organizer;
 mod enrol_worker;
 mod import_contest;
 mod migrate;
+mod relay;
 mod seal;
 mod serve;
 mod submit_sample;
@@ -35,6 +36,8 @@ enum Command {
     /// Make an organizer's account, or make an existing account one. The password comes from ASSAY_PASSWORD or the
     /// first line of standard input.
     CreateOrganizer(create_organizer::Arguments),
+    /// Announce waiting jobs on the broker, without serving anything else.
+    Relay(relay::Arguments),
     /// Print a one-time token with which a worker enrols.
     EnrolWorker(enrol_worker::Arguments),
     /// Submit a folder for a team without a browser. Once a (team, title).
@@ -50,6 +53,7 @@ pub async fn run() -> anyhow::Result<()> {
         Command::ImportContest(arguments) => import_contest::run(arguments).await,
         Command::Seal(arguments) => seal::run(&arguments),
         Command::CreateOrganizer(arguments) => create_organizer::run(arguments).await,
+        Command::Relay(arguments) => relay::run(arguments).await,
         Command::EnrolWorker(arguments) => enrol_worker::run(arguments).await,
         Command::SubmitSample(arguments) => submit_sample::run(arguments).await,
     }

@@ -1,47 +1,36 @@
-//! The workers' API: enrol, claim, heartbeat, files, outputs, result. Bearer tokens only; no cookie is looked at.
+//! The workers' API: enrol, session, claim, heartbeat, files, outputs, result. Bearer tokens only; no cookie is looked at.
+
+mod claim;
+mod enrol;
+mod session;
 
 use std::time::Duration;
 
 use actix_web::dev;
 use actix_web::http::StatusCode;
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::web::{self, Data, Json, Path, Payload, Query, ServiceConfig};
+use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
-use assay_contest::wire::{
-    Claim, Device, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, Outcome, Release, RemoteFile, Report, ResultBody,
-};
+use assay_contest::wire::{Heartbeat, HeartbeatAnswer, Outcome, Release, Report, ResultBody};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{Ready, ready};
-use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::Instant;
 
-use crate::auth::token::SecretToken;
 use crate::db::attempts::{self, Claimed, Standing};
-use crate::db::audit::{self, Entry};
-use crate::db::ids::{AttemptId, WorkerId};
+use crate::db::ids::AttemptId;
 use crate::db::results::{self, Accepted};
-use crate::db::{contests, uploads, workers};
-use crate::domain::UserName;
+use crate::db::{contests, uploads};
 use crate::error::ApiError;
 use crate::job_token::{self, JobClaims};
-use crate::live::Note;
-use crate::middleware::origin;
 use crate::scoreboard::whole;
 use crate::serve;
 use crate::state::AppState;
 use crate::storage::{ignore_missing, move_into_place, output_name};
 use crate::uploader::blocking;
 
-/// Longest a claim waits for a job. Below the 60 s after which most proxies give up on a silent connection.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A job becomes due by itself when its wait after a failure is over; nobody rings for that.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// What a grade may take beyond the contest's wall time (fetching, loading, reporting) before its token expires.
-const TOKEN_SLACK: Duration = Duration::from_secs(3600);
 /// Largest result body: a report with every task and sample.
 const RESULT_BYTES: usize = 16 << 20;
 /// Largest output file: every prompt and answer of a task.
@@ -53,8 +42,10 @@ const OUTPUT_IDLE: Duration = Duration::from_secs(30);
 pub fn configure(cfg: &mut ServiceConfig) {
     cfg.service(
         web::scope("/worker/v1")
-            .route("/enrol", web::post().to(enrol))
-            .route("/claim", web::post().to(claim))
+            .route("/enrol", web::post().to(enrol::enrol))
+            .route("/challenge", web::post().to(session::challenge))
+            .route("/session", web::post().to(session::open))
+            .route("/claim", web::post().to(claim::claim))
             .route("/attempts/{id}/heartbeat", web::post().to(heartbeat))
             .route("/attempts/{id}/submission/{name}", web::get().to(submission_file))
             .route("/attempts/{id}/contest/{path:.*}", web::get().to(contest_file))
@@ -68,121 +59,6 @@ pub fn configure(cfg: &mut ServiceConfig) {
     );
 }
 
-async fn enrol(request: HttpRequest, state: Data<AppState>, Json(ask): Json<Enrol>) -> Result<HttpResponse, ApiError> {
-    let name = UserName::parse(&ask.name)
-        .map_err(|refused| ApiError::unprocessable("worker-name-invalid", &refused.message.en, &refused.message.ko))?;
-    let device = bounded(ask.device)?;
-    let refused = || {
-        ApiError::new(
-            StatusCode::FORBIDDEN,
-            "enrolment-token-invalid",
-            "This enrolment token is unknown, was used, or is too old. Ask an organizer for a new one.",
-            "등록 토큰을 찾을 수 없거나, 이미 사용되었거나, 만료되었습니다. 운영진에게 새 토큰을 요청하세요.",
-        )
-    };
-    let token = SecretToken::parse(ask.token.trim()).ok_or_else(refused)?;
-    let mut transaction = state.pool.begin().await?;
-    let (id, key) = workers::enrol(&mut transaction, &token, name.as_str(), &device)
-        .await?
-        .ok_or_else(refused)?;
-    let object = format!("worker:{id}");
-    let entry = Entry::new("worker.enrolled", &object).after(json!({ "name": name.as_str(), "device": device }));
-    audit::record(&mut *transaction, &origin(&request), entry).await?;
-    transaction.commit().await?;
-    Ok(HttpResponse::Ok().json(Enrolled {
-        worker_id: id.to_string(),
-        key: key.expose().to_owned(),
-    }))
-}
-
-/// What a worker says about its device is shown to organizers and teams: short and visible, or not at all.
-fn bounded(device: Device) -> Result<Device, ApiError> {
-    let fine = |text: &str| text.chars().count() <= 120 && !text.chars().any(char::is_control);
-    if fine(&device.name) && fine(&device.kind) {
-        return Ok(device);
-    }
-    Err(ApiError::unprocessable(
-        "worker-device-invalid",
-        "The device's name and kind must be at most 120 visible characters.",
-        "장치 이름과 종류는 눈에 보이는 글자 120자 이하여야 합니다.",
-    ))
-}
-
-#[derive(Deserialize)]
-struct Wait {
-    #[serde(default)]
-    wait: u64,
-}
-
-#[derive(Deserialize, Default)]
-struct ClaimBody {
-    #[serde(default)]
-    device: Option<Device>,
-}
-
-/// Hands out the next job, waiting for one if there is none. A worker that asks has no job: what it still held is
-/// declared lost first.
-async fn claim(
-    state: Data<AppState>,
-    request: HttpRequest,
-    query: Query<Wait>,
-    body: Option<Json<ClaimBody>>,
-) -> Result<HttpResponse, ApiError> {
-    let device = body.and_then(|Json(body)| body.device).map(bounded).transpose()?;
-    let worker = worker(&state, &request, device.as_ref()).await?;
-    let mut transaction = state.pool.begin().await?;
-    attempts::forget(&mut transaction, worker).await?;
-    transaction.commit().await?;
-
-    let until = Instant::now() + Duration::from_secs(query.wait).min(LONGEST_WAIT);
-    let mut notes = state.live.subscribe();
-    let lease = Duration::from_secs(state.settings.lease_seconds);
-    loop {
-        if let Some(claimed) = attempts::claim(&state.pool, worker, lease).await? {
-            return Ok(HttpResponse::Ok().json(describe(&state, claimed).await?));
-        }
-        let look = until.min(Instant::now() + LOOK_EVERY);
-        let rung = async { while !matches!(notes.next().await, Note::Jobs | Note::Everything) {} };
-        tokio::select! {
-            () = state.stopping.cancelled() => return Ok(HttpResponse::NoContent().finish()),
-            _ = tokio::time::timeout_at(look, rung) => {}
-        }
-        if Instant::now() >= until {
-            return Ok(HttpResponse::NoContent().finish());
-        }
-    }
-}
-
-async fn describe(state: &AppState, claimed: Claimed) -> Result<Claim, ApiError> {
-    let contest = contests::find(&state.pool, &claimed.contest)
-        .await?
-        .ok_or_else(ApiError::not_found)?;
-    let contest_files = contests::files(&state.pool, &claimed.contest).await?;
-    let submission_files = uploads::of_submission(&state.pool, claimed.submission)
-        .await?
-        .into_iter()
-        .map(|file| RemoteFile {
-            name: file.name,
-            bytes: file.length,
-            sha256: file.sha256_expected,
-        })
-        .collect();
-    let life = Duration::from_secs(contest.rules.grading.wall_seconds).saturating_add(TOKEN_SLACK);
-    let token = job_token::issue(&state.keys, claimed.attempt, claimed.fence, life).map_err(ApiError::internal)?;
-    Ok(Claim {
-        attempt_id: claimed.attempt.to_string(),
-        job_id: claimed.job.to_string(),
-        submission_id: claimed.submission.to_string(),
-        fence: claimed.fence,
-        lease_seconds: state.settings.lease_seconds,
-        token,
-        contest_id: contest.rules.id,
-        contest_digest: contest.digest,
-        submission_files,
-        contest_files,
-    })
-}
-
 fn bearer(request: &HttpRequest) -> Option<&str> {
     request
         .headers()
@@ -190,23 +66,6 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
         .to_str()
         .ok()?
         .strip_prefix("Bearer ")
-}
-
-/// The worker whose key came with the request.
-async fn worker(state: &AppState, request: &HttpRequest, device: Option<&Device>) -> Result<WorkerId, ApiError> {
-    let key = bearer(request).and_then(SecretToken::parse);
-    let found = match key {
-        Some(key) => workers::authenticate(&state.pool, &key, device).await?,
-        None => None,
-    };
-    found.ok_or_else(|| {
-        ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "worker-key-invalid",
-            "No worker has this key, or it was revoked. Enrol again with a new token.",
-            "이 키를 가진 작업 노드가 없거나 키가 폐기되었습니다. 새 토큰으로 다시 등록하세요.",
-        )
-    })
 }
 
 /// The attempt a job token speaks for; the address must name the same one.

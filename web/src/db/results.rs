@@ -1,8 +1,6 @@
 //! Results: accepted once, under the fence.
 
-use std::time::Duration;
-
-use assay_contest::wire::{FailureClass, ItemScores, Outcome, Report};
+use assay_contest::wire::{FailureClass, ItemScores, MACHINE_FAULTS, Outcome, Report};
 use assay_contest::{Problem, Text};
 use serde_json::json;
 use sqlx::types::Json;
@@ -12,10 +10,8 @@ use super::attempts::{self, LiveAttempt, Standing};
 use super::ids::{AttemptId, JobId, SubmissionId};
 use super::jobs::{self, End};
 use super::submissions::State;
+use super::workers;
 use crate::outcomes::StoredReport;
-
-/// First wait after a failure of the platform; doubles with every attempt.
-const BACKOFF: Duration = Duration::from_secs(10);
 
 /// What became of a reported outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +76,8 @@ async fn settle(tx: &mut PgConnection, live: LiveAttempt, digest: &str, outcome:
     }
 }
 
-/// A failure of the platform is tried again after a growing wait, a timeout once, the submission's own failure never.
+/// A failure of the platform is tried again after a growing wait, a timeout once on another worker, the submission's own
+/// failure never.
 async fn fail(
     tx: &mut PgConnection,
     live: LiveAttempt,
@@ -95,6 +92,9 @@ async fn fail(
         FailureClass::Submission => "submission",
     };
     attempts::finish(&mut *tx, live.attempt, "failed", Some((name, &error)), Some(digest)).await?;
+    if class == FailureClass::Infra && MACHINE_FAULTS.contains(&problem.code.as_str()) {
+        workers::doubt(&mut *tx, live.worker).await?;
+    }
     let again = match class {
         FailureClass::Infra => live.attempts < live.max_attempts,
         FailureClass::Submission => false,
@@ -109,7 +109,7 @@ async fn fail(
         }
     };
     if again {
-        let wait = backoff(live.attempts, live.attempt);
+        let wait = jobs::backoff(live.attempts, live.attempt);
         return jobs::requeue(tx, live.job, live.submission, wait, true).await;
     }
     let mut reason = vec![problem.clone()];
@@ -118,14 +118,6 @@ async fn fail(
     }
     let reason = json!(reason);
     jobs::end(tx, live.job, live.submission, End::Failed, State::Failed, Some(&reason)).await
-}
-
-/// 10 s, 20 s, 40 s, … plus up to a quarter, so that jobs that failed together do not come back together. The attempt's
-/// random id is the dice.
-fn backoff(attempts: i32, attempt: AttemptId) -> Duration {
-    let doubled = BACKOFF * 2u32.pow(u32::try_from(attempts - 1).unwrap_or(0).min(6));
-    let dice = u32::from(attempt.0.as_bytes()[15]);
-    doubled + doubled * dice / 1024
 }
 
 fn gave_up(attempts: i32) -> Problem {
@@ -204,21 +196,4 @@ pub async fn items(db: impl PgExecutor<'_>, job: JobId) -> sqlx::Result<Vec<Item
         job.0
     );
     Ok(items.fetch_optional(db).await?.map(|items| items.0).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_and_are_bounded() {
-        let attempt = AttemptId::new();
-        for (attempts, least) in [(1, 10), (2, 20), (3, 40), (60, 640)] {
-            let wait = backoff(attempts, attempt);
-            assert!(
-                wait >= Duration::from_secs(least) && wait <= Duration::from_secs(least) * 5 / 4,
-                "{attempts}: {wait:?}"
-            );
-        }
-    }
 }

@@ -74,8 +74,8 @@ pub const ROUTES: &[(For, &str, &str)] = &[
     (Workers, "POST", "/worker/v1/attempts/{id}/release"),
 ];
 
-/// Opened by a one-time token in its body; tested where enrolment is.
-const BY_TOKEN: &[&str] = &["/worker/v1/enrol"];
+/// Opened by a one-time token or a signature in its body; tested where enrolment is.
+const BY_TOKEN: &[&str] = &["/worker/v1/enrol", "/worker/v1/challenge", "/worker/v1/session"];
 
 /// What a person gets, or `None` for "it is answered, and not by a refusal of the person".
 async fn refusal(browser: &mut Browser, token: &str, method: &str, path: &str) -> Option<u16> {

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use assay_contest::wire::{
-    Claim, Device, Directive, Enrol, Enrolled, FailureClass, Heartbeat, HeartbeatAnswer, ItemScores, Outcome, Progress,
-    Release, Report, ResultBody, Stage, TaskReport,
+    Challenge, Challenged, Claim, Device, Directive, Enrol, Enrolled, FailureClass, Heartbeat, HeartbeatAnswer,
+    ItemScores, OpenSession, Outcome, Progress, Release, Report, ResultBody, Session, Stage, TaskReport,
+    enrolment_statement, session_statement,
 };
 use assay_contest::{Problem, Text};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Client, Method, Response};
@@ -183,8 +185,23 @@ pub async fn submitted(browser: &mut Browser, title: &str, fixture: &str) -> Str
 pub struct Hand {
     address: String,
     client: Client,
+    pair: Ed25519KeyPair,
+    /// The session's token.
     pub key: String,
     pub id: String,
+}
+
+/// A new key, and what a worker that holds it sends to enrol.
+pub fn enrolment(token: &str, name: &str) -> (Ed25519KeyPair, Enrol) {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let ask = Enrol {
+        token: token.into(),
+        name: name.into(),
+        device: device(),
+        public_key: hex::encode(pair.public_key().as_ref()),
+        signature: hex::encode(pair.sign(enrolment_statement(token).as_bytes())),
+    };
+    (pair, ask)
 }
 
 pub fn device() -> Device {
@@ -200,11 +217,7 @@ impl Hand {
             .await
             .unwrap();
         let client = Client::builder().no_proxy().build().unwrap();
-        let ask = Enrol {
-            token,
-            name: name.into(),
-            device: device(),
-        };
+        let (pair, ask) = enrolment(&token, name);
         let answer = client
             .post(format!("{}/worker/v1/enrol", app.address))
             .json(&ask)
@@ -213,12 +226,54 @@ impl Hand {
             .unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         let enrolled: Enrolled = answer.json().await.unwrap();
-        Hand {
+        assert_eq!(enrolled.key, None, "no secret is handed out");
+        let mut hand = Hand {
             address: app.address.clone(),
             client,
-            key: enrolled.key,
+            pair,
+            key: String::new(),
             id: enrolled.worker_id,
-        }
+        };
+        let session = hand.open_session().await;
+        assert_eq!(session.status(), 200);
+        hand.key = session.json::<Session>().await.unwrap().token;
+        hand
+    }
+
+    /// A challenge, and the answer to its signature.
+    pub async fn open_session(&self) -> Response {
+        let challenge = self.challenge().await;
+        self.answer(&challenge, &self.pair).await
+    }
+
+    pub async fn challenge(&self) -> String {
+        let ask = Challenge {
+            worker_id: self.id.clone(),
+        };
+        let answer = self
+            .client
+            .post(format!("{}/worker/v1/challenge", self.address))
+            .json(&ask)
+            .send()
+            .await
+            .unwrap();
+        answer.json::<Challenged>().await.unwrap().challenge
+    }
+
+    /// Answers a challenge with its own key.
+    pub async fn answer_own(&self, challenge: &str) -> Response {
+        self.answer(challenge, &self.pair).await
+    }
+
+    /// Answers a challenge with a signature of `pair`.
+    pub async fn answer(&self, challenge: &str, pair: &Ed25519KeyPair) -> Response {
+        let ask = OpenSession {
+            worker_id: self.id.clone(),
+            challenge: challenge.to_owned(),
+            signature: hex::encode(pair.sign(session_statement(&self.id, challenge).as_bytes())),
+        };
+        let request = self.client.post(format!("{}/worker/v1/session", self.address));
+        request.json(&ask).send().await.unwrap()
     }
 
     pub async fn claim_response(&self, wait: u64) -> Response {
@@ -410,7 +465,16 @@ pub async fn run(app: &TestApp, statement: &'static str) {
     sqlx::query(statement).execute(&app.pool).await.unwrap();
 }
 
-/// Makes every running lease end now and sweeps.
+/// Ends the waits of jobs that failed.
+pub async fn make_due(app: &TestApp) {
+    run(
+        app,
+        "UPDATE jobs SET not_before = now() - interval '1 minute' WHERE state = 'queued'",
+    )
+    .await;
+}
+
+/// Makes every running lease end now and sweeps; what was lost need not wait.
 pub async fn expire_leases(app: &TestApp) -> usize {
     run(
         app,
@@ -420,5 +484,6 @@ pub async fn expire_leases(app: &TestApp) -> usize {
     let mut transaction = app.pool.begin().await.unwrap();
     let lost = assay_web::db::attempts::reap(&mut transaction).await.unwrap();
     transaction.commit().await.unwrap();
+    make_due(app).await;
     lost
 }

@@ -8,8 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 
 mod report;
+mod session;
 
 pub use report::{Generation, ItemScores, Report, TaskReport};
+pub use session::{
+    Challenge, Challenged, ClaimAsk, Doorbell, Enrol, Enrolled, OpenSession, Ring, Session, enrolment_statement,
+    session_statement,
+};
+
+/// Codes of failures that point at the worker's machine, not at the contest's files or the submission.
+pub const MACHINE_FAULTS: [&str; 3] = ["fetch-failed", "platform-failed", "worker-crashed"];
 
 /// Folder, among a claim's contest files, of the base's own files (`base/config.json`, …), wherever `base.dir` points.
 pub const CONTEST_BASE: &str = "base";
@@ -27,17 +35,6 @@ pub fn is_safe_path(name: &str) -> bool {
         && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// A worker asks to be let in, with the one-time token an organizer made.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
-pub struct Enrol {
-    /// The one-time token.
-    pub token: String,
-    /// The name shown to organizers.
-    pub name: String,
-    /// What it computes on.
-    pub device: Device,
-}
-
 /// What a worker computes on.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Device {
@@ -45,15 +42,6 @@ pub struct Device {
     pub name: String,
     /// `cpu`, `gpu` or `reference`.
     pub kind: String,
-}
-
-/// The answer to [`Enrol`]: from now on the worker shows `key`.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
-pub struct Enrolled {
-    /// Id of the worker.
-    pub worker_id: String,
-    /// The worker's only secret, told once.
-    pub key: String,
 }
 
 /// One attempt at grading one submission, handed to one worker.
@@ -82,23 +70,6 @@ pub struct Claim {
 }
 
 // Tokens and keys stay out of logs: what is printed of these says who and what, never by which secret.
-
-impl fmt::Debug for Enrol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Enrol")
-            .field("name", &self.name)
-            .field("device", &self.device)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Enrolled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Enrolled")
-            .field("worker_id", &self.worker_id)
-            .finish_non_exhaustive()
-    }
-}
 
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -327,15 +298,6 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let enrolled = Enrolled {
-            worker_id: "w1".into(),
-            key: "hush".into(),
-        };
-        let enrol = Enrol {
-            token: "hush".into(),
-            name: "n".into(),
-            device: Device::default(),
-        };
         let claim = Claim {
             attempt_id: "a1".into(),
             job_id: "j1".into(),
@@ -348,7 +310,7 @@ mod tests {
             submission_files: vec![],
             contest_files: vec![],
         };
-        let printed = format!("{enrolled:?} {enrol:?} {claim:?}");
+        let printed = format!("{claim:?}");
         assert!(!printed.contains("hush") && printed.contains("a1"), "{printed}");
         // On the wire they are there.
         assert_eq!(serde_json::to_value(&claim).unwrap()["token"], "hush");

@@ -5,15 +5,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use assay_contest::wire::{Claim, Device, Enrol};
+use assay_contest::wire::{Device, Doorbell, Enrol, enrolment_statement};
 
 use super::Compute;
 use crate::host;
 use crate::service::attempt::{self, Bench, End};
 use crate::service::cache::Cache;
-use crate::service::client::{CallError, Server};
-use crate::service::identity::{self, Identity};
+use crate::service::client::Server;
+use crate::service::identity::{self, Identity, OwnKey};
+use crate::service::intake::{self, Intake, Patience as _};
 use crate::service::retry::Backoff;
+use crate::service::session::{Login, Means};
 use crate::service::signals::{self, Wishes};
 
 /// A worker that fails so many attempts in a row takes itself out: the fault is most likely here.
@@ -28,12 +30,18 @@ pub struct Args {
     /// Folder of this worker's key, cache and scratch files
     #[arg(long, value_name = "DIR", env = "ASSAY_WORKER_DATA")]
     data: PathBuf,
-    /// One-time enrolment token; needed once, the key is kept in DIR/worker.json
+    /// One-time enrolment token; needed once. The key that is enrolled is made in DIR/worker.key and stays there
     #[arg(long, value_name = "TOKEN", env = "ASSAY_ENROL_TOKEN", hide_env_values = true)]
     enrol: Option<String>,
     /// The name organizers see; this machine's name unless said otherwise
     #[arg(long)]
     name: Option<String>,
+    /// Broker on which jobs are announced, where the server does not say it itself
+    #[arg(long, value_name = "URL", env = "ASSAY_AMQP_URL", hide_env_values = true)]
+    amqp_url: Option<String>,
+    /// Queue that jobs are announced on; goes with --amqp-url
+    #[arg(long, value_name = "NAME", env = "ASSAY_AMQP_QUEUE", default_value = "jobs.gpu")]
+    amqp_queue: String,
     /// Leave after one attempt
     #[arg(long)]
     once: bool,
@@ -75,6 +83,17 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
 
+    let means = match &identity.key {
+        Some(key) => Means::Bearer(key.clone()),
+        None => Means::Own(OwnKey::open(&args.data).context("worker.key cannot be used")?),
+    };
+    let login = Login::new(server.clone(), identity.worker_id.clone(), means);
+    let told = args.amqp_url.clone().map(|url| Doorbell {
+        url,
+        queue: args.amqp_queue.clone(),
+    });
+    let name = args.name.clone().unwrap_or_else(host::host_name);
+    let mut intake = Intake::new(server.clone(), login, device.clone(), wishes.clone(), told, name);
     let bench = Bench {
         server,
         cache: Cache::open(args.data.join("cache"), args.cache_bytes)?,
@@ -93,7 +112,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
 
     let mut failures = 0;
     while !bench.wishes.is_draining() {
-        let Some(claim) = claim(&bench, &identity, &device, &mut patience).await? else {
+        let Some(claim) = intake.next(&mut patience).await? else {
             continue;
         };
         match attempt::work(&bench, claim).await {
@@ -118,9 +137,13 @@ struct Patience {
     answered: bool,
 }
 
-impl Patience {
+impl intake::Patience for Patience {
     fn lasts(&self) -> bool {
         self.answered || Instant::now() < self.until
+    }
+
+    fn answered(&mut self) {
+        self.answered = true;
     }
 }
 
@@ -151,7 +174,11 @@ async fn identify(
             path.display()
         );
     };
+    // Made before the token is used: an answer that is lost on the way can be asked for again.
+    let key = OwnKey::open(&args.data).context("worker.key cannot be made")?;
     let enrol = Enrol {
+        public_key: key.public(),
+        signature: key.sign(&enrolment_statement(token)),
         token: token.clone(),
         name: args.name.clone().unwrap_or_else(host::host_name),
         device: device.clone(),
@@ -183,40 +210,6 @@ async fn identify(
                 }
             }
             Err(error) => return Err(error).context("the server does not enrol this worker"),
-        }
-    }
-}
-
-/// Waits for an attempt. None: nothing yet, or asked to stop. An error means that waiting longer is no use.
-async fn claim(
-    bench: &Bench,
-    identity: &Identity,
-    device: &Device,
-    patience: &mut Patience,
-) -> anyhow::Result<Option<Claim>> {
-    let mut backoff = Backoff::default();
-    loop {
-        let answer = tokio::select! {
-            answer = bench.server.claim(&identity.key, device) => answer,
-            () = bench.wishes.draining.cancelled() => return Ok(None),
-        };
-        match answer {
-            Ok(claim) => {
-                patience.answered = true;
-                return Ok(claim);
-            }
-            Err(error) if error.is_passing() && patience.lasts() => {
-                tracing::warn!(%error, "no answer, trying again");
-                tokio::select! {
-                    () = tokio::time::sleep(backoff.next(error.after())) => {}
-                    () = bench.wishes.draining.cancelled() => return Ok(None),
-                }
-            }
-            Err(error) if error.is_unknown_key() => {
-                return Err(error).context("the server does not know this worker's key; enrol it again");
-            }
-            Err(error @ CallError::Answer(_)) => return Err(error).context("this is not an assay server"),
-            Err(error) => return Err(error).context("the server cannot be used"),
         }
     }
 }

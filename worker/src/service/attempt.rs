@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use assay_contest::wire::{Claim, FailureClass, Outcome, Progress, RemoteFile, ResultBody, Stage, is_safe_path};
+use assay_contest::wire::{
+    Claim, FailureClass, MACHINE_FAULTS, Outcome, Progress, RemoteFile, ResultBody, Stage, is_safe_path,
+};
 use assay_contest::{Problem, Text};
 
 use super::abort::{Abort, Why};
@@ -24,9 +26,6 @@ use crate::pipeline::{self, Job, Verdict, Watch};
 const MAX_FILES: usize = 20_000;
 /// How often an output is tried before the result goes without it: it is evidence, not the score.
 const OUTPUT_TRIES: u32 = 6;
-
-/// Failures that point at this machine, not at the contest's files or the submission.
-const MACHINE_FAULTS: [&str; 3] = ["fetch-failed", "platform-failed", "worker-crashed"];
 
 /// What the worker brings to every attempt.
 pub struct Bench {

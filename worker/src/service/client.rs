@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use assay_contest::wire::{Claim, Device, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, Release};
+use assay_contest::wire::{
+    Challenge, Challenged, Claim, ClaimAsk, Enrol, Enrolled, Heartbeat, HeartbeatAnswer, OpenSession, Release, Session,
+};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// How long the server may hold a claim open before it says there is nothing to do.
@@ -50,6 +51,11 @@ impl CallError {
     /// Whether the server does not know the key that was shown.
     pub fn is_unknown_key(&self) -> bool {
         matches!(self, CallError::Refused { status: 401 | 403, .. })
+    }
+
+    /// Whether only the session has ended, and a new one may be opened.
+    pub fn is_session_ended(&self) -> bool {
+        matches!(self, CallError::Refused { status: 401, code, .. } if code == "worker-session-ended")
     }
 }
 
@@ -132,22 +138,23 @@ impl Server {
         .await
     }
 
-    /// Waits for something to do. None: nothing for now.
-    pub async fn claim(&self, key: &str, device: &Device) -> Result<Option<Claim>, CallError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            device: &'a Device,
-        }
+    /// Asks for something to sign.
+    pub async fn challenge(&self, ask: &Challenge) -> Result<Challenged, CallError> {
+        let url = self.url(&["worker", "v1", "challenge"]);
+        json(self.http.post(url).json(ask).timeout(SILENCE)).await
+    }
+
+    /// Trades a signature for a session.
+    pub async fn open_session(&self, ask: &OpenSession) -> Result<Session, CallError> {
+        let url = self.url(&["worker", "v1", "session"]);
+        json(self.http.post(url).json(ask).timeout(SILENCE)).await
+    }
+
+    /// Asks for something to do, for at most `wait` (no longer than [`CLAIM_WAIT`]). None: nothing for now.
+    pub async fn claim(&self, token: &str, ask: &ClaimAsk, wait: Duration) -> Result<Option<Claim>, CallError> {
         let mut url = self.url(&["worker", "v1", "claim"]);
-        url.set_query(Some(&format!("wait={}", CLAIM_WAIT.as_secs())));
-        let response = send(
-            self.http
-                .post(url)
-                .bearer_auth(key)
-                .json(&Body { device })
-                .timeout(SILENCE),
-        )
-        .await?;
+        url.set_query(Some(&format!("wait={}", wait.min(CLAIM_WAIT).as_secs())));
+        let response = send(self.http.post(url).bearer_auth(token).json(ask).timeout(SILENCE)).await?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
         }

@@ -5,6 +5,7 @@
 mod certificate;
 mod cli;
 mod diff;
+mod doorbell;
 mod fidelity;
 mod grade;
 mod logits;

@@ -299,7 +299,21 @@ fn read(stream: &TcpStream) -> Option<Call> {
 fn answer(call: &Call, state: &Mutex<State>) -> Reply {
     let bearer = call.headers.get("authorization").map(String::as_str);
     if call.is("POST", "/worker/v1/enrol") {
-        return Reply::json(200, &json!({"worker_id": "w1", "key": "worker-key"}));
+        let sent = call.json();
+        let length = |name: &str| sent[name].as_str().map_or(0, str::len);
+        if (length("public_key"), length("signature")) != (64, 128) {
+            return Reply::problem(422, "worker-too-old");
+        }
+        return Reply::json(200, &json!({"worker_id": "w1"}));
+    }
+    if call.is("POST", "/worker/v1/challenge") {
+        return Reply::json(200, &json!({"challenge": "0".repeat(64)}));
+    }
+    if call.is("POST", "/worker/v1/session") {
+        if call.json()["signature"].as_str().map(str::len) != Some(128) {
+            return Reply::problem(401, "worker-key-invalid");
+        }
+        return Reply::json(200, &json!({"token": "worker-key", "seconds": 900}));
     }
     if call.is("POST", "/worker/v1/claim") {
         if bearer != Some("Bearer worker-key") {

@@ -140,8 +140,15 @@ fn a_job_is_fetched_graded_and_reported() {
 
     // The key is kept for its owner alone, and a second start needs no token.
     use std::os::unix::fs::PermissionsExt;
-    let key = data.path().join("worker.json");
-    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    for name in ["worker.json", "worker.key"] {
+        let mode = std::fs::metadata(data.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(
+        server.of("POST", "/session").len(),
+        1,
+        "one session is enough for all of it"
+    );
     assert!(scratch_is_empty(data.path()));
 }
 
@@ -620,4 +627,35 @@ fn a_worker_that_was_killed_goes_on_with_its_download() {
     assert_eq!(server.of("POST", "/enrol").len(), 1);
     assert_eq!(result(&server)["outcome"]["kind"], "rejected");
     assert!(scratch_is_empty(data.path()));
+}
+
+#[test]
+fn a_session_that_ended_is_opened_again() {
+    // The first claim finds its session ended: a new one is opened and the work goes on.
+    let refused = AtomicBool::new(false);
+    let server = Server::start(
+        "w4a16-gptq",
+        1,
+        Box::new(move |call| {
+            (call.is("POST", "/claim") && !refused.swap(true, Ordering::Relaxed))
+                .then(|| Reply::problem(401, "worker-session-ended"))
+        }),
+    );
+    let data = tempfile::tempdir().unwrap();
+    let output = once(&server, data.path());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(server.of("POST", "/session").len(), 2);
+    assert_eq!(server.of("PUT", "/result").len(), 1);
+}
+
+#[test]
+fn a_worker_enrolled_with_a_bearer_key_goes_on_with_it() {
+    let server = Server::start("w4a16-gptq", 1, no_fault());
+    let data = tempfile::tempdir().unwrap();
+    let identity = json!({"server": server.address, "worker_id": "w1", "key": "worker-key"});
+    std::fs::write(data.path().join("worker.json"), identity.to_string()).unwrap();
+    let output = once(&server, data.path());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(server.of("POST", "/enrol").is_empty() && server.of("POST", "/session").is_empty());
+    assert_eq!(server.of("PUT", "/result").len(), 1);
 }
