@@ -22,6 +22,8 @@ pub struct Deployment {
     data: TempDir,
     web: Option<Child>,
     workers: Vec<(String, Child)>,
+    /// The queue that jobs are announced on, where a broker is used.
+    queue: Option<String>,
 }
 
 /// The checkout.
@@ -53,6 +55,18 @@ fn program(name: &str) -> PathBuf {
 impl Deployment {
     /// Migrated, with the sample contest imported and the web application answering. No worker yet.
     pub async fn start() -> Deployment {
+        Deployment::start_on(None).await
+    }
+
+    /// As [`Deployment::start`], with jobs announced on a queue of `ASSAY_TEST_AMQP_URL`.
+    pub async fn start_with_broker() -> Deployment {
+        let moment = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        Deployment::start_on(Some(format!("test.e2e.{}.{}", std::process::id(), moment.as_nanos()))).await
+    }
+
+    async fn start_on(queue: Option<String>) -> Deployment {
         let admin = env::var("ASSAY_TEST_DATABASE_URL").expect("ASSAY_TEST_DATABASE_URL is not set; use tests/run");
         let data = tempfile::Builder::new().prefix("assay-e2e.").tempdir().unwrap();
         let name = format!(
@@ -83,6 +97,7 @@ impl Deployment {
             data,
             web: None,
             workers: Vec::new(),
+            queue,
         };
         deployment.admin(&["migrate"]);
         deployment.admin(&["import-contest", "deploy/sample/contest.toml"]);
@@ -98,6 +113,13 @@ impl Deployment {
             .env("ASSAY_DATA", self.data.path().join("web"))
             .env("ASSAY_PUBLIC_URL", &self.address)
             .env("ASSAY_LEASE_SECONDS", LEASE_SECONDS);
+        if let Some(queue) = &self.queue {
+            let broker = env::var("ASSAY_TEST_AMQP_URL").expect("ASSAY_TEST_AMQP_URL is not set; use tests/run");
+            command
+                .env("ASSAY_AMQP_URL", &broker)
+                .env("ASSAY_AMQP_WORKER_URL", &broker)
+                .env("ASSAY_AMQP_QUEUE", queue);
+        }
         command
     }
 

@@ -5,6 +5,7 @@
 
 mod browser;
 mod deployment;
+mod dispatch;
 mod kills;
 mod pages;
 mod uploads;
