@@ -13,10 +13,12 @@ test('a dead network, a busy server and a moved offset are waited out', () => {
   for (const status of [0, 408, 409, 423, 425, 429, 500, 502, 503, 504, 507, 520]) assert.equal(decide(status), 'wait', String(status));
   assert.equal(decide(409, 'upload-offset-mismatch'), 'wait');
   assert.equal(decide(503, 'upload-stalled'), 'wait');
+  assert.equal(decide(503, 'too-many-uploads'), 'wait');
 });
 
 test('an ended session gets a new token, not a new upload', () => {
   assert.equal(decide(401), 'token');
+  assert.equal(decide(401, 'upload-token-invalid'), 'token');
   assert.equal(decide(403, 'csrf-invalid'), 'page');
   assert.equal(decide(403, 'forbidden'), 'refused');
 });
@@ -34,6 +36,8 @@ test('what is gone, damaged, taken or sent is told apart', () => {
 test('a refusal for a person is never tried again, whatever its status', () => {
   assert.equal(decide(429, 'quota-reached'), 'refused');
   assert.equal(decide(409, 'too-many-drafts'), 'refused');
+  assert.equal(decide(507, 'disk-reserve'), 'refused');
+  assert.equal(decide(413, 'upload-quota'), 'refused');
   assert.equal(decide(400, 'upload-offset-missing'), 'refused');
 });
 

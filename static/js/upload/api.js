@@ -50,14 +50,18 @@ export async function renewPage() {
   }
 }
 
-/** Sends JSON (or GETs when there is none) and reads JSON; anything but 2xx is a `Refused`. */
-export async function call(path, body, method = body === undefined ? 'GET' : 'POST') {
+/**
+ * Sends JSON (or GETs when there is none) and reads JSON; anything but 2xx is a `Refused`. With an upload token it is asked in that
+ * token's name, else in the session's.
+ */
+export async function call(path, body, method = body === undefined ? 'GET' : 'POST', token = null) {
+  const name = token ? { authorization: `Bearer ${token}` } : { 'x-csrf-token': csrf() };
   let answer;
   try {
     answer = await fetch(path, {
       method,
       credentials: 'same-origin',
-      headers: { accept: 'application/json', 'content-type': 'application/json', 'x-csrf-token': csrf() },
+      headers: { accept: 'application/json', 'content-type': 'application/json', ...name },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {

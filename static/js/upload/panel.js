@@ -227,7 +227,7 @@ class UploadPanel extends HTMLElement {
       known ? el('p', { class: 'known' }, t('up-known', { percent: percent(received(known), total(known)) })) : null,
       known ? null : el('div', { class: 'field' }, el('label', { for: 'title' }, t('up-title-label')), title),
       el('button', { class: 'primary', 'data-action': 'upload' }, t(known ? 'up-continue' : auto.checked ? 'up-start' : 'up-start-only')),
-      el('p', { class: 'note', id: 'title-hint' }, known ? null : `${t('up-title-hint')} `, t('up-start-size', { n: files.length, size: size(files.reduce((sum, { file }) => sum + file.size, 0)) }), ' ', progress),
+      el('p', { class: 'note', id: 'title-hint' }, known ? null : t('up-title-hint'), known ? null : el('br'), t('up-start-size', { n: files.length, size: size(files.reduce((sum, { file }) => sum + file.size, 0)) }), ' · ', progress),
       el('label', { class: 'check', for: 'auto', onchange: () => {
         if (!known) this.querySelector('[data-action=upload]').textContent = t(auto.checked ? 'up-start' : 'up-start-only');
       } }, auto, t('up-auto')));

@@ -106,7 +106,8 @@ export class TransferView {
     for (const [name, show] of Object.entries(shown)) parts[name].hidden = !show;
     // The button that was pressed gives way to its opposite: the keyboard goes on from there.
     if (focused?.hidden && focused.parentNode === parts.pause.parentNode) (['resume', 'pause', 'submit', 'retry'].map((name) => parts[name]).find((b) => !b.hidden) ?? parts.title).focus();
-    parts.autoLine.hidden = ['submitting', 'done', 'whole', 'failed'].includes(phase);
+    // Keeps its room: the list below must not move.
+    parts.autoLine.classList.toggle('over', ['submitting', 'done', 'whole'].includes(phase));
     this.#hear(phase, figures);
   }
 

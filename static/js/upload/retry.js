@@ -8,7 +8,7 @@ const MOST_ASKED_MS = 120_000;
 const NOT_NOW = new Set([408, 409, 423, 425, 429]);
 /** Codes that look like "not now" by their status and are not. */
 const FINAL = new Map([['submission-sealed', 'sent'], ['quota-reached', 'refused'], ['contest-closed', 'refused'], ['too-many-drafts', 'refused'],
-  ['no-team', 'refused'], ['no-contest', 'refused'], ['files-incomplete', 'incomplete'], ['upload-superseded', 'taken']]);
+  ['no-team', 'refused'], ['disk-reserve', 'refused'], ['no-contest', 'refused'], ['files-incomplete', 'incomplete'], ['upload-superseded', 'taken']]);
 
 /**
  * Decides by status (0: no answer) and stable code:

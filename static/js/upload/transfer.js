@@ -169,7 +169,7 @@ export class Transfer {
     setSendingDraft(null);
     if (id) {
       await dropFolder(id);
-      await call(`/api/v1/submissions/${id}`, undefined, 'DELETE').catch(() => {});
+      await this.#call(`/api/v1/submissions/${id}`, undefined, 'DELETE').catch(() => {});
     }
   }
 
@@ -268,11 +268,22 @@ export class Transfer {
 
   /** `{id, upload_token, files}`, or null when the draft is gone. */
   async #uploads(id) {
-    let answer = await call(`/api/v1/submissions/${id}/uploads`).catch(ifGone);
-    // A server without that address describes the files with the submission.
-    answer ??= await call(`/api/v1/submissions/${id}`).catch(ifGone);
+    const answer = await this.#call(`/api/v1/submissions/${id}/uploads`).catch(ifGone);
     if (answer?.state && answer.state !== 'draft') throw new Sent();
     return answer;
+  }
+
+  /** In the name of the upload token, which outlives the session; when it is over, in the session's. */
+  async #call(path, body, method) {
+    if (!this.#token) return call(path, body, method);
+    const token = this.#token;
+    try {
+      return await call(path, body, method, token);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      if (this.#token === token) this.#token = null;
+      return call(path, body, method);
+    }
   }
 
   #adopt({ upload_token: token, files }) {
@@ -297,7 +308,7 @@ export class Transfer {
   async #declare(file) {
     const { sha256 } = this.#checksums.rows.find((row) => row.name === file.name);
     const path = `/api/v1/submissions/${this.#id}/files/${encodeURIComponent(file.name)}`;
-    file.place = place(await this.#persist(() => call(path, { bytes: file.bytes, sha256 }, 'PUT')));
+    file.place = place(await this.#persist(() => this.#call(path, { bytes: file.bytes, sha256 }, 'PUT')));
     const whole = file.place.state === 'complete';
     Object.assign(file, { state: whole ? 'here' : 'waiting', origin: file.place.origin, done: whole ? file.bytes : 0 });
   }
@@ -424,6 +435,7 @@ export class Transfer {
   /** A new upload token and form token, once for all files that ask. */
   #renew() {
     this.#renewing ??= (async () => {
+      this.#token = null;
       await renewPage();
       const present = await this.#persist(() => this.#uploads(this.#id));
       if (!present) throw new Stop('up-gone');
@@ -445,7 +457,7 @@ export class Transfer {
   async #submit() {
     this.#enter('submitting');
     try {
-      await this.#persist(() => call(`/api/v1/submissions/${this.#id}/submit`, {}));
+      await this.#persist(() => this.#call(`/api/v1/submissions/${this.#id}/submit`, {}));
       return true;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;

@@ -71,7 +71,7 @@ function map(groups, total, baseBytes, name, t) {
     : null;
   return el('figure', {},
     svg('svg', { class: 'treemap', role: 'img', 'aria-label': t('up-weight-map') }, ...boxes, empty),
-    baseBytes ? el('figcaption', { class: 'scale' }, t('up-scale-base', { size: size(baseBytes) })) : null);
+    baseBytes ? el('figcaption', { class: 'scale' }, t(total <= baseBytes ? 'up-map-base' : 'up-map-own', { size: size(baseBytes) })) : null);
 }
 
 /** Boxes are placed in percent, so that words keep their size on every screen; those too small for words have a tooltip. */
