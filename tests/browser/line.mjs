@@ -21,9 +21,16 @@ export async function line(target, rate) {
     if (budget.at > now) await new Promise((resolve) => setTimeout(resolve, budget.at - now));
   };
 
+  const faults = { mostBody: Infinity, damage: false };
+
   const server = http.createServer(async (request, response) => {
     if (request.method === "POST") posts.push(request.url);
     const upload = request.url.startsWith("/files/") ? request.url : null;
+    if (upload && Number(request.headers["content-length"] ?? 0) > faults.mostBody) {
+      // As nginx does: a page of its own, the body read and thrown away.
+      request.resume();
+      return response.writeHead(413, { "content-type": "text/html" }).end("<h1>413 Request Entity Too Large</h1>");
+    }
     const row = upload && (seen.get(upload) ?? { bytes: 0, offset: null, begins: [], order: [] });
     if (upload) {
       seen.set(upload, row);
@@ -43,6 +50,10 @@ export async function line(target, rate) {
         if (upload) row.bytes += chunk.length;
         if (upload) await turn(chunk.length);
         if (onward.destroyed) break;
+        if (upload && faults.damage && chunk.length > 1000) {
+          faults.damage = false;
+          chunk[500] ^= 1;
+        }
         onward.write(chunk);
       }
       onward.end();
@@ -62,6 +73,8 @@ export async function line(target, rate) {
     address: `http://127.0.0.1:${own}`,
     seen,
     posts,
+    /** What the line does wrong: takes no body longer than `mostBody`; turns one bit of the next long piece when `damage` is set. */
+    faults,
     /** Body bytes of all uploads. */
     get bytes() { return [...seen.values()].reduce((sum, row) => sum + row.bytes, 0); },
     /** Breaks every connection and takes no new one. */

@@ -76,6 +76,21 @@ async fn a_paused_file_goes_on_where_it_stood_and_the_same_folder_is_not_sent_ag
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ended_session_does_not_end_the_upload() {
+    interrupted("logout").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_damaged_on_the_way_are_sent_again() {
+    interrupted("damage").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_takes_only_small_bodies_gets_small_ones() {
+    interrupted("proxy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_is_waited_for() {
     let mut assay = Deployment::start().await;
     let (mut child, mut said) = start(&assay, &["upload-resume.mjs", "kill"]);

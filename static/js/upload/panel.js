@@ -1,6 +1,6 @@
 // <upload-panel>: choose a folder, read its verdict before anything is sent, then send it; or go on with what was begun earlier.
 
-import { call, Refused } from './api.js';
+import { call, Refused, renewPage } from './api.js';
 import { Checksums } from './checksums.js';
 import { el, svg } from './dom.js';
 import { readDrafts } from './drafts.js';
@@ -9,6 +9,7 @@ import { fillIn, percent, size } from './format.js';
 import { askFolder, choose, fromDrop, fromHandle, fromInput, leftOut, permission } from './pick.js';
 import { compare, findDraft } from './plan.js';
 import { TransferView } from './progress.js';
+import { decide } from './retry.js';
 import { slices, UnreadableFile } from './slices.js';
 import { dropFolder, knownFolder, sendingDraft, setSendingDraft } from './store.js';
 import { Transfer } from './transfer.js';
@@ -38,6 +39,8 @@ class UploadPanel extends HTMLElement {
       // The browser shows its own words; asking is what matters. What is paused or broken loses nothing by leaving.
       if (this.#transfer?.moving) event.preventDefault();
     });
+    // A folder dropped beside the zone must not make the browser leave for it.
+    for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());
     // Back from logging in, in another tab: what stopped for it goes on by itself.
     addEventListener('focus', () => { if (this.#transfer?.phase === 'failed' && this.#transfer.session) this.#go?.(); });
     for (const draft of this.#drafts) this.#wireDraft(draft);
@@ -155,7 +158,12 @@ class UploadPanel extends HTMLElement {
     const parts = await slices(files, (done, total) => { bar.value = done / total; });
     title.textContent = t('up-checking');
     bar.removeAttribute('value');
-    const inspection = await call('/api/v1/precheck', { files: parts });
+    const ask = () => call('/api/v1/precheck', { files: parts });
+    const inspection = await ask().catch(async (error) => {
+      // Whoever logged in again in another tab has a new form token.
+      if (decide(error.status, error.code) === 'page' && (await renewPage())) return ask();
+      throw error;
+    });
     if (turn !== this.#turn) return;
     const known = findDraft(picked, this.#drafts);
     this.#showVerdict(inspection, files, { skipped, folder, below, known, seconds: (performance.now() - began) / 1000 });
