@@ -8,6 +8,8 @@ const TITLES = {
   hashing: 'up-hashing', creating: 'up-creating', uploading: 'up-uploading', paused: 'up-paused', whole: 'up-whole',
   submitting: 'up-submitting', done: 'up-done', failed: 'up-stopped',
 };
+/** How long a question stays open. */
+const SURE_MS = 6000;
 /** A reader of the page by ear hears how far it is this often, and at once when the phase changes. */
 const SAY_EVERY_MS = 20_000;
 
@@ -55,7 +57,7 @@ export class TransferView {
         button('submit', 'up-submit', actions.submit, 'primary'), button('retry', 'up-try-again', actions.retry, 'primary'),
         button('restart', 'up-other-folder', actions.restart),
         parts.login = el('a', { class: 'button', href: '/login', target: '_blank', hidden: true, 'data-action': 'login' }, t('up-login')),
-        button('cancel', 'up-cancel', actions.cancel, 'quiet')),
+        button('cancel', 'up-cancel', () => this.#cancel(), 'quiet')),
       parts.autoLine,
       el('ul', { class: 'file-list', 'aria-label': t('up-files') }, transfer.figures.files.map((file) => this.#row(file))));
     this.update();
@@ -69,6 +71,19 @@ export class TransferView {
   /** Gives the window its own title back. */
   end() {
     document.title = this.#documentTitle;
+  }
+
+  /** What has arrived is thrown away with it: that takes a second press. */
+  #cancel() {
+    const button = this.#parts.cancel;
+    if (!this.#transfer.id || button.dataset.sure) return this.#actions.cancel();
+    button.dataset.sure = 'yes';
+    setText(button, this.#t('up-discard-sure'));
+    setText(this.#parts.heard, this.#t('up-discard-sure'));
+    setTimeout(() => {
+      delete button.dataset.sure;
+      setText(button, this.#t('up-cancel'));
+    }, SURE_MS);
   }
 
   #row(file) {
@@ -100,7 +115,8 @@ export class TransferView {
     const shown = {
       pause: phase === 'uploading', resume: phase === 'paused', submit: phase === 'whole', retry: phase === 'failed' && !final,
       restart: phase === 'failed', login: phase === 'failed' && session,
-      cancel: !['submitting', 'done'].includes(phase) && !(phase === 'failed' && final),
+      // What another tab is sending is not this one's to throw away.
+      cancel: !['submitting', 'done'].includes(phase) && !(phase === 'failed' && (final || message?.key === 'up-elsewhere')),
     };
     const focused = document.activeElement;
     for (const [name, show] of Object.entries(shown)) parts[name].hidden = !show;
