@@ -3,11 +3,20 @@
 import { refreshRegion, whileVisible } from './refresh.js';
 
 const POLL_SECONDS = 15;
+const SPREAD_MS = 1500;
 const board = document.getElementById('board');
 
 if (board?.dataset.events) {
   const source = new EventSource(board.dataset.events);
-  source.addEventListener('board', () => refreshRegion('board').catch(() => {}));
+  // Everyone who looks hears of a change at the same moment; asking at once would be hundreds of pages in one instant.
+  let waiting = null;
+  source.addEventListener('board', ({ lastEventId }) => {
+    if (waiting || lastEventId === board.dataset.digest) return;
+    waiting = setTimeout(() => {
+      waiting = null;
+      refreshRegion('board').catch(() => {});
+    }, Math.random() * SPREAD_MS);
+  });
 } else if (board) {
   let tag = null;
   whileVisible(POLL_SECONDS, async () => {

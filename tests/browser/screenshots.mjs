@@ -5,6 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { pages } from "./pages.mjs";
 import { crew, launch, open } from "./crew.mjs";
+import { address } from "./steps.mjs";
 
 const [out = "screenshots", ...only] = process.argv.slice(2);
 fs.mkdirSync(out, { recursive: true });
@@ -15,7 +16,7 @@ const taken = [];
 for (const locale of ["en-GB", "ko-KR"]) {
   for (const one of pages.filter(({ name }) => !only.length || only.includes(name))) {
     const context = await browser.newContext({ locale, viewport: { width: 1280, height: 900 }, reducedMotion: "reduce" });
-    await context.addCookies(people[one.as]);
+    await context.addCookies([...people[one.as], { name: "locale", value: locale.slice(0, 2), url: address }]);
     const page = await context.newPage();
     try {
       await open(page, one);

@@ -3,30 +3,59 @@
 //! (its measures, its draws) never changes and is kept by its job.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::HeaderValue;
+use actix_web::web;
 
 use assay_contest::Measures;
 use assay_contest::statistics::{Draws, Resampler};
 use assay_contest::wire::ItemScores;
 use assay_tasks::pooled;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use crate::db::board::{self, Graded, Measured as Stored};
-use crate::db::contests::StoredContest;
+use crate::db::contests::{self, StoredContest};
 use crate::db::ids::{JobId, SubmissionId};
 use crate::error::ApiError;
+use crate::live::Note;
 use crate::outcomes::{Lens, Measured};
 use crate::scoreboard::{self, Scoreboard, Scored};
+use crate::spreadsheet;
 use crate::state::AppState;
 
 /// Results read at once: what their outcomes hold in memory meanwhile is bounded.
 const BATCH: usize = 64;
+
+/// How long a board is given out without asking the database whether it still holds. Whatever changes it is told at once
+/// (see [`Boards::changed`]); this bounds how long a lost notification is believed.
+const BELIEVED: Duration = Duration::from_secs(1);
 
 /// The boards of this process, by contest.
 #[derive(Default)]
 pub struct Boards {
     // Held while a board is computed: whoever asks meanwhile waits for it instead of computing it, too.
     kept: Mutex<HashMap<String, Kept>>,
+    // What the last question to the database answered.
+    latest: RwLock<Option<Latest>>,
+    // Rises with every change heard of.
+    changes: AtomicU64,
+}
+
+/// A board that held when it was asked for.
+#[derive(Clone)]
+struct Latest {
+    contest: String,
+    digest: String,
+    board: Arc<Board>,
+    changes: u64,
+    until: Instant,
+    /// Whether its contest is the current one.
+    current: bool,
 }
 
 /// A board with what programs get of it.
@@ -35,13 +64,39 @@ pub struct Board {
     /// The board.
     pub scoreboard: Scoreboard,
     /// As JSON.
-    pub body: String,
-    /// Digest of the JSON.
-    pub etag: String,
+    pub body: Published,
+    /// As a table for spreadsheets: UTF-8 with its mark, comma-separated.
+    pub csv: Published,
     /// What counts of every result.
     outcomes: HashMap<JobId, Arc<Outcome>>,
     /// Score of every graded submission, its team's best or not; one without a score has none here.
     pub scores: HashMap<SubmissionId, f64>,
+}
+
+/// A body ready to be sent: shared, never copied.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Their digest in quotes, as the `ETag` header has it.
+    pub etag: HeaderValue,
+}
+
+impl Published {
+    fn new(text: String) -> Published {
+        let bytes = Bytes::from(text);
+        let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
+        Published {
+            bytes,
+            // Hexadecimal digits and quotes are a header value.
+            etag: HeaderValue::from_str(&etag).unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+        }
+    }
+
+    /// The digest without its quotes.
+    pub fn digest(&self) -> &str {
+        self.etag.to_str().unwrap_or_default().trim_matches('"')
+    }
 }
 
 /// What counts of one result.
@@ -89,11 +144,69 @@ impl Board {
 }
 
 impl Boards {
+    /// Something a board shows may have changed: the next to ask looks.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn latest(&self, wanted: impl Fn(&Latest) -> bool) -> Option<Arc<Board>> {
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        let latest = latest.as_ref().filter(|latest| wanted(latest))?;
+        let holds = latest.until > Instant::now() && latest.changes == self.changes.load(Ordering::SeqCst);
+        holds.then(|| latest.board.clone())
+    }
+
+    /// The board of the current contest; none before there is one. What programs poll: while nothing changes, the
+    /// database is asked once a second, whoever asks.
+    ///
+    /// # Errors
+    /// As [`Boards::of`].
+    pub async fn current(&self, state: &AppState) -> Result<Option<Arc<Board>>, ApiError> {
+        if let Some(board) = self.latest(|latest| latest.current) {
+            return Ok(Some(board));
+        }
+        match contests::current(&state.pool).await? {
+            Some(contest) => self.look(state, &contest, true).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The board of a contest as it stands.
     ///
     /// # Errors
     /// The database; the files of a sealed contest.
     pub async fn of(&self, state: &AppState, contest: &StoredContest) -> Result<Arc<Board>, ApiError> {
+        let revealed = contest.seal.as_ref().is_some_and(|seal| seal.revealed_at.is_some());
+        let known = self.latest(|latest| {
+            latest.contest == contest.rules.id
+                && latest.digest == contest.digest
+                && latest.board.scoreboard.sealing.both() == revealed
+        });
+        match known {
+            Some(board) => Ok(board),
+            None => self.look(state, contest, false).await,
+        }
+    }
+
+    /// Asks the database, and remembers the answer.
+    async fn look(&self, state: &AppState, contest: &StoredContest, current: bool) -> Result<Arc<Board>, ApiError> {
+        // Read before the database is: a change in between makes the answer stale at once.
+        let changes = self.changes.load(Ordering::SeqCst);
+        let until = Instant::now() + BELIEVED;
+        let board = self.computed(state, contest).await?;
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        *latest = Some(Latest {
+            contest: contest.rules.id.clone(),
+            digest: contest.digest.clone(),
+            board: board.clone(),
+            changes,
+            until,
+            current,
+        });
+        Ok(board)
+    }
+
+    async fn computed(&self, state: &AppState, contest: &StoredContest) -> Result<Arc<Board>, ApiError> {
         let of = Epoch {
             rules: contest.digest.clone(),
             imported: contest.imported_at.timestamp_micros(),
@@ -126,6 +239,21 @@ impl Boards {
         }
         made
     }
+}
+
+/// Hears of changes until the process stops.
+pub fn start(state: web::Data<AppState>) {
+    let mut notes = state.live.subscribe();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = state.stopping.cancelled() => return,
+                note = notes.next() => if matches!(note, Note::Board(_) | Note::Everything) {
+                    state.boards.changed();
+                },
+            }
+        }
+    });
 }
 
 async fn make(
@@ -169,11 +297,10 @@ async fn make(
         Some((of.graded.submission, score))
     });
     let scores = scores.collect();
-    let (body, etag) = scoreboard.published(&contest.rules, &contest.digest);
     Ok(Arc::new(Board {
+        body: Published::new(scoreboard.json(&contest.rules, &contest.digest)),
+        csv: Published::new(spreadsheet::csv(&contest.rules, &scoreboard)),
         scoreboard,
-        body,
-        etag,
         outcomes: outcomes.clone(),
         scores,
     }))

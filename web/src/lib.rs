@@ -30,6 +30,7 @@ pub mod scoreboard;
 pub mod sealing;
 pub mod serve;
 pub mod settings;
+pub mod spreadsheet;
 pub mod sse;
 pub mod startup;
 pub mod state;

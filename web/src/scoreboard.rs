@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use assay_contest::rules::Sealed;
+use assay_contest::rules::{Reference, Sealed};
 use assay_contest::statistics::{Band, Draws, bands, interval, resolution, score_resolution};
-use assay_contest::{Contest, Entry, Formula, Measures, Row, Standing, board};
+use assay_contest::{Contest, Entry, Formula, Measures, Row, Standing, Text, board};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::boards::Outcome;
 use crate::db::board::Graded;
@@ -24,6 +23,8 @@ pub struct Scoreboard {
     pub rows: Vec<BoardLine>,
     /// The base model's own line.
     pub base: BaseLine,
+    /// The models the rules name for comparison, in their order.
+    pub references: Vec<ReferenceLine>,
     /// What the documents can tell apart.
     pub resolution: Resolution,
     /// Which documents the figures are of.
@@ -101,6 +102,25 @@ pub struct BaseLine {
     pub bytes: u64,
     /// Its measures as the contest states them.
     pub measures: BTreeMap<String, f64>,
+    /// Confidence intervals of its accuracies, as far as the contest states their standard errors and documents.
+    pub intervals: BTreeMap<String, (f64, f64)>,
+}
+
+/// A model the rules name for comparison: it has no rank.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReferenceLine {
+    /// Its name.
+    pub name: String,
+    /// Where its figures come from.
+    pub source: Text,
+    /// What the formula makes of it; null where it lacks a measure the formula reads.
+    pub score: Option<f64>,
+    /// Length of its weight files together.
+    pub bytes: u64,
+    /// Its measures as the contest states them.
+    pub measures: BTreeMap<String, f64>,
+    /// Confidence intervals of its accuracies.
+    pub intervals: BTreeMap<String, (f64, f64)>,
 }
 
 /// A graded submission with what counts of its result.
@@ -142,6 +162,7 @@ pub fn compute(rules: &Contest, scored: &[Scored<'_>], sealing: Sealing) -> Scor
     Scoreboard {
         rows,
         base: base(rules),
+        references: rules.references.iter().map(|of| reference(rules, of)).collect(),
         resolution: Resolution::default(),
         sealing,
     }
@@ -216,15 +237,34 @@ fn documents(measures: &Measured, rest: &str) -> Option<f64> {
 }
 
 fn base(rules: &Contest) -> BaseLine {
-    let mut measures = rules.base.measures.clone();
-    // Exact up to 2^53 bytes.
-    measures.insert("bytes".to_owned(), rules.base.bytes as f64);
+    let measures = stated(&rules.base.measures, rules.base.bytes);
     BaseLine {
         name: rules.base.name.clone(),
         score: rules.score_of(&Measures(measures.clone())).ok(),
         bytes: rules.base.bytes,
+        intervals: intervals(rules, &measures),
         measures,
     }
+}
+
+fn reference(rules: &Contest, of: &Reference) -> ReferenceLine {
+    let measures = stated(&of.measures, of.bytes);
+    ReferenceLine {
+        name: of.name.clone(),
+        source: of.source.clone(),
+        score: rules.score_of(&Measures(measures.clone())).ok(),
+        bytes: of.bytes,
+        intervals: intervals(rules, &measures),
+        measures,
+    }
+}
+
+/// The measures the rules state of a model, with its size.
+fn stated(measures: &BTreeMap<String, f64>, bytes: u64) -> BTreeMap<String, f64> {
+    let mut measures = measures.clone();
+    // Exact up to 2^53 bytes.
+    measures.insert("bytes".to_owned(), bytes as f64);
+    measures
 }
 
 /// A count that travelled as a double.
@@ -256,9 +296,9 @@ impl BoardLine {
 }
 
 impl Scoreboard {
-    /// The JSON that `/api/v1/board` answers, and its digest.
+    /// The JSON that `/api/v1/board` answers.
     #[must_use]
-    pub fn published(&self, rules: &Contest, digest: &str) -> (String, String) {
+    pub fn json(&self, rules: &Contest, digest: &str) -> String {
         let sealed = rules.grading.sealed.as_ref().map(|Sealed { share, digest, after }| {
             json!({ "share": share, "digest": digest, "after": after, "revealed": self.sealing.both() })
         });
@@ -279,11 +319,10 @@ impl Scoreboard {
             },
             "resolution": self.resolution,
             "base": self.base,
+            "references": self.references,
             "rows": self.rows,
         });
-        let body = body.to_string();
-        let etag = hex::encode(Sha256::digest(body.as_bytes()));
-        (body, etag)
+        body.to_string()
     }
 
     /// Adds what the outcomes by document say: the ranks each row may as well have, and what the documents tell apart.

@@ -25,7 +25,7 @@ use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
 use crate::state::{AppState, Keys};
 use crate::storage::Storage;
 use crate::telemetry::RequestSpan;
-use crate::{MIGRATOR, background, controllers, db, live, middleware};
+use crate::{MIGRATOR, background, boards, controllers, db, live, middleware};
 
 /// How often sessions past their end are deleted. They are refused the moment they end; this only keeps the table small.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
@@ -74,6 +74,7 @@ impl Application {
         });
         tokio::spawn(sweep_sessions(state.clone()));
         live::start(state.clone());
+        boards::start(state.clone());
         background::start(state.clone());
         let metrics_address = match metrics_listener {
             Some(listener) => Some(serve_metrics(listener, state.clone())?),

@@ -15,6 +15,11 @@ use crate::evaluate::{PrepareError, Prepared, Voice};
 use crate::rates::Rates;
 use crate::record::Shard;
 
+/// Fewest documents that an interim accuracy is said of.
+const FEWEST: usize = 8;
+/// Bootstrap replicates of an interim standard error, where a metric needs any: rough is enough.
+const REPLICATES: usize = 100;
+
 /// Everything that will be asked, task by task.
 pub struct Work {
     pub set: TaskSet,
@@ -103,6 +108,28 @@ impl Work {
             generated: 0,
             rates: None,
         })
+    }
+
+    /// What the task comes to so far: of the first documents, up to the first that is not answered. `None` while those are
+    /// few, or cannot be scored; what is wrong then is said of the whole. For all requests of a task, not for a shard's.
+    pub fn interim(&self, planned: &Planned, responses: &[Option<Response>]) -> Option<TaskReport> {
+        let mut by_doc: Vec<Vec<Response>> = Vec::new();
+        for (instance, response) in planned.instances.iter().zip(responses) {
+            let Some(response) = response else {
+                // Its other requests may be answered: it is not.
+                by_doc.truncate(instance.doc);
+                break;
+            };
+            if by_doc.len() <= instance.doc {
+                by_doc.resize(instance.doc + 1, Vec::new());
+            }
+            by_doc.get_mut(instance.doc)?.push(response.clone());
+        }
+        if by_doc.len() < FEWEST || by_doc.iter().any(Vec::is_empty) {
+            return None;
+        }
+        let outcome = self.task(planned).score_with(&by_doc, REPLICATES).ok()?;
+        Some(outcome.report())
     }
 
     /// As [`score`](Self::score) from the answers themselves, which tell more than the responses made of them.

@@ -11,7 +11,7 @@ use assay_checkpoint::{BaseModel, Checkpoint, Inspection, OpenError};
 use assay_contest::Problem;
 use assay_contest::wire::{Progress, Report, Stage};
 use assay_engine::{Answer, ENGINE_VERSION, Engine, LoadError, Model, Options, executor};
-use assay_tasks::{Settings, TaskSet};
+use assay_tasks::{Response, Settings, TaskSet};
 
 use crate::assemble::Assembly;
 use crate::commands::inspect::look;
@@ -23,6 +23,10 @@ use crate::record::{Asked, CheckpointFiles, Record, Shard};
 use crate::texts::{Texts, base_config};
 use crate::times::{TaskTimes, Times};
 use crate::{files, host};
+
+/// How often the answers of a running task are scored: scoring a thousand takes milliseconds, and heartbeats are no more
+/// frequent than once a second.
+const INTERIM: Duration = Duration::from_secs(2);
 
 /// What to grade, on what, and where to leave the files.
 pub struct Job {
@@ -170,7 +174,7 @@ impl<'a> Run<'a> {
         self.evaluate(&mut engine, &mut assembly)?;
         if let Some(samples) = samples {
             self.enter(Stage::Samples)?;
-            let answers = self.ask(&mut engine, &texts.voice, &samples, &mut |_, _| {})?;
+            let answers = self.ask(&mut engine, &texts.voice, &samples, &mut |_, _, _| {})?;
             assembly.samples(&samples, &answers)?;
         }
 
@@ -246,16 +250,29 @@ impl<'a> Run<'a> {
             let before = self.progress.done;
             let (generated, asked) = (engine.stats().generated_tokens, Instant::now());
             let mut last_said = Instant::now();
+            let mut last_scored = Instant::now();
             let mut done = 0;
-            let mut on_done = |run: &mut Run<'_>, _: &Answer| {
+            let voice = &assembly.texts.voice;
+            let mut so_far: Vec<Option<Response>> = vec![None; planned.prepared.len()];
+            let is_whole = self.job.shard.is_none();
+            let mut on_done = |run: &mut Run<'_>, index: usize, answer: &Answer| {
                 done += 1;
+                if let (Some(slot), Some(prepared)) = (so_far.get_mut(index), planned.prepared.get(index)) {
+                    *slot = Some(voice.response(answer, prepared));
+                }
+                if is_whole && last_scored.elapsed() > INTERIM {
+                    last_scored = Instant::now();
+                    if let Some(report) = work.interim(planned, &so_far) {
+                        report.add_measures(&mut run.progress.measures);
+                    }
+                }
                 if last_said.elapsed() > Duration::from_millis(200) {
                     last_said = Instant::now();
                     run.progress.done = before + done;
                     run.say();
                 }
             };
-            let answers = self.ask(engine, &assembly.texts.voice, &planned.prepared, &mut on_done)?;
+            let answers = self.ask(engine, voice, &planned.prepared, &mut on_done)?;
             let times = TaskTimes {
                 seconds: asked.elapsed().as_secs_f64(),
                 generated: engine.stats().generated_tokens - generated,
@@ -282,7 +299,7 @@ impl<'a> Run<'a> {
         engine: &mut Engine,
         voice: &Voice,
         prepared: &[Prepared],
-        on_done: &mut dyn FnMut(&mut Run<'_>, &Answer),
+        on_done: &mut dyn FnMut(&mut Run<'_>, usize, &Answer),
     ) -> Result<Vec<Answer>, Halt> {
         let interrupt = engine.interrupt();
         let (abort, deadline) = (self.watch.abort.clone(), self.deadline);
@@ -302,8 +319,8 @@ impl<'a> Run<'a> {
                 over: &over,
                 guard: guard.thread().clone(),
             };
-            voice.run(engine, prepared, &mut |_, answer| {
-                on_done(self, answer);
+            voice.run(engine, prepared, &mut |index, answer| {
+                on_done(self, index, answer);
                 ControlFlow::Continue(())
             })
         });

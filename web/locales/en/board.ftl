@@ -1,9 +1,8 @@
 # The leaderboard and the names of measures.
 board-title = Leaderboard
-board-formula = Score =
 board-higher = higher is better
 board-lower = lower is better
-board-floor = Ranked only with
+board-floor = Ranked with
 board-rank = Rank
 board-team = Team
 board-score = Score
@@ -18,7 +17,7 @@ board-band = between { $band }
 board-band-title = Drawing the documents anew { $resamples } times, this team stood at these ranks { $percent } % of the time. The link compares it with its neighbour.
 board-public = public part { $score }
 board-public-rank = public part { $score }, rank { $rank }
-board-resolve = Smaller differences than these may be chance:
+board-resolve = Told apart from
 board-count =
     { $n ->
         [0] No team is ranked yet.
@@ -73,3 +72,29 @@ compare-verdict-differ = Different at the { $percent } % level
 compare-verdict-same = Not told apart
 compare-none = These two have no documents in common: nothing can be compared.
 compare-note = Difference and its { $percent } % interval are of the first minus the second. With many rows some p below 0.05 come by chance.
+board-reference = Reference
+board-permalink = Link to this row: { $team }
+board-shown = { $n } of { $total } teams
+board-filter = Filter
+board-filter-name = Team or submission
+board-filter-ranked = Ranked only
+board-filter-button = Filter
+board-filter-clear = Show all
+board-filter-none = No team matches.
+kind-quality = Accuracy
+kind-time = Time
+kind-memory = Memory
+kind-other = Other
+chart-title = { $measure } against size
+chart-choices = Accuracy shown
+chart-size = Size in MB
+chart-accuracy = Accuracy
+chart-floor = floor { $value }
+chart-front = Best for its size
+chart-dominated = Smaller and better ones exist
+chart-unranked = Not ranked
+chart-reference = Reference
+chart-bars = Bars are { $percent } % intervals
+chart-interval = { $percent } % interval
+chart-standing = Standing
+chart-table = The drawing as a table

@@ -134,3 +134,8 @@ files-count =
     }
 files-name = Name
 files-bytes = Bytes
+now-wait = { $minutes ->
+    [one] Expected to begin within a minute.
+   *[other] Expected to begin in about { $minutes } minutes.
+    }
+interim-note = So far, of the documents answered up to now. It is not final and ranks nobody.

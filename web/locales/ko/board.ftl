@@ -1,9 +1,8 @@
 # 리더보드와 측정값의 이름.
 board-title = 리더보드
-board-formula = 점수 =
 board-higher = 높을수록 좋음
 board-lower = 낮을수록 좋음
-board-floor = 순위 조건:
+board-floor = 순위 조건
 board-rank = 순위
 board-team = 팀
 board-score = 점수
@@ -18,7 +17,7 @@ board-band = { $band }위 사이
 board-band-title = 문항을 { $resamples }번 다시 뽑았을 때 { $percent } %의 경우 이 순위 안에 있었습니다. 누르면 바로 옆 순위의 팀과 비교합니다.
 board-public = 공개 문항 { $score }
 board-public-rank = 공개 문항 { $score }, { $rank }위
-board-resolve = 이보다 작은 차이는 우연일 수 있습니다:
+board-resolve = 구별 가능한 차이
 board-count =
     { $n ->
         [0] 아직 순위에 오른 팀이 없습니다.
@@ -72,3 +71,29 @@ compare-verdict-differ = { $percent } % 수준에서 다름
 compare-verdict-same = 구별되지 않음
 compare-none = 두 제출에 공통된 문항이 없어 비교할 수 없습니다.
 compare-note = 차이와 { $percent } % 신뢰구간은 첫째에서 둘째를 뺀 값입니다. 행이 많으면 0.05보다 작은 p가 우연히 나오기도 합니다.
+board-reference = 참고 모델
+board-permalink = 이 행의 주소: { $team }
+board-shown = 전체 { $total }팀 중 { $n }팀
+board-filter = 걸러 보기
+board-filter-name = 팀 또는 제출 이름
+board-filter-ranked = 순위가 있는 팀만
+board-filter-button = 걸러 보기
+board-filter-clear = 모두 보기
+board-filter-none = 맞는 팀이 없습니다.
+kind-quality = 정확도
+kind-time = 시간
+kind-memory = 메모리
+kind-other = 기타
+chart-title = { $measure }: 정확도와 크기
+chart-choices = 표시할 정확도
+chart-size = 크기(MB)
+chart-accuracy = 정확도
+chart-floor = 하한 { $value }
+chart-front = 이 크기에서 가장 좋음
+chart-dominated = 더 작고 더 좋은 팀이 있음
+chart-unranked = 순위 없음
+chart-reference = 참고 모델
+chart-bars = 막대는 { $percent } % 신뢰구간
+chart-interval = { $percent } % 신뢰구간
+chart-standing = 위치
+chart-table = 그림을 표로 보기

@@ -123,3 +123,5 @@ files-title = 파일
 files-count = 파일 { $n }개
 files-name = 이름
 files-bytes = 바이트
+now-wait = 약 { $minutes }분 뒤에 시작할 것으로 보입니다.
+interim-note = 지금까지 답한 문항의 값입니다. 최종 값이 아니며 순위에 쓰이지 않습니다.

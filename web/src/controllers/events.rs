@@ -7,7 +7,7 @@ use super::submission_pages::parts;
 use crate::auth::{User, Viewer};
 use crate::db::ids::SubmissionId;
 use crate::db::submissions::{self, Reader, State};
-use crate::db::{contests, sessions};
+use crate::db::sessions;
 use crate::error::ApiError;
 use crate::live::{Listener, Note};
 use crate::sse::{Events, Gone, KEEP_ALIVE};
@@ -154,11 +154,11 @@ async fn follow_board(
 ) -> Result<(), End> {
     let mut sent = known;
     loop {
-        if let Some(contest) = contests::current(&state.pool).await? {
-            let board = state.boards.of(state, &contest).await?;
-            if sent.as_ref() != Some(&board.etag) {
-                events.send("board", &board.etag, "changed").await?;
-                sent = Some(board.etag.clone());
+        if let Some(board) = state.boards.current(state).await? {
+            let digest = board.body.digest();
+            if sent.as_deref() != Some(digest) {
+                events.send("board", digest, "changed").await?;
+                sent = Some(digest.to_owned());
             }
         }
         loop {

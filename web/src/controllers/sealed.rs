@@ -100,5 +100,6 @@ async fn reveal(
     )
     .await?;
     transaction.commit().await?;
+    state.boards.changed();
     Ok(see_other("/admin"))
 }

@@ -214,6 +214,7 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         problem: problems(locale, submission).into_iter().next(),
         ..StageFacts::default()
     };
+    let mut interim = None;
     if let Some(job) = &job {
         facts.attempt = u32::try_from(job.attempts).unwrap_or(0);
         facts.max_attempts = u32::try_from(job.max_attempts).unwrap_or(0);
@@ -228,7 +229,10 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
                     facts.task = progress.task;
                     facts.done = progress.done;
                     facts.total = progress.total;
-                    facts.interim = progress.measures.into_iter().collect();
+                    facts.timings = progress.timings.into_iter().collect();
+                    if submission.state == State::Running {
+                        interim = ReportFragment::from_interim(locale, &contest.rules, &progress.measures);
+                    }
                 }
             }
         }
@@ -248,7 +252,11 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         shown: shown.as_ref(),
         lens: &lens,
     };
-    let report = facts_of.report(state, locale).await?;
+    // A re-run shows what it finds, not the result it may replace.
+    let report = match interim {
+        Some(interim) => Some(interim),
+        None => facts_of.report(state, locale).await?,
+    };
     Ok(Parts {
         stages: StagesFragment::new(locale, facts),
         report,

@@ -242,6 +242,7 @@ async fn result(state: Data<AppState>, Job(claims): Job, body: Bytes) -> Result<
     let mut transaction = state.pool.begin().await?;
     let accepted = results::accept(&mut transaction, claims.sub, parsed.fence, &digest, &parsed.outcome).await?;
     transaction.commit().await?;
+    state.boards.changed();
     match accepted {
         Accepted::Now => Ok(HttpResponse::Ok().json(json!({ "accepted": "now" }))),
         Accepted::Before => Ok(HttpResponse::Ok().json(json!({ "accepted": "before" }))),

@@ -2,7 +2,8 @@
 
 use super::filters::{self, Count, Real};
 use super::format;
-use super::measures::{Cell, MeasureColumn};
+use super::chart::{self, Chart, PointKind};
+use super::measures::{Cell, MeasureColumn, MeasureKind};
 use super::page::{Page, When};
 use super::report::Sealing;
 use askama::Template;
@@ -15,10 +16,24 @@ pub struct BoardPage {
     pub page: Page,
     /// The measures shown, in the contest's order (`score.show`, without `bytes`, which has a column of its own).
     pub columns: Vec<MeasureColumn>,
-    /// The base model, pinned above the teams; its `team` is the model's name.
-    pub base: Option<BoardRow>,
-    /// One row a team, ranked first, then below the floor, then without a score.
+    /// Their groups, in the same order.
+    pub groups: Vec<ColumnGroup>,
+    /// What sorts by each column: rank, team, score, size, [`BoardPage::columns`], time received.
+    pub headings: Vec<Heading>,
+    /// The base model and the references, pinned above the teams; `team` is the model's name.
+    pub pinned: Vec<BoardRow>,
+    /// One row a team as it is asked for: by default ranked first, then below the floor, then without a score.
     pub rows: Vec<BoardRow>,
+    /// How many teams there are, shown or not.
+    pub total: usize,
+    /// How many of them have a rank.
+    pub ranked: usize,
+    /// Teams with a rank, for the form that compares two: submission and name.
+    pub rivals: Vec<(String, String)>,
+    /// What the rows are filtered by.
+    pub filter: BoardFilter,
+    /// Accuracy against size.
+    pub chart: Option<Chart>,
     /// The score formula as the contest states it.
     pub formula: String,
     /// Decimals the contest shows scores with: ranks come from the score as shown.
@@ -39,13 +54,54 @@ pub struct BoardPage {
     pub sealing: Sealing,
     /// When the newest result was published.
     pub updated: Option<When>,
+    /// Digest of the board shown: the id of the event that says it has changed.
+    pub digest: String,
     /// The address of the board's events (server-sent, event name `board`, data ignored); `None` polls `/api/v1/board` by ETag.
     pub events_url: Option<String>,
+}
+
+/// Neighbouring columns about the same thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnGroup {
+    /// What they are about.
+    pub kind: MeasureKind,
+    /// Their name.
+    pub label: String,
+    /// How many.
+    pub span: usize,
+}
+
+/// The link of a column's heading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heading {
+    /// The board sorted by this column; the other way round where it is.
+    pub href: String,
+    /// `ascending` or `descending` where it is sorted by this column: the value of `aria-sort`.
+    pub sorted: Option<&'static str>,
+}
+
+/// What the rows are filtered by.
+#[derive(Clone, Debug, Default)]
+pub struct BoardFilter {
+    /// Part of a name.
+    pub q: String,
+    /// Only teams with a rank.
+    pub ranked: bool,
+    /// The order, kept while filtering.
+    pub sort: String,
+    /// The accuracy drawn, kept while filtering.
+    pub chart: String,
+    /// The board without the filter.
+    pub clear: String,
 }
 
 /// One row.
 #[derive(Clone, Debug, Default)]
 pub struct BoardRow {
+    /// The fragment of its address.
+    pub anchor: String,
+    /// Where it stands in the board's own order, from 0.
+    pub place: usize,
     /// Rank, or why there is none.
     pub standing: BoardStanding,
     /// The ranks it may as well have.
@@ -89,6 +145,8 @@ pub enum BoardStanding {
     /// The base model: a reference, not a contestant.
     #[default]
     Base,
+    /// A model the rules name for comparison; `title` says where its figures come from.
+    Reference,
     /// Ranked; equal ranks are ties.
     Ranked(u32),
     /// Below a floor of the contest.
@@ -117,11 +175,18 @@ pub struct FloorView {
     pub bound: bool,
 }
 
+impl BoardStanding {
+    /// Whether it has a rank.
+    pub fn is_ranked(&self) -> bool {
+        matches!(self, BoardStanding::Ranked(_))
+    }
+}
+
 impl BoardRow {
     /// The row's CSS classes.
     fn class(&self) -> String {
         let mut class = match self.standing {
-            BoardStanding::Base => "base",
+            BoardStanding::Base | BoardStanding::Reference => "base",
             BoardStanding::Ranked(1) => "ranked first",
             BoardStanding::Ranked(_) => "ranked",
             _ => "unranked",
@@ -135,14 +200,6 @@ impl BoardRow {
 }
 
 impl BoardPage {
-    /// How many rows have a rank.
-    pub fn ranked(&self) -> usize {
-        self.rows
-            .iter()
-            .filter(|row| matches!(row.standing, BoardStanding::Ranked(_)))
-            .count()
-    }
-
     /// What an empty board asks of the viewer: the suffix of its message keys, and where its button leads.
     pub fn next_step(&self) -> (&'static str, Option<&'static str>) {
         match &self.page.viewer {
@@ -180,14 +237,34 @@ impl BoardPage {
         }
     }
 
+    /// A name that fits beside a point of the drawing.
+    fn beside(&self, name: &str) -> String {
+        chart::short(name)
+    }
+
     fn difference(&self, smallest: &f64) -> String {
         format!("{smallest:.3}")
     }
 
-    /// Rows that can be compared: those with a rank.
-    fn comparable(&self) -> Vec<&BoardRow> {
-        let ranked = |row: &&BoardRow| matches!(row.standing, BoardStanding::Ranked(_));
-        self.rows.iter().filter(ranked).collect()
+    /// The link that sorts by the `at`-th column.
+    fn heading(&self, at: usize) -> Heading {
+        self.headings.get(at).cloned().unwrap_or_default()
+    }
+
+    /// A measured value in the unit of its column.
+    fn value(&self, column: &usize, value: &f64) -> String {
+        let key = self.columns.get(*column).map_or("", |column| column.key.as_str());
+        format::in_unit(self.page.locale, key, *value)
+    }
+
+    /// Whether anything is left out.
+    fn filtered(&self) -> bool {
+        self.rows.len() < self.total || !self.filter.q.is_empty() || self.filter.ranked
+    }
+
+    /// How many of how many rows are shown.
+    fn shown(&self) -> String {
+        self.page.t2("board-shown", "n", self.rows.len(), "total", self.total)
     }
 
     fn score(&self, score: impl Real) -> String {
@@ -200,7 +277,7 @@ impl BoardPage {
 
     /// A weight as a share of the base's.
     fn of_base(&self, bytes: impl Count) -> Option<String> {
-        let base = self.base.as_ref()?.bytes?;
+        let base = self.pinned.first()?.bytes?;
         Some(format::percent(bytes.count(), base))
     }
 }

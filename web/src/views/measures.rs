@@ -45,6 +45,67 @@ impl MeasureColumn {
     }
 }
 
+impl MeasureColumn {
+    /// Its name on one line.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.label, self.short_detail()).trim_end().to_owned()
+    }
+
+    /// The second line of the heading where room is short: a filter says more than the metric it belongs to, and a
+    /// measure's key says nothing its name does not.
+    pub fn short_detail(&self) -> &str {
+        let detail = self.detail.rsplit(" · ").next().unwrap_or_default();
+        if detail == self.key { "" } else { detail }
+    }
+}
+
+/// What a measure is about: the groups of the board's columns, in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MeasureKind {
+    /// How well it answers.
+    #[default]
+    Quality,
+    /// How fast it is.
+    Time,
+    /// How much memory it takes.
+    Memory,
+    /// Anything else.
+    Other,
+}
+
+impl MeasureKind {
+    /// The kind of a measure.
+    pub fn of(key: &str) -> MeasureKind {
+        match key {
+            _ if key.starts_with("acc.") || key.starts_with("rate.") => MeasureKind::Quality,
+            "time_per_token" | "tokens_per_second" | "load_seconds" | "wall_seconds" => MeasureKind::Time,
+            _ if key.starts_with("item_seconds_") => MeasureKind::Time,
+            "peak_memory" | "peak_device_memory" => MeasureKind::Memory,
+            _ => MeasureKind::Other,
+        }
+    }
+
+    /// The message key of its name.
+    pub fn message(self) -> &'static str {
+        match self {
+            MeasureKind::Quality => "kind-quality",
+            MeasureKind::Time => "kind-time",
+            MeasureKind::Memory => "kind-memory",
+            MeasureKind::Other => "kind-other",
+        }
+    }
+
+    /// Its CSS class.
+    pub fn class(self) -> &'static str {
+        match self {
+            MeasureKind::Quality => "quality",
+            MeasureKind::Time => "time",
+            MeasureKind::Memory => "memory",
+            MeasureKind::Other => "other",
+        }
+    }
+}
+
 /// A measured value, with its standard error where the measure has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cell {

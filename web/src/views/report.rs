@@ -16,6 +16,8 @@ use askama::Template;
 pub struct ReportFragment {
     /// The language.
     pub locale: Locale,
+    /// Only what is known so far of a grade that goes on: tasks, and nothing else.
+    pub interim: bool,
     /// Whether the checkpoint was accepted.
     pub accepted: bool,
     /// The format's name: `pack-quantized`.
@@ -273,15 +275,7 @@ impl ReportFragment {
 
     /// A measure in its own unit.
     fn measure_value(&self, key: &str, value: &f64) -> String {
-        match key {
-            "peak_memory" | "peak_device_memory" | "bytes" if *value >= 0.0 => format::size(*value as u64),
-            "generated_tokens" if *value >= 0.0 => format::grouped(*value as u64),
-            "load_seconds" | "wall_seconds" => self.duration(value),
-            _ if key.starts_with("item_seconds") => self.duration(value),
-            "time_per_token" => format!("{:.2} ms", value * 1e3),
-            "tokens_per_second" => format!("{value:.1} /s"),
-            _ => format::measure(*value),
-        }
+        format::in_unit(self.locale, key, *value)
     }
 
     fn known(&self, family: &str, name: &str) -> String {

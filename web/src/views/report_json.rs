@@ -10,7 +10,7 @@ use super::weight::WeightView;
 use crate::i18n::Locale;
 use crate::outcomes::{Measured, Shown};
 use crate::scoreboard;
-use assay_contest::measure::RATES;
+use assay_contest::measure::{Kind, Name, RATES};
 use assay_contest::wire::{Report, TaskReport};
 use assay_contest::{Contest, Measures};
 use serde_json::Value;
@@ -84,6 +84,26 @@ impl ReportFragment {
         }
     }
 
+    /// What a grade that goes on has found so far; `None` before the first accuracy.
+    pub fn from_interim(locale: Locale, contest: &Contest, measures: &Measured) -> Option<ReportFragment> {
+        let scope = contest.scope(&Measures(measures.clone()));
+        let counting = scoreboard::counting(contest);
+        let figures = Figures {
+            intervals: scoreboard::intervals(contest, measures),
+            public: None,
+            counting: &counting,
+            scope: &scope,
+        };
+        let tasks: Vec<TaskView> = interim_tasks(measures).iter().map(|task| figures.task(task)).collect();
+        (!tasks.is_empty()).then(|| ReportFragment {
+            locale,
+            interim: true,
+            tasks,
+            confidence: format::confidence(contest.score.confidence),
+            ..ReportFragment::default()
+        })
+    }
+
     /// An inspection alone: a rejected submission, or a precheck. `base_bytes` is the base model's weight.
     pub fn from_inspection(locale: Locale, base_bytes: Option<u64>, inspection: &Value) -> ReportFragment {
         let hints = inspection["hints"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -106,6 +126,28 @@ impl ReportFragment {
             ..ReportFragment::default()
         }
     }
+}
+
+/// Flat measures as tasks again, in the order of their names.
+fn interim_tasks(measures: &Measured) -> Vec<TaskReport> {
+    let mut tasks: BTreeMap<&str, TaskReport> = BTreeMap::new();
+    for (key, value) in measures {
+        let Some(Kind::Accuracy { task, metric, filter }) = Name::parse(key).map(|name| name.kind) else {
+            continue;
+        };
+        let report = tasks.entry(task).or_insert_with(|| TaskReport {
+            task: task.to_owned(),
+            alias: task.to_owned(),
+            n: measures.get(&format!("items.{task}")).map_or(0, |n| *n as u64),
+            ..TaskReport::default()
+        });
+        let name = format!("{metric},{filter}");
+        if let Some(stderr) = measures.get(&key.replacen("acc.", "acc_stderr.", 1)) {
+            report.stderr.insert(name.clone(), *stderr);
+        }
+        report.measures.insert(name, *value);
+    }
+    tasks.into_values().collect()
 }
 
 fn score(contest: &Contest, report: &Report, scope: &Measures, counting: &[String]) -> ScoreView {

@@ -2,7 +2,6 @@
 
 use super::filters::{self, Real};
 use super::format;
-use super::measures::MeasureColumn;
 use super::page::When;
 use super::problem::ProblemView;
 use crate::i18n::{self, Arg, Locale};
@@ -109,8 +108,8 @@ pub struct StageFacts {
     pub done: u64,
     /// Of how many; 0 = not known.
     pub total: u64,
-    /// Interim measures, by key.
-    pub interim: Vec<(String, f64)>,
+    /// Seconds until a worker is expected to take it up, where that can be said.
+    pub wait: Option<f64>,
     /// Which attempt this is, from 1; 0 before the first.
     pub attempt: u32,
     /// How many attempts there may be.
@@ -228,7 +227,7 @@ impl StagesFragment {
                 Step {
                     name,
                     status,
-                    seconds: seconds(name).filter(|_| status == StepStatus::Done),
+                    seconds: seconds(name).filter(|_| matches!(status, StepStatus::Done | StepStatus::Stopped)),
                 }
             })
             .collect();
@@ -250,23 +249,17 @@ impl StagesFragment {
         i18n::t(self.locale, key, &[(name1, &value1), (name2, &value2)])
     }
 
-    /// What is known of the accuracy so far: two lines, there is room for no more.
-    fn interim(&self) -> impl Iterator<Item = &(String, f64)> {
-        self.facts
-            .interim
-            .iter()
-            .filter(|(key, _)| key.starts_with("acc."))
-            .take(2)
-    }
-
-    /// The short name of a measure; the card has little room.
-    fn short(&self, key: &str) -> String {
-        let column = MeasureColumn::from_key(self.locale, key);
-        format!("{} {}", column.label, column.detail).trim_end().to_owned()
-    }
-
     fn duration(&self, seconds: impl Real) -> String {
         format::seconds(self.locale, seconds.real())
+    }
+
+    /// How long it is expected to wait, while it does.
+    fn wait(&self) -> Option<String> {
+        let waits = matches!(self.facts.state, SubmissionState::Queued | SubmissionState::Received);
+        let seconds = self.facts.wait.filter(|_| waits)?;
+        // Nobody knows it to the second.
+        let minutes = (seconds / 60.0).ceil().max(1.0) as u64;
+        Some(self.t1("now-wait", "minutes", minutes))
     }
 
     /// The step that is happening now or at which the way ended; the last one when it ended well.

@@ -97,6 +97,31 @@ async fn the_first_event_is_the_whole_and_the_last_ends_the_stream() {
         .until(|event| event["stages"].as_str().unwrap().contains("evaluate"))
         .await;
 
+    // What is known so far stands where the report will, with its interval and the time of what is over.
+    let progress = assay_contest::wire::Progress {
+        stage: Stage::Evaluate,
+        done: 3,
+        total: 10,
+        step: 3,
+        measures: [
+            ("acc.mini_gsm.exact_match.flexible-extract", 0.75),
+            ("acc_stderr.mini_gsm.exact_match.flexible-extract", 0.0685),
+            ("items.mini_gsm", 41.0),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into(),
+        timings: [("verify".to_owned(), 12.34)].into(),
+        ..Default::default()
+    };
+    assert_eq!(hand.beat_response(&claim, progress).await.status(), 200);
+    let event = stream.until(|event| event["report"].is_string()).await;
+    let report = event["report"].as_str().unwrap();
+    for part in ["0.7500", "n = 41", "not final", "<svg"] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+    assert!(!report.contains("data-verdict"), "nothing is decided: {report}");
+    assert!(event["stages"].as_str().unwrap().contains("12.3 s"), "{event}");
+
     // A second page opened in the middle gets the whole at once.
     let mut late = Stream::open(&mut browser, &format!("/submissions/{id}/events")).await;
     assert_eq!(late.snapshot().await.1["state"], "running");

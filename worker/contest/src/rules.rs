@@ -29,6 +29,9 @@ pub struct Contest {
     pub score: Score,
     /// How much a team may have graded.
     pub quota: Quota,
+    /// Other models shown on the board for comparison; they have no rank.
+    #[serde(skip_serializing_if = "is_default")]
+    pub references: Vec<Reference>,
 }
 
 /// A span of time in which submissions are taken.
@@ -60,6 +63,20 @@ pub struct Base {
     /// Sum of the lengths of the base's `*.safetensors` files, in bytes.
     pub bytes: u64,
     /// Measures of the base under this contest's grading, without the `base.` prefix: `acc.<task>.<metric>.<filter>`, …
+    pub measures: BTreeMap<String, f64>,
+}
+
+/// A model that the board shows for comparison beside the base: a published baseline, the organizer's own quantization.
+#[derive(Serialize, Clone, PartialEq, Debug)]
+pub struct Reference {
+    /// The name people see, unique in the contest.
+    pub name: String,
+    /// Sum of the lengths of its `*.safetensors` files, in bytes.
+    pub bytes: u64,
+    /// Where the figures come from: who measured them, how and with what.
+    pub source: Text,
+    /// What it measured, in the names of a submission's measures: `acc.<task>.<metric>.<filter>` with its standard error
+    /// `acc_stderr.…` and the number of documents `items.<task>`, `time_per_token`, …
     pub measures: BTreeMap<String, f64>,
 }
 

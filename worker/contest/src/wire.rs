@@ -118,6 +118,9 @@ pub struct Progress {
     /// Measures known so far. They are not final and never rank.
     #[serde(default)]
     pub measures: BTreeMap<String, f64>,
+    /// Seconds the stages took that are over, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub timings: BTreeMap<String, f64>,
     /// Rises with every report of an attempt, so that a late one is recognised.
     pub step: u64,
 }

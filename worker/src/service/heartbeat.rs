@@ -15,19 +15,37 @@ use super::retry::Backoff;
 const LEAST_GAP: Duration = Duration::from_secs(1);
 
 /// Where the pipeline leaves its progress for the next heartbeat.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Ledger {
     latest: Arc<Mutex<(Progress, bool)>>,
+    /// When the present stage began.
+    began: Arc<Mutex<Instant>>,
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger {
+            latest: Arc::default(),
+            began: Arc::new(Mutex::new(Instant::now())),
+        }
+    }
 }
 
 impl Ledger {
-    /// Replaces the progress; its step rises by one.
+    /// Replaces the progress; its step rises by one, and a stage that is over has its time kept.
     pub fn report(&self, progress: &Progress) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timings = std::mem::take(&mut latest.0.timings);
+        if latest.0.stage != progress.stage {
+            let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+            timings.insert(latest.0.stage.name().to_owned(), began.elapsed().as_secs_f64());
+            *began = Instant::now();
+        }
         let step = latest.0.step + 1;
         *latest = (
             Progress {
                 step,
+                timings,
                 ..progress.clone()
             },
             true,
@@ -133,6 +151,8 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
+    use assay_contest::wire::Stage;
+
     use super::*;
 
     #[test]
@@ -152,5 +172,20 @@ mod tests {
         let told = ledger.take();
         assert_eq!((told.done, told.step), (6, 2));
         assert!(!ledger.is_news());
+        assert!(told.timings.is_empty(), "the first stage is not over");
+    }
+
+    #[test]
+    fn stages_that_are_over_keep_their_time() {
+        let ledger = Ledger::default();
+        for stage in [Stage::Fetch, Stage::Verify, Stage::Load, Stage::Load] {
+            ledger.report(&Progress {
+                stage,
+                ..Progress::default()
+            });
+        }
+        let told = ledger.take();
+        assert_eq!(told.timings.keys().collect::<Vec<_>>(), ["fetch", "verify"]);
+        assert!(told.timings.values().all(|seconds| (0.0..60.0).contains(seconds)));
     }
 }

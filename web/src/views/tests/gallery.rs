@@ -17,6 +17,9 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
     let visitor = |path: &str| page(locale, path, None);
     let empty = |page: Page| BoardPage {
         rows: Vec::new(),
+        total: 0,
+        chart: None,
+        rivals: Vec::new(),
         updated: None,
         ..board(page)
     };
@@ -164,12 +167,25 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
             }
             .render(),
         ),
+        (
+            "board-none-found",
+            BoardPage {
+                rows: vec![],
+                filter: BoardFilter {
+                    q: "xyz".into(),
+                    clear: "/".into(),
+                    ..BoardFilter::default()
+                },
+                ..board(member(locale, "/?q=xyz"))
+            }
+            .render(),
+        ),
         ("board-empty", empty(member(locale, "/")).render()),
         ("board-visitor", empty(visitor("/")).render()),
         (
             "board-no-contest",
             BoardPage {
-                base: None,
+                pinned: Vec::new(),
                 ..empty(Page::new(locale, "/"))
             }
             .render(),

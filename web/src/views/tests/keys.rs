@@ -1,7 +1,7 @@
 //! The messages: the same in both languages, none missing, none left over.
 
 use crate::i18n::{self, Locale};
-use crate::views::{CertificateView, STEPS, Sealing, StepStatus, SubmissionState, WorkerStatus};
+use crate::views::{CertificateView, MeasureKind, STEPS, Sealing, StepStatus, SubmissionState, WorkerStatus};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -103,6 +103,9 @@ fn composed() -> BTreeSet<String> {
         ..assay_contest::Certificate::default()
     });
     keys.extend(parts.parts.iter().map(|(key, _, _)| format!("fact-{key}")));
+    let kinds = [MeasureKind::Quality, MeasureKind::Time, MeasureKind::Memory, MeasureKind::Other];
+    keys.extend(kinds.map(|kind| kind.message().to_owned()));
+    keys.extend(["board-shown", "now-wait"].map(str::to_owned));
     keys.extend(["board-public", "board-public-rank"].map(str::to_owned));
     keys
 }

@@ -124,14 +124,14 @@ fn every_address_under_static_is_served() {
 fn only_graded_teams_above_the_floor_have_a_rank() {
     let html = board(member(Locale::En, "/")).render().expect("board");
     let row = |team: &str| {
-        html.split("<tr class=")
+        html.split("<tr id=")
             .find(|row| row.contains(&format!("data-team=\"{team}\"")))
             .expect("row")
     };
     assert!(row("Touchstone").contains("class=\"rank-mark\">1<"));
     assert!(row("Cupel").contains("3.3126"));
     assert!(row("Cupel").contains("title=\"1,546,352 bytes\""));
-    assert!(row("Cupel").starts_with("\"ranked mine\""));
+    assert!(row("Cupel").starts_with("\"s-01982\" class=\"ranked mine\""));
     for team in ["Slag", "Retort", "EXAONE-4.0-mini"] {
         assert!(
             !row(team).contains("<td class=\"rank\"><span>"),

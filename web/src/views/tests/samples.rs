@@ -69,7 +69,9 @@ pub fn board(page: Page) -> BoardPage {
         compare: Some(("Touchstone".into(), "/compare?a=0198&b=0199".into())),
         team: team.into(),
         title: title.into(),
-        submission: "0198".into(),
+        submission: format!("0198{rank}"),
+        anchor: format!("s-0198{rank}"),
+        place: rank as usize,
         href: Some("/submissions/0198".into()),
         mine: team == "Cupel",
         score: Some(5_122_464.0 / bytes as f64),
@@ -125,20 +127,72 @@ pub fn board(page: Page) -> BoardPage {
         cells: vec![Cell::default(); 3],
         ..row(6, "Retort", "", 1_300_000, [0.0; 3])
     });
+    let pinned = vec![
+        BoardRow {
+            standing: BoardStanding::Base,
+            team: "EXAONE-4.0-mini".into(),
+            anchor: "reference-0".into(),
+            score: Some(1.0),
+            bytes: Some(5_122_464),
+            cells: [0.865, 0.995, 1.0].into_iter().map(cell).collect(),
+            ..BoardRow::default()
+        },
+        BoardRow {
+            standing: BoardStanding::Reference,
+            team: "EXAONE-4.0-mini, GPTQ W4A16".into(),
+            title: locale.pick("Measured by the organizers.", "운영진이 측정함").into(),
+            anchor: "reference-1".into(),
+            score: Some(2.0),
+            bytes: Some(2_722_464),
+            cells: [0.765, 0.975, 0.99].into_iter().map(cell).collect(),
+            ..BoardRow::default()
+        },
+    ];
+    let point = |row: &BoardRow| {
+        let cell = row.cells.first()?;
+        Some(Point {
+            kind: match row.standing {
+                BoardStanding::Base | BoardStanding::Reference => PointKind::Reference,
+                BoardStanding::Ranked(_) => PointKind::Ranked,
+                _ => PointKind::Unranked,
+            },
+            name: row.team.clone(),
+            anchor: row.anchor.clone(),
+            mine: row.mine,
+            bytes: row.bytes?,
+            value: cell.value?,
+            interval: cell.interval,
+            ..Point::default()
+        })
+    };
     BoardPage {
         page,
         columns: [GSM, KOMATH, ARC]
             .iter()
             .map(|key| MeasureColumn::from_key(locale, key))
             .collect(),
-        base: Some(BoardRow {
-            standing: BoardStanding::Base,
-            team: "EXAONE-4.0-mini".into(),
-            score: Some(1.0),
-            bytes: Some(5_122_464),
-            cells: [0.865, 0.995, 1.0].into_iter().map(cell).collect(),
-            ..BoardRow::default()
-        }),
+        groups: vec![ColumnGroup {
+            kind: MeasureKind::Quality,
+            label: locale.t("kind-quality"),
+            span: 3,
+        }],
+        headings: (0..8)
+            .map(|at| Heading {
+                href: format!("/?sort={at}"),
+                sorted: (at == 0).then_some("ascending"),
+            })
+            .collect(),
+        total: rows.len(),
+        ranked: 4,
+        rivals: rows.iter().map(|row| (row.submission.clone(), row.team.clone())).collect(),
+        filter: BoardFilter::default(),
+        chart: Chart::new(
+            MeasureColumn::from_key(locale, GSM),
+            vec![("mini_gsm".into(), "/?chart=a".into(), true), ("mini_arc".into(), "/?chart=b".into(), false)],
+            rows.iter().chain(&pinned).filter_map(point).collect(),
+            Some(0.75),
+        ),
+        pinned,
         rows,
         formula: "base.bytes / bytes".into(),
         decimals: 4,
@@ -154,6 +208,7 @@ pub fn board(page: Page) -> BoardPage {
         resolution: vec![("mini_gsm".into(), 0.062)],
         sealing: Sealing::None,
         updated: Some(at(63)),
+        digest: "aa07".into(),
         events_url: None,
     }
 }
@@ -415,7 +470,7 @@ pub fn running(locale: Locale) -> StagesFragment {
             done: 83,
             total: 200,
             attempt: 2,
-            interim: vec![(GSM.into(), 0.8434)],
+            wait: Some(400.0),
             ..facts(SubmissionState::Running)
         },
     )

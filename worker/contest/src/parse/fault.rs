@@ -213,6 +213,17 @@ impl Fault {
         )
     }
 
+    pub(super) fn reference_without_error(measure: &str, missing: &str) -> Self {
+        let (measure, missing) = (short(measure), short(missing));
+        Self::new(
+            "reference-without-error",
+            format!("`{measure}` of this reference has no `{missing}`: nobody could tell how sure it is"),
+            format!("이 참고 모델의 `{measure}`에 `{missing}`이(가) 없습니다. 얼마나 확실한 값인지 알 수 없습니다"),
+            format!("Add `{missing}`, or remove `{measure}`."),
+            format!("`{missing}`을(를) 추가하거나 `{measure}`을(를) 지우십시오."),
+        )
+    }
+
     pub(super) fn base_measure_missing(name: &str) -> Self {
         let own = name.strip_prefix("base.").unwrap_or(name);
         Self::new(

@@ -5,6 +5,7 @@ mod fault;
 mod grading;
 mod notes;
 mod read;
+mod references;
 mod score;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,7 @@ fn contest<'p>(notes: &'p Notes<'_>, table: &'p DeTable<'p>) -> Contest {
         grading: grading::read(notes, root.table("grading")),
         score: score::read(notes, root.table("score"), &base),
         quota: quota(root.table("quota")),
+        references: references::read(notes, &mut root),
         base,
     };
     root.close();
@@ -110,6 +112,21 @@ fn phases(notes: &Notes<'_>, root: &mut Section<'_, '_>) -> Vec<Phase> {
 }
 
 fn base(notes: &Notes<'_>, mut section: Section<'_, '_>) -> Base {
+    let base = Base {
+        name: section.string("name", check::line(TITLE)).value,
+        dir: section.string("dir", check::folder).value,
+        config_sha256: section.string("config_sha256", check::sha256).value,
+        tokenizer_sha256: section.string("tokenizer_sha256", check::sha256).value,
+        chat_template_sha256: section.string("chat_template_sha256", check::sha256).value,
+        bytes: section.integer("bytes", 1..=MAX_FILE_BYTES),
+        measures: measures(notes, &mut section),
+    };
+    section.close();
+    base
+}
+
+/// `measures`: of a model that is no submission, in the names of a submission's; its size has a key of its own.
+fn measures(notes: &Notes<'_>, section: &mut Section<'_, '_>) -> BTreeMap<String, f64> {
     let mut measures = BTreeMap::new();
     for item in section.numbers("measures", 4096) {
         let (name, value) = &item.value;
@@ -126,17 +143,7 @@ fn base(notes: &Notes<'_>, mut section: Section<'_, '_>) -> Base {
             }
         }
     }
-    let base = Base {
-        name: section.string("name", check::line(TITLE)).value,
-        dir: section.string("dir", check::folder).value,
-        config_sha256: section.string("config_sha256", check::sha256).value,
-        tokenizer_sha256: section.string("tokenizer_sha256", check::sha256).value,
-        chat_template_sha256: section.string("chat_template_sha256", check::sha256).value,
-        bytes: section.integer("bytes", 1..=MAX_FILE_BYTES),
-        measures,
-    };
-    section.close();
-    base
+    measures
 }
 
 fn checkpoint(mut section: Section<'_, '_>) -> CheckpointRules {
