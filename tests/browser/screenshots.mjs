@@ -17,6 +17,13 @@ for (const locale of ["en-GB", "ko-KR"]) {
   for (const one of pages.filter(({ name }) => !only.length || only.includes(name))) {
     const context = await browser.newContext({ locale, viewport: { width: 1280, height: 900 }, reducedMotion: "reduce" });
     await context.addCookies([...people[one.as], { name: "locale", value: locale.slice(0, 2), url: address }]);
+    // Styles as they lie on the disk, to look at changes without building: ASSAY_STATIC=static
+    if (process.env.ASSAY_STATIC) {
+      await context.route(/\/static\/[0-9a-f]+\//, (route) => {
+        const file = path.join(process.env.ASSAY_STATIC, new URL(route.request().url()).pathname.split("/").slice(3).join("/"));
+        return route.fulfill({ path: file, contentType: { css: "text/css", js: "text/javascript", svg: "image/svg+xml" }[file.split(".").pop()] });
+      });
+    }
     const page = await context.newPage();
     try {
       await open(page, one);

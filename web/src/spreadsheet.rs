@@ -16,7 +16,17 @@ const MARK: char = '\u{feff}';
 pub fn csv(rules: &Contest, board: &Scoreboard) -> String {
     let keys = columns(rules, board);
     let mut out = String::from(MARK);
-    let head = ["kind", "rank", "band_best", "band_worst", "team", "title", "submission", "score", "standing"];
+    let head = [
+        "kind",
+        "rank",
+        "band_best",
+        "band_worst",
+        "team",
+        "title",
+        "submission",
+        "score",
+        "standing",
+    ];
     let mut line: Vec<String> = head.map(str::to_owned).to_vec();
     for key in &keys {
         line.push(key.clone());
@@ -29,7 +39,12 @@ pub fn csv(rules: &Contest, board: &Scoreboard) -> String {
 
     let base = &board.base;
     let mut rows = vec![("base", &base.name, base.score, &base.measures, &base.intervals)];
-    rows.extend(board.references.iter().map(|of| ("reference", &of.name, of.score, &of.measures, &of.intervals)));
+    rows.extend(
+        board
+            .references
+            .iter()
+            .map(|of| ("reference", &of.name, of.score, &of.measures, &of.intervals)),
+    );
     for (kind, name, score, measures, intervals) in rows {
         let mut line = vec![kind.to_owned(), String::new(), String::new(), String::new()];
         line.extend([text(name), String::new(), String::new(), number(score), String::new()]);
@@ -39,8 +54,16 @@ pub fn csv(rules: &Contest, board: &Scoreboard) -> String {
     }
     for row in &board.rows {
         let mut line = vec!["team".to_owned(), count(row.rank)];
-        line.extend([count(row.band.map(|band| band.best)), count(row.band.map(|band| band.worst))]);
-        line.extend([text(&row.team), text(&row.title), row.submission.clone(), number(row.score)]);
+        line.extend([
+            count(row.band.map(|band| band.best)),
+            count(row.band.map(|band| band.worst)),
+        ]);
+        line.extend([
+            text(&row.team),
+            text(&row.title),
+            row.submission.clone(),
+            number(row.score),
+        ]);
         line.push(
             match row.standing {
                 Standing::Ranked { .. } => "ranked",
@@ -84,7 +107,9 @@ fn measured(
 }
 
 fn number(value: Option<f64>) -> String {
-    value.filter(|value| value.is_finite()).map_or_else(String::new, |value| value.to_string())
+    value
+        .filter(|value| value.is_finite())
+        .map_or_else(String::new, |value| value.to_string())
 }
 
 fn count(value: Option<u32>) -> String {
@@ -93,7 +118,9 @@ fn count(value: Option<u32>) -> String {
 
 /// What people typed. A spreadsheet would run a cell that begins like a formula; an apostrophe makes it text.
 fn text(value: &str) -> String {
-    if value.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
+    if value
+        .trim_start()
+        .starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
         || value.starts_with(['\t', '\r', '\n'])
     {
         format!("'{value}")
@@ -134,7 +161,10 @@ mod tests {
     #[test]
     fn cells_keep_to_their_column() {
         let mut out = String::new();
-        write_line(&mut out, &["a,b".into(), "say \"no\"".into(), "two\nlines".into(), "plain".into()]);
+        write_line(
+            &mut out,
+            &["a,b".into(), "say \"no\"".into(), "two\nlines".into(), "plain".into()],
+        );
         assert_eq!(out, "\"a,b\",\"say \"\"no\"\"\",\"two\nlines\",plain\r\n");
     }
 }

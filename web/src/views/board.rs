@@ -1,8 +1,8 @@
 //! The leaderboard: every number that makes the score, beside it.
 
+use super::chart::{self, Chart, PointKind};
 use super::filters::{self, Count, Real};
 use super::format;
-use super::chart::{self, Chart, PointKind};
 use super::measures::{Cell, MeasureColumn, MeasureKind};
 use super::page::{Page, When};
 use super::report::Sealing;

@@ -105,7 +105,11 @@ struct Axis {
 impl Axis {
     /// Around everything between `low` and `high`, drawn from `from` to `to`, with about `ticks` figures.
     fn around(low: f64, high: f64, (from, to): (f64, f64), ticks: f64) -> Axis {
-        let span = if high > low { high - low } else { low.abs().max(1.0) * 0.1 };
+        let span = if high > low {
+            high - low
+        } else {
+            low.abs().max(1.0) * 0.1
+        };
         let (low, high) = (low - span * 0.04, high + span * 0.04);
         let rough = (high - low) / ticks;
         let power = 10f64.powf(rough.log10().floor());
@@ -114,7 +118,13 @@ impl Axis {
             .map(|factor| factor * power)
             .find(|step| *step >= rough)
             .unwrap_or(rough);
-        Axis { low, high, step, from, to }
+        Axis {
+            low,
+            high,
+            step,
+            from,
+            to,
+        }
     }
 
     fn at(&self, value: f64) -> f64 {
@@ -139,7 +149,9 @@ fn place(value: f64) -> String {
 }
 
 fn width(text: &str) -> f64 {
-    text.chars().map(|c| if c.is_ascii() { LETTER } else { 2.0 * LETTER }).sum()
+    text.chars()
+        .map(|c| if c.is_ascii() { LETTER } else { 2.0 * LETTER })
+        .sum()
 }
 
 /// Longest name written beside a point, in letters; the rest is cut.
@@ -179,12 +191,17 @@ impl Chart {
         let has_bar = |point: &Point| few || point.front || point.mine || point.kind == PointKind::Reference;
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
         let spread = |values: &mut dyn Iterator<Item = f64>| {
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+                (low.min(value), high.max(value))
+            })
         };
         let (low, high) = spread(&mut points.iter().map(|point| megabytes(point.bytes)));
         let across = Axis::around(low, high, (LEFT, WIDTH - RIGHT), 9.0);
         let ends = points.iter().flat_map(|point| {
-            let (low, high) = point.interval.filter(|_| has_bar(point)).unwrap_or((point.value, point.value));
+            let (low, high) = point
+                .interval
+                .filter(|_| has_bar(point))
+                .unwrap_or((point.value, point.value));
             [low, high]
         });
         let (low, high) = spread(&mut ends.chain(floor));
@@ -277,7 +294,8 @@ fn label(points: &mut [Point]) {
         let sides = [("start", x + 9.0, x + 9.0), ("end", x - 9.0 - wide, x - 9.0)];
         let found = [y + 4.0, y - 8.0, y + 16.0].into_iter().find_map(|line| {
             sides.into_iter().find_map(|(anchor, left, at)| {
-                let inside = left >= LEFT && left + wide <= WIDTH - 2.0 && line >= TOP - 8.0 && line <= HEIGHT - BELOW - 2.0;
+                let inside =
+                    left >= LEFT && left + wide <= WIDTH - 2.0 && line >= TOP - 8.0 && line <= HEIGHT - BELOW - 2.0;
                 let free = taken.iter().all(|(from, to, other)| {
                     left > to + 4.0 || left + wide < from - 4.0 || (line - other).abs() >= LINE
                 });
@@ -327,32 +345,80 @@ mod tests {
             point("too small to be true", 50, 0.95, Unranked),
             point("a reference", 40, 0.99, Reference),
         ]);
-        let front: Vec<&str> = chart.points.iter().filter(|point| point.front).map(|point| point.name.as_str()).collect();
+        let front: Vec<&str> = chart
+            .points
+            .iter()
+            .filter(|point| point.front)
+            .map(|point| point.name.as_str())
+            .collect();
         assert_eq!(front, ["small", "big and good"]);
-        assert!(chart.front.starts_with('M') && chart.front.matches('V').count() == 2, "{}", chart.front);
+        assert!(
+            chart.front.starts_with('M') && chart.front.matches('V').count() == 2,
+            "{}",
+            chart.front
+        );
         let classes: Vec<String> = chart.points.iter().map(Point::class).collect();
-        assert_eq!(classes, ["reference", "unranked", "front", "dominated", "dominated", "front"]);
+        assert_eq!(
+            classes,
+            ["reference", "unranked", "front", "dominated", "dominated", "front"]
+        );
     }
 
     #[test]
     fn nothing_is_drawn_of_one_and_everything_stays_inside() {
-        assert!(Chart::new(MeasureColumn::default(), vec![], vec![point("a", 1, 0.5, PointKind::Ranked)], None).is_none());
+        assert!(
+            Chart::new(
+                MeasureColumn::default(),
+                vec![],
+                vec![point("a", 1, 0.5, PointKind::Ranked)],
+                None
+            )
+            .is_none()
+        );
         // Six hundred of all sizes, two the same: no division by nothing, no point outside.
-        let many = (0..600u32).map(|i| point(&i.to_string(), 1_000_000 + u64::from(i % 100) * 9_973, f64::from(i % 37) / 37.0, PointKind::Ranked));
+        let many = (0..600u32).map(|i| {
+            point(
+                &i.to_string(),
+                1_000_000 + u64::from(i % 100) * 9_973,
+                f64::from(i % 37) / 37.0,
+                PointKind::Ranked,
+            )
+        });
         let chart = chart(many.collect());
         for point in &chart.points {
             let (x, y): (f64, f64) = (point.x.parse().unwrap(), point.y.parse().unwrap());
-            assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (TOP..=HEIGHT - BELOW).contains(&y), "{x} {y}");
+            assert!(
+                (LEFT..=WIDTH - RIGHT).contains(&x) && (TOP..=HEIGHT - BELOW).contains(&y),
+                "{x} {y}"
+            );
         }
-        assert!(chart.points.iter().filter(|point| point.bar.is_some()).count() < 60, "only the front has bars");
+        assert!(
+            chart.points.iter().filter(|point| point.bar.is_some()).count() < 60,
+            "only the front has bars"
+        );
         assert!((3..=20).contains(&chart.sizes.len()) && (3..=12).contains(&chart.accuracies.len()));
-        let same = super::Chart::new(MeasureColumn::default(), vec![], vec![point("a", 5, 0.5, PointKind::Ranked), point("b", 5, 0.5, PointKind::Ranked)], None);
+        let same = super::Chart::new(
+            MeasureColumn::default(),
+            vec![],
+            vec![
+                point("a", 5, 0.5, PointKind::Ranked),
+                point("b", 5, 0.5, PointKind::Ranked),
+            ],
+            None,
+        );
         assert!(same.is_some_and(|chart| chart.points.iter().all(|point| !point.x.contains("NaN"))));
     }
 
     #[test]
     fn names_do_not_cover_each_other() {
-        let close = (0..6u32).map(|i| point("a rather long team name", 100 + u64::from(i), 0.5 + f64::from(i) * 0.001, PointKind::Ranked));
+        let close = (0..6u32).map(|i| {
+            point(
+                "a rather long team name",
+                100 + u64::from(i),
+                0.5 + f64::from(i) * 0.001,
+                PointKind::Ranked,
+            )
+        });
         let chart = chart(close.chain([point("far", 10_000, 0.9, PointKind::Reference)]).collect());
         let labels: Vec<(f64, f64, &str)> = chart
             .points
@@ -363,7 +429,10 @@ mod tests {
         assert!(labels.len() >= 2);
         for (i, a) in labels.iter().enumerate() {
             for b in &labels[i + 1..] {
-                assert!(a.2 != b.2 || (a.1 - b.1).abs() >= LINE || (a.0 - b.0).abs() > 40.0, "{a:?} {b:?}");
+                assert!(
+                    a.2 != b.2 || (a.1 - b.1).abs() >= LINE || (a.0 - b.0).abs() > 40.0,
+                    "{a:?} {b:?}"
+                );
             }
         }
     }

@@ -20,6 +20,22 @@ pub struct ErrorPage {
 }
 
 impl ErrorPage {
+    /// Whether asking again may help.
+    pub fn again(&self) -> bool {
+        self.status == 429 || self.status >= 500
+    }
+
+    /// The message key of what to do now.
+    pub fn way_key(&self) -> &'static str {
+        match self.status {
+            401 | 403 => "error-way-forbidden",
+            404 => "error-way-not-found",
+            429 => "error-way-too-many",
+            400..500 => "error-way-request",
+            _ => "error-way-server",
+        }
+    }
+
     /// The heading's message key: one for each status people meet.
     pub fn heading_key(&self) -> &'static str {
         match self.status {

@@ -1,6 +1,6 @@
 //! The named stages of a submission, as they happen.
 
-use super::filters::{self, Real};
+use super::filters::Real;
 use super::format;
 use super::page::When;
 use super::problem::ProblemView;

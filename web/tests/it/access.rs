@@ -24,6 +24,7 @@ use For::{Everyone, Members, Organizers, Workers};
 pub const ROUTES: &[(For, &str, &str)] = &[
     (Everyone, "GET", "/"),
     (Everyone, "GET", "/api/v1/board"),
+    (Everyone, "GET", "/board.csv"),
     (Everyone, "GET", "/board.json"),
     (Everyone, "GET", "/board/events"),
     (Everyone, "GET", "/compare"),

@@ -7,14 +7,17 @@ use assay_contest::Contest;
 use super::Look;
 use crate::controllers::visit::with_query;
 use crate::i18n::Locale;
-use crate::views::{
-    BoardFilter, BoardRow, Chart, ColumnGroup, Heading, MeasureColumn, MeasureKind, Point, PointKind,
-};
+use crate::views::{BoardFilter, BoardRow, Chart, ColumnGroup, Heading, MeasureColumn, MeasureKind, Point, PointKind};
 
 impl Look {
     /// The address of the board looked at like this.
     fn address(&self) -> String {
-        let pairs = [("sort", &self.sort), ("q", &self.q), ("ranked", &self.ranked), ("chart", &self.chart)];
+        let pairs = [
+            ("sort", &self.sort),
+            ("q", &self.q),
+            ("ranked", &self.ranked),
+            ("chart", &self.chart),
+        ];
         let given: Vec<(&str, &str)> = pairs
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
@@ -94,7 +97,9 @@ pub(super) fn filter(look: &Look) -> BoardFilter {
 pub(super) fn rows(mut rows: Vec<BoardRow>, columns: &[MeasureColumn], look: &Look) -> Vec<BoardRow> {
     let wanted = look.q.trim().to_lowercase();
     rows.retain(|row| {
-        let named = wanted.is_empty() || row.team.to_lowercase().contains(&wanted) || row.title.to_lowercase().contains(&wanted);
+        let named = wanted.is_empty()
+            || row.team.to_lowercase().contains(&wanted)
+            || row.title.to_lowercase().contains(&wanted);
         named && (look.ranked.is_empty() || row.standing.is_ranked())
     });
     let (key, down) = look.sorted();
@@ -111,7 +116,12 @@ pub(super) fn rows(mut rows: Vec<BoardRow>, columns: &[MeasureColumn], look: &Lo
             "team" => turn(a.team.to_lowercase().cmp(&b.team.to_lowercase())),
             "score" => by_number(a.score, b.score),
             "bytes" => by_number(a.bytes.map(|bytes| bytes as f64), b.bytes.map(|bytes| bytes as f64)),
-            "received" => turn(a.received.as_ref().map(|at| &at.utc).cmp(&b.received.as_ref().map(|at| &at.utc))),
+            "received" => turn(
+                a.received
+                    .as_ref()
+                    .map(|at| &at.utc)
+                    .cmp(&b.received.as_ref().map(|at| &at.utc)),
+            ),
             _ => by_number(cell(a), cell(b)),
         };
         order.then(a.place.cmp(&b.place))
@@ -127,7 +137,12 @@ pub(super) fn chart(
     teams: &[BoardRow],
     look: &Look,
 ) -> Option<Chart> {
-    let accuracies = || columns.iter().enumerate().filter(|(_, column)| column.key.starts_with("acc."));
+    let accuracies = || {
+        columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.key.starts_with("acc."))
+    };
     let floor = |key: &str| rules.score.floors.iter().find(|floor| floor.measure == key);
     // The accuracy asked for; else the one a floor is under, which decides who is ranked; else the first.
     let (at, measure) = accuracies()
@@ -137,7 +152,11 @@ pub(super) fn chart(
     let choices = accuracies()
         .map(|(_, column)| {
             let chart = column.key.clone();
-            (column.name(), Look { chart, ..look.clone() }.address(), column.key == measure.key)
+            (
+                column.name(),
+                Look { chart, ..look.clone() }.address(),
+                column.key == measure.key,
+            )
         })
         .collect();
     let point = |row: &BoardRow, kind: PointKind| {
@@ -153,10 +172,22 @@ pub(super) fn chart(
             ..Point::default()
         })
     };
-    let mut points: Vec<Point> = pinned.iter().filter_map(|row| point(row, PointKind::Reference)).collect();
+    let mut points: Vec<Point> = pinned
+        .iter()
+        .filter_map(|row| point(row, PointKind::Reference))
+        .collect();
     points.extend(teams.iter().filter_map(|row| {
-        let kind = if row.standing.is_ranked() { PointKind::Ranked } else { PointKind::Unranked };
+        let kind = if row.standing.is_ranked() {
+            PointKind::Ranked
+        } else {
+            PointKind::Unranked
+        };
         point(row, kind)
     }));
-    Chart::new(measure.clone(), choices, points, floor(&measure.key).map(|floor| floor.at_least))
+    Chart::new(
+        measure.clone(),
+        choices,
+        points,
+        floor(&measure.key).map(|floor| floor.at_least),
+    )
 }

@@ -39,7 +39,10 @@ pub(super) fn columns(locale: Locale, rules: &Contest, board: &Scoreboard, count
             keys.push(key);
         }
     }
-    let mut columns: Vec<MeasureColumn> = keys.into_iter().map(|key| MeasureColumn::from_key(locale, key)).collect();
+    let mut columns: Vec<MeasureColumn> = keys
+        .into_iter()
+        .map(|key| MeasureColumn::from_key(locale, key))
+        .collect();
     columns.sort_by_key(|column| MeasureKind::of(&column.key));
     columns
 }
@@ -96,7 +99,10 @@ const RIVALS: usize = 100;
 /// Teams with a rank, for the form that compares two.
 pub(super) fn rivals(rows: &[BoardRow]) -> Vec<(String, String)> {
     let ranked = rows.iter().filter(|row| row.standing.is_ranked());
-    ranked.take(RIVALS).map(|row| (row.submission.clone(), row.team.clone())).collect()
+    ranked
+        .take(RIVALS)
+        .map(|row| (row.submission.clone(), row.team.clone()))
+        .collect()
 }
 
 /// The row that a row is compared with: the one above it, for the first the one below.

@@ -103,7 +103,12 @@ fn composed() -> BTreeSet<String> {
         ..assay_contest::Certificate::default()
     });
     keys.extend(parts.parts.iter().map(|(key, _, _)| format!("fact-{key}")));
-    let kinds = [MeasureKind::Quality, MeasureKind::Time, MeasureKind::Memory, MeasureKind::Other];
+    let kinds = [
+        MeasureKind::Quality,
+        MeasureKind::Time,
+        MeasureKind::Memory,
+        MeasureKind::Other,
+    ];
     keys.extend(kinds.map(|kind| kind.message().to_owned()));
     keys.extend(["board-shown", "now-wait"].map(str::to_owned));
     keys.extend(["board-public", "board-public-rank"].map(str::to_owned));

@@ -184,11 +184,17 @@ pub fn board(page: Page) -> BoardPage {
             .collect(),
         total: rows.len(),
         ranked: 4,
-        rivals: rows.iter().map(|row| (row.submission.clone(), row.team.clone())).collect(),
+        rivals: rows
+            .iter()
+            .map(|row| (row.submission.clone(), row.team.clone()))
+            .collect(),
         filter: BoardFilter::default(),
         chart: Chart::new(
             MeasureColumn::from_key(locale, GSM),
-            vec![("mini_gsm".into(), "/?chart=a".into(), true), ("mini_arc".into(), "/?chart=b".into(), false)],
+            vec![
+                ("mini_gsm".into(), "/?chart=a".into(), true),
+                ("mini_arc".into(), "/?chart=b".into(), false),
+            ],
             rows.iter().chain(&pinned).filter_map(point).collect(),
             Some(0.75),
         ),

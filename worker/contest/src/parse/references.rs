@@ -30,7 +30,11 @@ pub(super) fn read(notes: &Notes<'_>, root: &mut Section<'_, '_>) -> Vec<Referen
             if let Some(Kind::Accuracy { task, metric, filter }) = Name::parse(key).map(|name| name.kind) {
                 let needs = [format!("acc_stderr.{task}.{metric}.{filter}"), format!("items.{task}")];
                 if let Some(missing) = needs.iter().find(|needed| !reference.measures.contains_key(*needed)) {
-                    notes.add(name.span.clone(), &name.key, Fault::reference_without_error(key, missing));
+                    notes.add(
+                        name.span.clone(),
+                        &name.key,
+                        Fault::reference_without_error(key, missing),
+                    );
                 }
             }
         }

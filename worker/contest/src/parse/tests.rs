@@ -180,23 +180,33 @@ fn a_good_file_says_what_it_says() {
     assert_eq!(contest.score.floors[0].at_least, 0.5);
     assert_eq!(contest.quota.graded_per_day, 3);
     let reference = &contest.references[0];
-    assert_eq!((reference.bytes, reference.source.ko.as_str()), (1_390_692_528, "직접 측정"));
+    assert_eq!(
+        (reference.bytes, reference.source.ko.as_str()),
+        (1_390_692_528, "직접 측정")
+    );
     assert_eq!(reference.measures["items.gsm8k"], 512.0);
 }
 
 #[test]
 fn rules_without_references_keep_their_digest() {
     let with = Contest::parse(&good()).unwrap();
-    let without = Contest { references: Vec::new(), ..with.clone() };
+    let without = Contest {
+        references: Vec::new(),
+        ..with.clone()
+    };
     assert!(!without.canonical().contains("references"), "{}", without.canonical());
     assert_ne!(with.digest(), without.digest());
 }
 
 #[test]
 fn the_example_of_the_real_model_can_be_read() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples/exaone-4.0-1.2b/contest.toml");
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples/exaone-4.0-1.2b/contest.toml");
     let contest = Contest::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!((contest.base.bytes, contest.references[0].bytes), (2_558_821_288, 1_390_692_528));
+    assert_eq!(
+        (contest.base.bytes, contest.references[0].bytes),
+        (2_558_821_288, 1_390_692_528)
+    );
 }
 
 fn with_everything() -> String {

@@ -4,7 +4,10 @@ use super::*;
 
 #[test]
 fn an_accuracy_of_a_reference_needs_its_error() {
-    for missing in ["acc_stderr.gsm8k.exact_match.flexible-extract = 0.0217\n", "items.gsm8k = 512\n"] {
+    for missing in [
+        "acc_stderr.gsm8k.exact_match.flexible-extract = 0.0217\n",
+        "items.gsm8k = 512\n",
+    ] {
         let found = mistakes(&good().replacen(missing, "", 1));
         assert_eq!((found.len(), found[0].code), (1, "reference-without-error"));
         assert!(found[0].message.en.contains(missing.split(' ').next().unwrap()));
@@ -19,7 +22,12 @@ fn every_kind_of_mistake_is_named_in_its_place() {
         ("id = \"spring\"", "id = 7", "7", "wrong-type"),
         ("1_390_692_528", "0", "0", "out-of-range"),
         ("\"Measured by us.\"", "\"\"", "\"\"", "invalid-text"),
-        ("items.gsm8k = 512", "items.gsm8k = 512\nitms.gsm8k = 1", "itms", "unknown-measure"),
+        (
+            "items.gsm8k = 512",
+            "items.gsm8k = 512\nitms.gsm8k = 1",
+            "itms",
+            "unknown-measure",
+        ),
         (
             "name = \"GPTQ W4A16\"",
             "nam = \"GPTQ W4A16\"\nname = \"x\"",
