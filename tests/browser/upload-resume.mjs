@@ -1,6 +1,6 @@
 // An upload that is interrupted goes on where the server stands:
 //   node upload-resume.mjs reload | handle | network | kill | pause | logout | damage | proxy
-// Says KILL on its output when the server is to be killed, and reads a line when it is up again.
+// Says KILL on its output when the server is to be killed and START when it is to come back, and reads a line when it is up.
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import os from "node:os";
@@ -67,7 +67,7 @@ try {
         const draft = page.locator("[data-draft]");
         await draft.waitFor();
         assert.match(await draft.innerText(), /Broken line/);
-        assert.match(await draft.locator("[data-note]").innerText(), /Choose the same folder again/);
+        await draft.getByText("Choose the same folder again").waitFor();
         await choose("[data-draft] [data-action=continue]");
       }
     } else if (how === "network") {
@@ -80,6 +80,7 @@ try {
     } else if (how === "kill") {
       console.log("KILL");
       await page.getByText("Trying again by itself").waitFor();
+      console.log("START");
       await answers.next();
     } else if (how === "pause") {
       await page.click("[data-file='model.safetensors'] button");
