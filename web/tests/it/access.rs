@@ -172,7 +172,9 @@ fn every_route_is_in_the_table() {
                     if !literal.starts_with('/') {
                         break;
                     }
-                    let scope = if literal.starts_with("/attempts") || ["/enrol", "/claim"].contains(&literal) {
+                    let scope = if literal.starts_with("/attempts")
+                        || ["/enrol", "/challenge", "/session", "/claim"].contains(&literal)
+                    {
                         scope
                     } else {
                         ""

@@ -101,4 +101,27 @@ async fn a_machine_that_fails_again_and_again_is_taken_out_of_service() {
     assert!(hand.claim(0).await.is_none());
     let told = "SELECT count(*) FROM audit_log WHERE action = 'worker.out-of-service'";
     assert_eq!(value::<i64>(&app, told).await, 1);
+
+    // What operators see of it: three jobs wait, three attempts failed, and nobody has announced anything to a broker.
+    app.state.dispatch.refresh(&app.pool).await.unwrap();
+    assert_eq!(measured(&app, "assay_jobs", "queued"), 3.0);
+    assert_eq!(measured(&app, "assay_attempts", "failed-infra"), 3.0);
+    assert!(measured(&app, "assay_outbox_waiting", "") >= 3.0);
+    assert_eq!(measured(&app, "assay_lease_expiries", ""), 0.0);
+}
+
+/// A gauge of the application as it is scraped; `label` is the value of one of its labels, or empty.
+fn measured(app: &TestApp, name: &str, label: &str) -> f64 {
+    let families = app.state.metrics.registry().gather();
+    let text = prometheus::TextEncoder::new().encode_to_string(&families).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")))
+        .filter(|_| label.is_empty())
+        .or_else(|| {
+            text.lines()
+                .find(|line| line.starts_with(name) && line.contains(&format!("=\"{label}\"")))
+        });
+    let line = line.unwrap_or_else(|| panic!("no {name} of {label} in {text}"));
+    line.rsplit_once(' ').unwrap().1.parse().unwrap()
 }
