@@ -24,7 +24,7 @@ const COMMAND: Duration = Duration::from_secs(10);
 /// What was heard.
 pub enum Heard {
     /// A job was announced.
-    Ring(Announced),
+    Ring(Box<Announced>),
     /// Nothing, for as long as was waited.
     Nothing,
     /// The line is down; for some time there is no use in listening.
@@ -123,10 +123,10 @@ impl Bell {
         match heard {
             Ok(delivery) => {
                 let ring: Option<Ring> = serde_json::from_slice(&delivery.data).ok();
-                Heard::Ring(Announced {
+                Heard::Ring(Box::new(Announced {
                     delivery,
                     job_id: ring.map(|ring| ring.job_id),
-                })
+                }))
             }
             Err(error) => {
                 self.hang_up(&error);

@@ -117,18 +117,18 @@ impl Intake {
             let Some(bell) = &mut self.bell else { return Ok(None) };
             match asked {
                 Asked::Work(claim) => {
-                    bell.answered(announced, true).await;
+                    bell.answered(*announced, true).await;
                     patience.answered();
                     return Ok(Some(claim));
                 }
                 // Somebody else has it, or it is not its turn: then it is announced again when it is.
-                Asked::Nothing => bell.answered(announced, false).await,
+                Asked::Nothing => bell.answered(*announced, false).await,
                 Asked::Stopped => {
-                    bell.give_back(announced).await;
+                    bell.give_back(*announced).await;
                     return Ok(None);
                 }
                 Asked::Failed(error) => {
-                    bell.give_back(announced).await;
+                    bell.give_back(*announced).await;
                     self.bear(error, patience, backoff).await?;
                     return Ok(None);
                 }
