@@ -20,6 +20,7 @@ pub mod i18n;
 pub mod ingest;
 pub mod job_token;
 pub mod live;
+pub mod mail;
 pub mod metrics;
 pub mod middleware;
 pub mod outcomes;

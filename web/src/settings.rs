@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::auth::limits::LimitSettings;
+
 /// Time a request waits for a database connection before it fails: longer than any healthy query, shorter than a
 /// visitor's patience.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,6 +93,16 @@ pub struct Settings {
     /// workers are told of no broker.
     #[arg(long, env = "ASSAY_AMQP_WORKER_URL", hide_env_values = true)]
     pub amqp_worker_url: Option<String>,
+    /// Where mail goes: smtps://user:password@host, smtp://host:port, or file:FOLDER while developing. Default: no mail;
+    /// then sign-ups are not confirmed and forgotten passwords are reset by `create-organizer` or not at all.
+    #[arg(long, env = "ASSAY_MAIL", hide_env_values = true)]
+    pub mail: Option<String>,
+    /// Sender of the mail.
+    #[arg(long, env = "ASSAY_MAIL_FROM", default_value = "Assay <no-reply@localhost>")]
+    pub mail_from: String,
+    /// How often anyone may ask.
+    #[command(flatten)]
+    pub limits: LimitSettings,
     /// Write logs as JSON lines.
     #[arg(long, env = "ASSAY_LOG_JSON")]
     pub log_json: bool,
@@ -119,6 +131,9 @@ impl Settings {
                 amqp_queue: "jobs.gpu".to_owned(),
             },
             amqp_worker_url: None,
+            mail: None,
+            mail_from: "Assay <no-reply@localhost>".to_owned(),
+            limits: LimitSettings::off(),
             log_json: false,
         }
     }
@@ -180,6 +195,8 @@ impl fmt::Debug for Settings {
             .field("team_uploads", &self.team_uploads)
             .field("running_per_team", &self.running_per_team)
             .field("broker", &self.broker)
+            .field("mail", &self.mail.is_some())
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

@@ -13,12 +13,14 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use tracing_actix_web::TracingLogger;
 
+use crate::auth::limits::Limits;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::boards::Boards;
 use crate::dispatch_metrics::DispatchMetrics;
 use crate::health::Health;
 use crate::live::Live;
+use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::outcomes::TaskSets;
 use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
@@ -30,6 +32,8 @@ use crate::{MIGRATOR, background, boards, controllers, db, live, middleware};
 /// How often sessions past their end are deleted. They are refused the moment they end; this only keeps the table small.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
 
+/// How often rate limits forget who has not asked for a while.
+const LIMIT_SWEEP: Duration = Duration::from_secs(60);
 /// How often the wait for a database connection is measured.
 const POOL_SAMPLE: Duration = Duration::from_secs(5);
 
@@ -66,6 +70,8 @@ impl Application {
             throttle: Throttle::default(),
             dispatch: DispatchMetrics::new(metrics.registry())?,
             metrics,
+            limits: Limits::new(&settings.limits),
+            mailer: Mailer::open(settings.mail.as_deref(), &settings.mail_from)?,
             health: Health::default(),
             public_url,
             settings: Arc::new(settings),
@@ -73,6 +79,7 @@ impl Application {
             pool,
         });
         tokio::spawn(sweep_sessions(state.clone()));
+        tokio::spawn(prune_limits(state.clone()));
         live::start(state.clone());
         boards::start(state.clone());
         background::start(state.clone());
@@ -86,7 +93,9 @@ impl Application {
             App::new()
                 .app_data(data.clone())
                 .configure(controllers::configure)
+                .wrap(from_fn(middleware::limits::account))
                 .wrap(from_fn(middleware::csrf::guard))
+                .wrap(from_fn(middleware::limits::network))
                 .wrap(from_fn(middleware::strict::guard))
                 .wrap(from_fn(middleware::errors::render))
                 .wrap(from_fn(middleware::headers::secure))
@@ -248,6 +257,20 @@ pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is remembered of who asked how often would only grow.
+async fn prune_limits(state: web::Data<AppState>) {
+    let mut ticks = tokio::time::interval(LIMIT_SWEEP);
+    loop {
+        tokio::select! {
+            () = state.stopping.cancelled() => return,
+            _ = ticks.tick() => {
+                state.limits.prune();
+                state.throttle.prune();
+            }
+        }
+    }
+}
+
 async fn sweep_sessions(state: web::Data<AppState>) {
     let mut ticks = tokio::time::interval(SESSION_SWEEP);
     loop {
@@ -256,6 +279,9 @@ async fn sweep_sessions(state: web::Data<AppState>) {
             _ = ticks.tick() => {
                 if let Err(error) = db::sessions::delete_ended(&state.pool).await {
                     tracing::warn!(%error, "ended sessions were not deleted");
+                }
+                if let Err(error) = db::mail_links::delete_old(&state.pool).await {
+                    tracing::warn!(%error, "old links were not deleted");
                 }
             }
         }

@@ -11,12 +11,14 @@ use aws_lc_rs::hmac;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::limits::Limits;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::boards::Boards;
 use crate::dispatch_metrics::DispatchMetrics;
 use crate::health::Health;
 use crate::live::Live;
+use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::outcomes::TaskSets;
 use crate::settings::Settings;
@@ -44,6 +46,10 @@ pub struct AppState {
     pub passwords: Passwords,
     /// Failed logins, sign-ups and wrong invitation codes.
     pub throttle: Throttle,
+    /// How often anyone may ask.
+    pub limits: Limits,
+    /// Sends mail, if a way is set.
+    pub mailer: Mailer,
     /// What a monitoring system scrapes; parts of the application register what they count.
     pub metrics: Metrics,
     /// What parts of the application say of themselves, for `/readyz`.

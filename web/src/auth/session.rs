@@ -1,12 +1,15 @@
 //! A browser's login: an opaque random token in a cookie, its digest in the database.
 
+use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
-use sqlx::PgPool;
+use actix_web::http::header::USER_AGENT;
+use sqlx::PgConnection;
 
 use super::token::{SecretToken, random_bytes};
+use super::{client, device};
 use crate::db::ids::UserId;
-use crate::db::sessions;
+use crate::db::sessions::{self, SeenAs};
 use crate::settings::Settings;
 
 /// A session ends this long after its start, whatever happens (ASVS 7.3.2).
@@ -17,16 +20,28 @@ pub const IDLE_HOURS: i32 = 12;
 pub const TOUCH_SECONDS: i32 = 60;
 
 /// Starts a session for `user` under a token nobody has seen before, and ends `previous`, the one the browser came
-/// with: a token planted before the login is worth nothing after it.
-pub async fn start(pool: &PgPool, user: UserId, previous: Option<&SecretToken>) -> sqlx::Result<SecretToken> {
+/// with: a token planted before the login is worth nothing after it. Inside the transaction of what it follows from.
+pub async fn start(
+    connection: &mut PgConnection,
+    user: UserId,
+    previous: Option<&SecretToken>,
+    seen_as: &SeenAs,
+) -> sqlx::Result<SecretToken> {
     let token = SecretToken::random();
-    let mut transaction = pool.begin().await?;
     if let Some(previous) = previous {
-        sessions::delete(&mut *transaction, &previous.digest()).await?;
+        sessions::delete(&mut *connection, &previous.digest()).await?;
     }
-    sessions::insert(&mut *transaction, &token.digest(), user, &random_bytes::<32>()).await?;
-    transaction.commit().await?;
+    sessions::insert(connection, &token.digest(), user, &random_bytes::<32>(), seen_as).await?;
     Ok(token)
+}
+
+/// What its owner will recognise a session started by `request` by.
+pub fn seen_as(request: &HttpRequest, settings: &Settings) -> SeenAs {
+    let header = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+    SeenAs {
+        device: device::words(header.unwrap_or_default()),
+        network: client::shown_network(client::address(request, settings)),
+    }
 }
 
 /// The session cookie that carries `token`.

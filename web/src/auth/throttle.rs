@@ -110,6 +110,14 @@ impl Throttle {
         }
     }
 
+    /// Forgets failures that are too old to count.
+    pub fn prune(&self) {
+        let now = Instant::now();
+        let mut entries = self.lock();
+        entries.retain(|_, failures| now.saturating_duration_since(failures.last) < MEMORY);
+        entries.shrink_to(1024);
+    }
+
     /// A guess was right: forgets what was counted for this account from this address, and takes back the one failure
     /// counted in advance for the others.
     pub fn succeeded(&self, subjects: &[Subject]) {

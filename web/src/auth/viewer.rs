@@ -8,14 +8,17 @@ use actix_web::dev::Payload;
 use actix_web::http::header::ACCEPT_LANGUAGE;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
+use serde_json::json;
 
 use super::csrf::CsrfKey;
 use super::session;
 use super::token::SecretToken;
+use crate::db::audit::{self, Entry};
 use crate::db::ids::UserId;
 use crate::db::sessions;
 use crate::error::ApiError;
 use crate::i18n::Locale;
+use crate::middleware;
 use crate::state::AppState;
 
 /// Cookie that holds the chosen language.
@@ -226,10 +229,29 @@ impl FromRequest for RequireOrganizer {
         Box::pin(async move {
             let user = Viewer::of(&request).await?.require_user()?;
             if user.role.organizes() {
-                Ok(RequireOrganizer(user))
-            } else {
-                Err(ApiError::forbidden())
+                return Ok(RequireOrganizer(user));
             }
+            denied(&request, &user)?;
+            Err(ApiError::forbidden())
         })
     }
+}
+
+/// Puts a refused attempt at an organizers' route on record, a few a minute for each account. Not waited for: the refusal
+/// must not come later than one about the rest of the request.
+fn denied(request: &HttpRequest, user: &User) -> Result<(), ApiError> {
+    let state = state(request)?;
+    if state.limits.denials.take(user.id).is_err() {
+        return Ok(());
+    }
+    let object = format!("route:{}", request.match_pattern().unwrap_or_default());
+    let method = request.method().to_string();
+    let origin = middleware::origin(request);
+    actix_web::rt::spawn(async move {
+        let entry = Entry::new("access.denied", &object).detail(json!({ "method": method }));
+        if let Err(error) = audit::record(&state.pool, &origin, entry).await {
+            tracing::error!(%error, "a refusal is not on record");
+        }
+    });
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Logging in. A wrong password and an unknown address get the same answer after the same time.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -42,7 +44,7 @@ struct LoginForm {
     next: String,
 }
 
-async fn show(visit: Visit, query: web::Query<Next>) -> HttpResponse {
+async fn show(state: web::Data<AppState>, visit: Visit, query: web::Query<Next>) -> HttpResponse {
     let next = after(&query.next, "");
     if visit.viewer.user.is_some() {
         return see_other(after(next, "/"));
@@ -51,6 +53,7 @@ async fn show(visit: Visit, query: web::Query<Next>) -> HttpResponse {
         page: visit.page,
         email: String::new(),
         next: next.to_owned(),
+        can_reset: state.mailer.works(),
         errors: Vec::new(),
     };
     views::html(StatusCode::OK, &page)
@@ -64,10 +67,13 @@ async fn log_in(
 ) -> Result<HttpResponse, ApiError> {
     match authenticate(&request, &state, &form).await? {
         Ok(user) => {
-            let token = session::start(&state.pool, user, visit.viewer.session_token()).await?;
+            let mut transaction = state.pool.begin().await?;
+            let seen_as = session::seen_as(&request, &state.settings);
+            let token = session::start(&mut transaction, user, visit.viewer.session_token(), &seen_as).await?;
             let object = format!("user:{user}");
             let entry = Entry::new("login.succeeded", &object).by(user);
-            audit::record(&state.pool, &origin(&request), entry).await?;
+            audit::record(&mut *transaction, &origin(&request), entry).await?;
+            transaction.commit().await?;
             let mut response = see_other(after(&form.next, "/"));
             response
                 .add_cookie(&session::cookie(&state.settings, &token))
@@ -82,6 +88,7 @@ async fn log_in(
                 page: visit.page,
                 email: form.email.clone(),
                 next,
+                can_reset: state.mailer.works(),
                 errors,
             };
             Ok(views::html(status, &page))
@@ -102,15 +109,7 @@ async fn authenticate(
     let wait = state.throttle.wait(&subjects);
     if !wait.is_zero() {
         tracing::warn!(action = "login.throttled", "a login was slowed down");
-        return Err(ApiError::too_many(
-            "login-throttled",
-            wait,
-            &format!("Too many failed attempts. Try again in {} seconds.", wait.as_secs() + 1),
-            &format!(
-                "로그인에 여러 번 실패했습니다. {}초 뒤에 다시 시도하세요.",
-                wait.as_secs() + 1
-            ),
-        ));
+        return Err(throttled(wait));
     }
     // Counted before the slow comparison, so that a burst of parallel guesses cannot slip under the limit.
     state.throttle.failed(&subjects);
@@ -150,4 +149,15 @@ async fn authenticate(
             )))
         }
     }
+}
+
+/// 429 to whoever guessed wrong too often.
+pub(super) fn throttled(wait: Duration) -> ApiError {
+    let seconds = wait.as_secs() + 1;
+    ApiError::too_many(
+        "login-throttled",
+        wait,
+        &format!("Too many failed attempts. Try again in {seconds} seconds."),
+        &format!("로그인에 여러 번 실패했습니다. {seconds}초 뒤에 다시 시도하세요."),
+    )
 }

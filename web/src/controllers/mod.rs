@@ -1,5 +1,7 @@
 //! One file a page or verb. Each has `pub fn configure(cfg: &mut ServiceConfig)`, which names its own paths.
 
+pub mod account;
+mod account_mail;
 pub mod admin;
 mod admission;
 pub mod assets;
@@ -51,6 +53,8 @@ pub fn configure(cfg: &mut ServiceConfig) {
     login::configure(cfg);
     logout::configure(cfg);
     signup::configure(cfg);
+    account::configure(cfg);
+    account_mail::configure(cfg);
     teams::configure(cfg);
     precheck::configure(cfg);
     uploads::configure(cfg);

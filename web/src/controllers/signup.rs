@@ -1,21 +1,23 @@
-//! Signing up. This form does say when an address has an account: without mail there is no other way to tell its owner.
-//! It is therefore slowed down for each address it is asked from.
+//! Signing up. With mail, every address gets the same answer, and what it is told comes by mail. Without mail this form
+//! does say when an address has an account: there is no other way to tell its owner. It is slowed down for each network
+//! it is asked from (docs/security.md).
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::field_error;
 use super::visit::{Visit, after, see_other};
+use super::{account_mail, field_error};
 use crate::auth::throttle::Subject;
+use crate::auth::token::SecretToken;
 use crate::auth::{client, session};
 use crate::db::audit::{self, Entry};
-use crate::db::ids::UserId;
 use crate::db::users;
 use crate::domain::{Email, Password, Refused, UserName};
 use crate::error::{ApiError, violates};
 use crate::i18n::Locale;
+use crate::middleware::limits::too_many;
 use crate::middleware::origin;
 use crate::state::AppState;
 use crate::views::{self, FieldError, SignupPage};
@@ -39,26 +41,28 @@ struct Next {
 struct SignupForm {
     name: String,
     email: String,
+    #[serde(default)]
     password: String,
     #[serde(default)]
     next: String,
 }
 
-/// A form whose every field is valid.
-struct NewAccount {
+/// Who wants an account.
+struct Newcomer {
     name: UserName,
     email: Email,
-    password: Password,
 }
 
 impl SignupForm {
-    /// All faults at once, each beside its field.
-    fn parse(&self, locale: Locale) -> Result<NewAccount, Vec<FieldError>> {
+    /// All faults at once, each beside its field. Without mail the password is chosen here, else with the link.
+    fn parse(&self, locale: Locale, by_mail: bool) -> Result<(Newcomer, Option<Password>), Vec<FieldError>> {
         let name = UserName::parse(&self.name);
         let email = Email::parse(&self.email);
-        let password = Password::parse_new(&self.password, self.email.trim(), self.name.trim());
+        let password = (!by_mail)
+            .then(|| Password::parse_new(&self.password, self.email.trim(), self.name.trim()))
+            .transpose();
         match (name, email, password) {
-            (Ok(name), Ok(email), Ok(password)) => Ok(NewAccount { name, email, password }),
+            (Ok(name), Ok(email), Ok(password)) => Ok((Newcomer { name, email }, password)),
             (name, email, password) => {
                 let faults = [
                     ("name", name.err()),
@@ -74,7 +78,7 @@ impl SignupForm {
     }
 }
 
-async fn show(visit: Visit, query: web::Query<Next>) -> HttpResponse {
+async fn show(state: web::Data<AppState>, visit: Visit, query: web::Query<Next>) -> HttpResponse {
     let next = after(&query.next, "");
     if visit.viewer.user.is_some() {
         return see_other(after(next, "/team"));
@@ -85,6 +89,7 @@ async fn show(visit: Visit, query: web::Query<Next>) -> HttpResponse {
         name,
         email,
         next: next.to_owned(),
+        by_mail: state.mailer.works(),
         errors: Vec::new(),
     };
     views::html(StatusCode::OK, &page)
@@ -96,13 +101,23 @@ async fn sign_up(
     visit: Visit,
     form: web::Form<SignupForm>,
 ) -> Result<HttpResponse, ApiError> {
-    let outcome = match form.parse(visit.locale()) {
-        Ok(account) => create(&request, &state, &visit, account).await?,
+    allow(&request, &state)?;
+    let outcome = match form.parse(visit.locale(), state.mailer.works()) {
+        Ok((newcomer, Some(password))) => create(&request, &state, &visit, newcomer, &password).await?,
+        Ok((newcomer, None)) => {
+            account_mail::invite(
+                state.clone(),
+                origin(&request),
+                newcomer.name,
+                newcomer.email,
+                visit.locale(),
+            );
+            return Ok(account_mail::sent(visit, &form.email));
+        }
         Err(errors) => Err(errors),
     };
     match outcome {
-        Ok(user) => {
-            let token = session::start(&state.pool, user, visit.viewer.session_token()).await?;
+        Ok(token) => {
             let mut response = see_other(after(&form.next, "/team"));
             response
                 .add_cookie(&session::cookie(&state.settings, &token))
@@ -116,6 +131,7 @@ async fn sign_up(
                 name: form.name.clone(),
                 email: form.email.clone(),
                 next,
+                by_mail: state.mailer.works(),
                 errors,
             };
             Ok(views::html(StatusCode::UNPROCESSABLE_ENTITY, &page))
@@ -123,12 +139,25 @@ async fn sign_up(
     }
 }
 
+/// Sign-ups and resets of one network are counted together, whether they succeed or not.
+pub(super) fn allow(request: &HttpRequest, state: &AppState) -> Result<(), ApiError> {
+    let taken = state
+        .limits
+        .signups
+        .take_from(client::address(request, &state.settings));
+    taken.map_err(|wait| {
+        state.metrics.limited("signups");
+        too_many(wait)
+    })
+}
+
 async fn create(
     request: &HttpRequest,
     state: &AppState,
     visit: &Visit,
-    account: NewAccount,
-) -> Result<Result<UserId, Vec<FieldError>>, ApiError> {
+    newcomer: Newcomer,
+    password: &Password,
+) -> Result<Result<SecretToken, Vec<FieldError>>, ApiError> {
     let subjects = [Subject::network(client::address(request, &state.settings))];
     let wait = state.throttle.wait(&subjects);
     if !wait.is_zero() {
@@ -145,17 +174,13 @@ async fn create(
             ),
         ));
     }
-    let hash = state
-        .passwords
-        .hash(&account.password)
-        .await
-        .map_err(ApiError::internal)?;
+    let hash = state.passwords.hash(password).await.map_err(ApiError::internal)?;
     let mut transaction = state.pool.begin().await?;
     let locale = visit.locale();
     let inserted = users::insert(
         &mut *transaction,
-        &account.email,
-        &account.name,
+        &newcomer.email,
+        &newcomer.name,
         &hash,
         "participant",
         locale.code(),
@@ -177,6 +202,8 @@ async fn create(
     let object = format!("user:{user}");
     let entry = Entry::new("signup", &object).by(user);
     audit::record(&mut *transaction, &origin(request), entry).await?;
+    let seen_as = session::seen_as(request, &state.settings);
+    let token = session::start(&mut transaction, user, visit.viewer.session_token(), &seen_as).await?;
     transaction.commit().await?;
-    Ok(Ok(user))
+    Ok(Ok(token))
 }

@@ -7,6 +7,7 @@ pub mod board;
 pub mod contests;
 pub mod ids;
 pub mod jobs;
+pub mod mail_links;
 pub mod outbox;
 pub mod receipt;
 pub mod results;

@@ -84,10 +84,32 @@ pub async fn make_organizer(executor: impl PgExecutor<'_>, id: UserId) -> sqlx::
     .map(drop)
 }
 
+/// The stored hash of one account.
+pub async fn password_hash(executor: impl PgExecutor<'_>, id: UserId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!("SELECT password_hash FROM users WHERE id = $1", id.0)
+        .fetch_optional(executor)
+        .await
+}
+
+/// Records that a mail to the account's address was answered.
+pub async fn set_verified(executor: impl PgExecutor<'_>, id: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET email_verified_at = coalesce(email_verified_at, now()) WHERE id = $1",
+        id.0
+    )
+    .execute(executor)
+    .await
+    .map(drop)
+}
+
 /// Replaces a password, whatever it was.
 pub async fn set_password_hash(executor: impl PgExecutor<'_>, id: UserId, hash: &str) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE users SET password_hash = $2 WHERE id = $1", id.0, hash)
-        .execute(executor)
-        .await
-        .map(drop)
+    sqlx::query!(
+        "UPDATE users SET password_hash = $2, password_changed_at = now() WHERE id = $1",
+        id.0,
+        hash
+    )
+    .execute(executor)
+    .await
+    .map(drop)
 }

@@ -1,10 +1,11 @@
-//! What wraps every request, from the inside out: [`csrf`], [`strict`], [`errors`], [`headers`], [`head`], [`measure`],
+//! What wraps every request, from the inside out: [`limits`] by account, [`csrf`], [`limits`] by network, [`strict`], [`errors`], [`headers`], [`head`], [`measure`],
 //! and around them the request's span with its id ([`crate::telemetry`]).
 
 pub mod csrf;
 pub mod errors;
 pub mod head;
 pub mod headers;
+pub mod limits;
 pub mod measure;
 pub mod strict;
 

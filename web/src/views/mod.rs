@@ -23,7 +23,7 @@ mod submissions;
 mod team;
 mod weight;
 
-pub use account::{FieldError, LoginPage, SignupPage};
+pub use account::{AccountPage, ChoosePage, FieldError, LoginPage, MailedPage, ResetPage, SessionRow, SignupPage};
 pub use admin::{AdminPage, EnrolmentView, JobRow, SealView, WorkerRow, WorkerStatus};
 pub use board::{BoardFilter, BoardPage, BoardRow, BoardStanding, ColumnGroup, FloorView, Heading, PublicStanding};
 pub use certificate::CertificateView;

@@ -191,3 +191,157 @@ async fn what_can_be_read_can_be_asked_for_by_its_head() {
         assert_eq!((answer.status, answer.text.as_str()), (status, ""), "{path}");
     }
 }
+
+#[tokio::test]
+async fn what_only_helps_an_attacker_is_refused() {
+    let app = TestApp::spawn().await;
+    let mut browser = app.browser();
+    for path in ["/", "/login", "/files", "/nothing"] {
+        let request = browser.request(Method::TRACE, path).header("x-secret", "echo me");
+        let answer = browser.send(request).await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert!(!answer.text.contains("echo me"));
+    }
+    for query in ["?next=/a&next=/b", "?a=1&%61=2", "?x&x"] {
+        let answer = browser.get(&format!("/login{query}")).await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.text.contains("query-repeated"), "{}", answer.text);
+    }
+    let many: Vec<String> = (0..100).map(|n| format!("k{n}=1")).collect();
+    assert_eq!(browser.get(&format!("/login?{}", many.join("&"))).await.status, 400);
+    assert_eq!(browser.get("/login?next=/a&other=/b").await.status, 200);
+    // A form that gives a field twice is refused as well.
+    let answer = browser
+        .submit(
+            "/login",
+            "/login",
+            &[("email", "a@b.kr"), ("email", "c@d.kr"), ("password", "x")],
+        )
+        .await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_names_a_request() {
+    let app = TestApp::spawn().await;
+    let trusting = TestApp::spawn_with(|settings| settings.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]).await;
+    let long = "x".repeat(65);
+    for (app, given, kept) in [
+        (&app, "from-a-stranger", false),
+        (&trusting, "edge-0123456789abcdef", true),
+        (&trusting, "short", false),
+        (&trusting, long.as_str(), false),
+        (&trusting, "with space or <tag>", false),
+        (&trusting, "semi;colon-12345", false),
+    ] {
+        let mut browser = app.browser();
+        let request = browser
+            .request(Method::GET, "/api/v1/nothing")
+            .header("x-request-id", given);
+        let answer = browser.send(request).await;
+        let id = answer.header("x-request-id").to_owned();
+        assert_eq!(id == given, kept, "{given}: {id}");
+        assert_eq!(answer.json()["request_id"], id);
+    }
+}
+
+#[tokio::test]
+async fn the_audit_record_only_grows() {
+    let app = TestApp::with_contest().await;
+    let mut browser = app.captain("someone", "Team").await;
+    app.browser().log_in("someone@example.org", "not the password").await;
+    let mut boss = app.organizer().await;
+    browser.get("/admin").await;
+    boss.submit("/admin", "/admin/enrol", &[]).await;
+    // A refusal is recorded beside the answer, not before it.
+    let mut lines: Vec<(String, String, String, String)> = Vec::new();
+    for _ in 0..50 {
+        lines = sqlx::query_as("SELECT action, object, network, request_id FROM audit_log ORDER BY id")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap();
+        if lines.iter().any(|(action, ..)| action == "access.denied") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let actions: Vec<&str> = lines.iter().map(|(action, ..)| action.as_str()).collect();
+    for action in [
+        "signup",
+        "team.created",
+        "login.failed",
+        "access.denied",
+        "worker.enrolment-made",
+    ] {
+        assert!(actions.contains(&action), "{action} is missing in {actions:?}");
+    }
+    for (action, object, network, id) in &lines {
+        assert_eq!((network.as_str(), id.len()), ("127.0.0.0/24", 36), "{action}");
+        assert!(!object.contains('@'), "{object}");
+    }
+    let after: serde_json::Value = sqlx::query_scalar("SELECT after FROM audit_log WHERE action = 'team.created'")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(after["name"], "Team");
+    for statement in [
+        "UPDATE audit_log SET action = 'nothing'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+    ] {
+        let refused = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&app.pool)
+            .await
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("the audit log only grows"),
+            "{statement}: {refused}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn a_panic_is_an_answer_with_the_requests_id_and_all_headers() {
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, test, web};
+    use assay_web::middleware::{errors, headers, measure};
+    use assay_web::telemetry::RequestSpan;
+
+    async fn boom() -> &'static str {
+        panic!("the secret cause")
+    }
+    let app = TestApp::spawn().await;
+    let service = App::new()
+        .app_data(app.state.clone())
+        .route("/boom", web::get().to(boom))
+        .route("/api/boom", web::get().to(boom))
+        .wrap(from_fn(errors::render))
+        .wrap(from_fn(headers::secure))
+        .wrap(from_fn(measure::measure))
+        .wrap(tracing_actix_web::TracingLogger::<RequestSpan>::new());
+    let service = test::init_service(service).await;
+    for (path, kind) in [("/boom", "text/html"), ("/api/boom", "application/problem+json")] {
+        let request = test::TestRequest::get()
+            .uri(path)
+            .insert_header(("accept-language", "ko"))
+            .to_request();
+        let error = test::try_call_service(&service, request).await.unwrap_err();
+        let response = error.error_response();
+        assert_eq!(response.status().as_u16(), 500, "{path}");
+        let header = |name: &str| response.headers().get(name).unwrap().to_str().unwrap().to_owned();
+        let id = header("x-request-id");
+        assert!(header("content-type").starts_with(kind));
+        assert!(header("content-security-policy").starts_with("default-src 'none'"));
+        let body = actix_web::body::to_bytes(response.into_body())
+            .await
+            .unwrap_or_default();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            text.contains(&id) && text.contains("서버에서 문제가 발생했습니다"),
+            "{text}"
+        );
+        assert!(!text.contains("secret cause"), "{text}");
+    }
+    let metrics = app.state.metrics.render(&app.pool).unwrap();
+    assert!(metrics.contains("assay_http_panics_total 2"), "{metrics}");
+}

@@ -26,6 +26,7 @@ mod events;
 mod helpers;
 mod ingest;
 mod locale;
+mod matrix;
 mod metrics;
 mod precheck;
 mod sealed;

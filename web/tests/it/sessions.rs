@@ -124,3 +124,127 @@ async fn garbage_in_the_cookie_is_nobody() {
         assert_eq!(browser.get("/login").await.status, 200, "{garbage}");
     }
 }
+
+/// The ids in the list of sessions, in its order.
+fn listed(page: &str) -> Vec<String> {
+    let forms = page.split("action=\"/account/sessions/").skip(1);
+    let ids = forms.filter_map(|rest| rest.split_once("/end\"").map(|(id, _)| id.to_owned()));
+    ids.filter(|id| id.len() == 36).collect()
+}
+
+#[tokio::test]
+async fn a_person_sees_their_sessions_and_ends_them() {
+    let app = TestApp::spawn().await;
+    let mut browser = app.member("someone").await;
+    let mut phone = app.browser();
+    let csrf = phone.token("/login").await;
+    let request = phone
+        .request(reqwest::Method::POST, "/login")
+        .header(
+            "user-agent",
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19.0 Mobile Safari/604.1",
+        )
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!(
+            "email=someone%40example.org&password={}&csrf={csrf}",
+            PASSWORD.replace(' ', "+")
+        ));
+    assert_eq!(phone.send(request).await.status, 303);
+    let mut stranger = app.member("stranger").await;
+
+    let page = browser.get("/account").await.text;
+    for expected in ["Safari · iPhone", "127.0.0.0/24", "this one", "Unknown browser"] {
+        assert!(page.contains(expected), "{expected} is missing in {page}");
+    }
+    let ids = listed(&page);
+    assert_eq!(ids.len(), 2, "only their own: {ids:?}");
+    // The page names sessions by ids that open nothing.
+    assert!(!page.contains(&browser.cookies["session"]) && !page.contains(&phone.cookies["session"]));
+
+    // A stranger cannot end it; they can.
+    let path = format!("/account/sessions/{}/end", ids[1]);
+    assert_eq!(stranger.submit("/team", &path, &[]).await.status, 404);
+    assert!(phone.logged_in().await);
+    assert_eq!(
+        browser.submit("/account", &path, &[]).await.location(),
+        "/account?done=session"
+    );
+    assert!(!phone.logged_in().await);
+    assert!(browser.logged_in().await && stranger.logged_in().await);
+
+    for _ in 0..3 {
+        phone.log_in("someone@example.org", PASSWORD).await;
+        phone.cookies.remove("session");
+    }
+    assert_eq!(listed(&browser.get("/account").await.text).len(), 4);
+    assert_eq!(
+        browser
+            .submit("/account", "/account/sessions/end", &[])
+            .await
+            .location(),
+        "/account?done=sessions"
+    );
+    assert_eq!(listed(&browser.get("/account").await.text).len(), 1);
+    assert!(browser.logged_in().await && stranger.logged_in().await);
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_other_sessions_and_renews_this_one() {
+    let app = TestApp::spawn().await;
+    let mut browser = app.member("someone").await;
+    let mut thief = browser.clone();
+    let new = "a quite different phrase";
+    let change = [("current", PASSWORD), ("password", new)];
+    let wrong = browser
+        .submit(
+            "/account",
+            "/account/password",
+            &[("current", "not it at all"), ("password", new)],
+        )
+        .await;
+    assert_eq!(wrong.status, 422);
+    assert!(
+        wrong.text.contains("This is not your present password."),
+        "{}",
+        wrong.text
+    );
+    assert!(thief.logged_in().await, "nothing has changed");
+    let weak = browser
+        .submit(
+            "/account",
+            "/account/password",
+            &[("current", PASSWORD), ("password", "Qwerty123!")],
+        )
+        .await;
+    assert!(weak.text.contains("among the first that get guessed"), "{}", weak.text);
+
+    let before = browser.cookies["session"].clone();
+    let answer = browser.submit("/account", "/account/password", &change).await;
+    assert_eq!(answer.location(), "/account?done=password");
+    assert_ne!(browser.cookies["session"], before, "it goes on under a new token");
+    assert!(browser.logged_in().await);
+    assert!(!thief.logged_in().await, "a copy of the old cookie is worth nothing");
+    assert_eq!(app.browser().log_in("someone@example.org", PASSWORD).await.status, 422);
+    assert_eq!(app.browser().log_in("someone@example.org", new).await.status, 303);
+    let acts: Vec<String> =
+        sqlx::query_scalar("SELECT action FROM audit_log WHERE object LIKE 'user:%' AND actor IS NOT NULL ORDER BY id")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap();
+    assert_eq!(
+        acts,
+        ["signup", "password.refused", "password.changed", "login.succeeded"]
+    );
+}
+
+#[tokio::test]
+async fn a_stolen_session_is_no_way_to_guess_the_password() {
+    let app = TestApp::spawn().await;
+    let mut thief = app.member("someone").await;
+    let mut last = 0;
+    for _ in 0..10 {
+        let guess = [("current", "a wrong guess"), ("password", "a quite different phrase")];
+        last = thief.submit("/account", "/account/password", &guess).await.status;
+    }
+    assert_eq!(last, 429);
+}

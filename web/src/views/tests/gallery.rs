@@ -197,10 +197,73 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
                 name: "Minseo".into(),
                 email: "minseo@example".into(),
                 next: String::new(),
+                by_mail: false,
                 errors: vec![error(
                     "password",
-                    locale.pick("At least 10 characters.", "10자 이상이어야 합니다."),
+                    locale.pick("At least 8 characters.", "8자 이상이어야 합니다."),
                 )],
+            }
+            .render(),
+        ),
+        (
+            "signup-by-mail",
+            SignupPage {
+                page: visitor("/signup"),
+                name: String::new(),
+                email: String::new(),
+                next: String::new(),
+                by_mail: true,
+                errors: vec![],
+            }
+            .render(),
+        ),
+        (
+            "mailed",
+            MailedPage {
+                page: visitor("/signup"),
+                email: "minseo@example.org".into(),
+                minutes: 60,
+            }
+            .render(),
+        ),
+        (
+            "reset",
+            ResetPage {
+                page: visitor("/reset"),
+                email: String::new(),
+                works: true,
+                errors: vec![],
+            }
+            .render(),
+        ),
+        (
+            "reset-choose",
+            ChoosePage {
+                page: visitor("/reset/choose"),
+                token: "0".repeat(64),
+                email: "minseo@example.org".into(),
+                signup: true,
+                errors: vec![],
+            }
+            .render(),
+        ),
+        (
+            "account",
+            AccountPage {
+                page: member(locale, "/account"),
+                name: "Minseo".into(),
+                email: "minseo@example.org".into(),
+                sessions: [("Chrome · Linux", true), ("", false)]
+                    .map(|(device, current)| SessionRow {
+                        id: "01890000-0000-7000-8000-000000000000".into(),
+                        device: device.into(),
+                        network: "192.0.2.0/24".into(),
+                        started: at(1),
+                        seen: at(2),
+                        current,
+                    })
+                    .into(),
+                errors: vec![error("current", "Not it.")],
             }
             .render(),
         ),
@@ -210,6 +273,7 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
                 page: visitor("/login"),
                 email: String::new(),
                 next: "/team".into(),
+                can_reset: true,
                 errors: vec![error(
                     "",
                     locale.pick(

@@ -112,6 +112,12 @@ fn composed() -> BTreeSet<String> {
     keys.extend(kinds.map(|kind| kind.message().to_owned()));
     keys.extend(["board-shown", "now-wait"].map(str::to_owned));
     keys.extend(["board-public", "board-public-rank"].map(str::to_owned));
+    let letters = ["signup", "signup-known", "reset", "password-changed"];
+    keys.extend(
+        letters
+            .iter()
+            .flat_map(|letter| ["subject", "body"].map(|part| format!("mail-{letter}-{part}"))),
+    );
     keys
 }
 
