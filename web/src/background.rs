@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::web;
 
-use crate::db::ids::FileId;
+use crate::db::ids::{FileId, SubmissionId};
 use crate::db::{attempts, outbox, submissions, uploads};
 use crate::health::Broker;
 use crate::relay::Relay;
@@ -95,22 +95,64 @@ async fn measure(state: web::Data<AppState>) -> anyhow::Result<usize> {
 async fn expire(state: web::Data<AppState>) -> anyhow::Result<usize> {
     let expired: Vec<FileId> = uploads::expire(&state.pool).await?;
     let abandoned = submissions::delete_abandoned(&state.pool).await?;
-    // What a crash between a row's end and its bytes' end left behind: parts without a row.
+    let lost = give_up_lost(&state).await?;
+    // What a crash between a row's end and its bytes' end left behind: bytes without a row.
     let storage = state.storage.clone();
-    let idle = blocking(move || storage.idle_parts(ORPHAN_AFTER)).await?;
-    let known = uploads::known(&state.pool, &idle).await?;
-    let orphans = idle.into_iter().filter(|part| !known.contains(part));
-    let parts: Vec<FileId> = expired.into_iter().chain(orphans).collect();
-    let count = parts.len() + abandoned.len();
+    let (parts, drafts) = blocking(move || {
+        Ok((
+            storage.idle_parts(ORPHAN_AFTER)?,
+            storage.idle_submissions(ORPHAN_AFTER)?,
+        ))
+    })
+    .await?;
+    let known = uploads::known(&state.pool, &parts).await?;
+    let parts: Vec<FileId> = expired
+        .into_iter()
+        .chain(parts.into_iter().filter(|part| !known.contains(part)))
+        .collect();
+    let known = submissions::known(&state.pool, &drafts).await?;
+    let drafts: Vec<SubmissionId> = abandoned
+        .into_iter()
+        .chain(drafts.into_iter().filter(|draft| !known.contains(draft)))
+        .collect();
+    let count = parts.len() + drafts.len() + lost;
+    for part in &parts {
+        state.storage.slots().forget_digest(*part);
+    }
     let storage = state.storage.clone();
     let scratch = blocking(move || {
         for part in parts {
             ignore_missing(std::fs::remove_file(storage.part(part)))?;
         }
-        for draft in abandoned {
+        for draft in drafts {
             storage.remove_draft(draft, &[])?;
         }
         storage.clean_scratch(ORPHAN_AFTER)
     });
     Ok(count + scratch.await?)
+}
+
+/// The other direction: rows whose bytes are gone, after a disk was lost or restored from an older copy. Their team is told
+/// to send them again, now and not at the moment of submission. Returns how many there were.
+pub async fn give_up_lost(state: &AppState) -> anyhow::Result<usize> {
+    let resting = uploads::resting(&state.pool).await?;
+    let storage = state.storage.clone();
+    let missing = blocking(move || {
+        Ok(resting
+            .into_iter()
+            .filter(|file| {
+                let promised = file.received.unsigned_abs();
+                !storage.holds(file.id, file.submission, &file.name, promised, file.complete)
+            })
+            .collect::<Vec<_>>())
+    })
+    .await?;
+    let mut count = 0;
+    for file in missing {
+        if uploads::lost(&state.pool, file.id).await? {
+            tracing::error!(file = %file.id, submission = %file.submission, "promised bytes are not on disk");
+            count += 1;
+        }
+    }
+    Ok(count)
 }

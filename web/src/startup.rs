@@ -27,7 +27,7 @@ use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
 use crate::state::{AppState, Keys};
 use crate::storage::Storage;
 use crate::telemetry::RequestSpan;
-use crate::{MIGRATOR, background, boards, controllers, db, live, middleware};
+use crate::{MIGRATOR, background, boards, controllers, db, live, middleware, uploader};
 
 /// How often sessions past their end are deleted. They are refused the moment they end; this only keeps the table small.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
@@ -78,6 +78,7 @@ impl Application {
             stopping: stopping.clone(),
             pool,
         });
+        uploader::register(&state.metrics)?;
         tokio::spawn(sweep_sessions(state.clone()));
         tokio::spawn(prune_limits(state.clone()));
         live::start(state.clone());

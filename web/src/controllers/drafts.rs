@@ -104,7 +104,11 @@ async fn list(
 }
 
 /// The submission, if `owner` is in its team: organizers look at drafts, but only its team changes one.
-async fn find_mine(state: &AppState, id: SubmissionId, owner: Owner) -> Result<submissions::Submission, ApiError> {
+pub(super) async fn find_mine(
+    state: &AppState,
+    id: SubmissionId,
+    owner: Owner,
+) -> Result<submissions::Submission, ApiError> {
     let reader = Reader {
         user: owner.user,
         organizer: false,

@@ -411,6 +411,20 @@ pub async fn discard(db: impl PgExecutor<'_>, id: SubmissionId) -> sqlx::Result<
         .map(drop)
 }
 
+/// Which of these still have a row.
+///
+/// # Errors
+/// The database's.
+pub async fn known(db: impl PgExecutor<'_>, ids: &[SubmissionId]) -> sqlx::Result<Vec<SubmissionId>> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_scalar!(
+        r#"SELECT id AS "id: SubmissionId" FROM submissions WHERE id = ANY ($1)"#,
+        &ids
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// How many submissions there are in each state.
 ///
 /// # Errors

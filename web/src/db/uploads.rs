@@ -399,6 +399,56 @@ pub async fn declared_bytes(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Resu
     Ok(sum.unsigned_abs())
 }
 
+/// A file of a draft that nobody has written to for an hour.
+#[derive(Clone, Debug)]
+pub struct Resting {
+    /// The upload.
+    pub id: FileId,
+    /// Its draft.
+    pub submission: SubmissionId,
+    /// Its name there.
+    pub name: String,
+    /// Bytes promised.
+    pub received: i64,
+    /// Whole and moved into place.
+    pub complete: bool,
+}
+
+/// Files of drafts that rest and of which bytes were promised.
+///
+/// # Errors
+/// The database's.
+pub async fn resting(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Resting>> {
+    sqlx::query_as!(
+        Resting,
+        r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission: SubmissionId", f.name, f.received,
+                  f.state = 'complete' AS "complete!"
+           FROM submission_files f JOIN submissions s ON s.id = f.submission_id
+           WHERE s.state = 'draft' AND f.last_progress_at < now() - interval '1 hour'
+             AND (f.state = 'complete' OR f.state = 'open' AND f.received > 0)"#
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Gives up a resting file whose bytes are no longer on disk: an offset that cannot be kept is not promised on. True if it
+/// still rested.
+///
+/// # Errors
+/// The database's.
+pub async fn lost(db: impl PgExecutor<'_>, file: FileId) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE submission_files f SET state = 'expired', writer_epoch = f.writer_epoch + 1
+         FROM submissions s
+         WHERE f.id = $1 AND s.id = f.submission_id AND s.state = 'draft' AND f.state IN ('open', 'complete')
+           AND f.last_progress_at < now() - interval '1 hour'",
+        file.0
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Which of these uploads still have a row.
 ///
 /// # Errors

@@ -215,6 +215,30 @@ impl Storage {
         Ok(found)
     }
 
+    /// The submissions whose folders lie here and have not changed for `idle`.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn idle_submissions(&self, idle: Duration) -> io::Result<Vec<SubmissionId>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.inner.root.join("submissions"))? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(|id| id.parse().ok());
+            if let Some(id) = id.filter(|_| is_idle(&entry, idle)) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Are the promised bytes of a resting upload here?
+    #[must_use]
+    pub fn holds(&self, file: FileId, submission: SubmissionId, name: &str, received: u64, whole: bool) -> bool {
+        let long = |path: PathBuf| path.metadata().is_ok_and(|found| found.len() >= received);
+        let place = || self.submission_dir(submission).join(name);
+        long(place()) || !whole && long(self.part(file))
+    }
+
     /// Deletes half-written files that nothing has touched for `idle`: what a crash left. Returns how many.
     ///
     /// # Errors

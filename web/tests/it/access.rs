@@ -59,6 +59,7 @@ pub const ROUTES: &[(For, &str, &str)] = &[
     (Members, "PUT", "/api/v1/submissions/{id}/files/{name}"),
     (Members, "POST", "/api/v1/submissions/{id}/submit"),
     (Everyone, "OPTIONS", "/files"),
+    (Members, "POST", "/files"),
     (Members, "HEAD", "/files/{id}"),
     (Members, "PATCH", "/files/{id}"),
     (Members, "DELETE", "/files/{id}"),

@@ -146,7 +146,7 @@ pub async fn raw_patch(
     address: &str,
     browser: &mut Browser,
     url: &str,
-    offset: usize,
+    offset: impl std::fmt::Display,
     announced: usize,
     body: &[u8],
 ) -> tokio::net::TcpStream {

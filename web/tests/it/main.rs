@@ -34,3 +34,4 @@ mod sessions;
 mod teams;
 mod uploads;
 mod uploads_draft;
+mod uploads_tus;

@@ -47,7 +47,12 @@ async fn the_rules_of_tus() {
     // OPTIONS needs no version and says what is spoken.
     let options = browser.send(browser.request(Method::OPTIONS, &url)).await;
     assert_eq!((options.status, options.header("tus-version")), (204, "1.0.0"));
-    assert_eq!(options.header("tus-extension"), "termination,expiration");
+    assert_eq!(
+        options.header("tus-extension"),
+        "creation,creation-with-upload,termination,checksum,expiration"
+    );
+    assert_eq!(options.header("tus-checksum-algorithm"), "sha1,sha256");
+    assert_eq!(options.header("tus-max-size"), "16000000");
 
     let fresh = head(&mut browser, &url).await;
     assert_eq!((fresh.status, fresh.header("upload-offset")), (204, "0"));
