@@ -219,7 +219,10 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         facts.attempt = u32::try_from(job.attempts).unwrap_or(0);
         facts.max_attempts = u32::try_from(job.max_attempts).unwrap_or(0);
         match submission.state {
-            State::Queued => facts.queue_ahead = u64::try_from(job.ahead).ok(),
+            State::Queued => {
+                facts.queue_ahead = u64::try_from(job.ahead).ok();
+                facts.wait = jobs::pace(&state.pool).await?.wait(job.ahead);
+            }
             // What an earlier attempt reported says nothing about a job that waits again.
             State::Draft | State::Received => {}
             _ => {
