@@ -24,6 +24,25 @@ async function uploadAll(page) {
   await page.locator(".transfer[data-phase=whole]").waitFor();
 }
 
+/** Something that is out of the ranking: what a worker rejected, so that no other page changes. */
+async function disqualifyOnce(page) {
+  if (await page.locator("table.out").count()) return;
+  await page.goto(`${page.url()}?q=rules`);
+  await page.click("table.submissions a[href$='/disqualify']");
+  await page.fill("#reason", "The same weights as another team's / 다른 팀과 같은 가중치");
+  await page.click("button.danger");
+  await page.waitForSelector("table.out");
+}
+
+/** Changes the rules in the editor; waits for the list of mistakes, or goes on to what would change. */
+async function rules(page, [from, to], wait) {
+  const source = await page.inputValue("#source");
+  await page.fill("#source", source.replace(from, to));
+  if (wait) return page.waitForSelector(wait);
+  await page.click("form.editor button.primary");
+  return page.waitForSelector("table.differences");
+}
+
 export const pages = [
   { name: "board", as: "visitor", path: "/" },
   { name: "board-captain", as: "captain", path: "/" },
@@ -54,4 +73,22 @@ export const pages = [
   { name: "submission-failed", as: "captain", path: submission("failed") },
   { name: "submission-cancelled", as: "captain", path: submission("cancelled") },
   { name: "admin", as: "organizer", path: "/admin" },
+  { name: "admin-queue", as: "organizer", path: "/admin/queue" },
+  { name: "admin-job", as: "organizer", path: "/admin/queue?state=running", act: (page) => page.click("tr[data-job] th a") },
+  { name: "admin-rerun-many", as: "organizer", path: "/admin/queue/rerun?state=failed" },
+  { name: "admin-cancel", as: "organizer", path: (facts) => `/admin/submissions/${facts.queued}/cancel` },
+  { name: "admin-submissions", as: "organizer", path: "/admin/submissions", act: disqualifyOnce },
+  { name: "admin-disqualify", as: "organizer", path: (facts) => `/admin/submissions/${facts.graded}/disqualify` },
+  { name: "submission-disqualified", as: "captain", path: submission("rejected") },
+  { name: "admin-workers", as: "organizer", path: "/admin/workers" },
+  { name: "admin-enrol", as: "organizer", path: "/admin/workers", act: (page) => page.click("form[action='/admin/enrol'] button") },
+  { name: "admin-revoke", as: "organizer", path: "/admin/workers", act: (page) => page.click("a[href$='/revoke']") },
+  { name: "admin-contest", as: "organizer", path: "/admin/contest" },
+  { name: "admin-contest-wrong", as: "organizer", path: "/admin/contest", act: (page) => rules(page, ["decimals = 4", 'decimals = "four"'], "#mistakes li") },
+  { name: "admin-contest-preview", as: "organizer", path: "/admin/contest", act: (page) => rules(page, ["at_least = 0.75", "at_least = 0.98"]) },
+  { name: "admin-contest-version", as: "organizer", path: "/admin/contest/versions/1" },
+  { name: "admin-teams", as: "organizer", path: "/admin/teams" },
+  { name: "admin-team", as: "organizer", path: "/admin/teams", act: (page) => page.click("table.teams th a") },
+  { name: "admin-users", as: "organizer", path: "/admin/users" },
+  { name: "admin-audit", as: "organizer", path: "/admin/audit" },
 ];

@@ -5,10 +5,16 @@ use std::process::Command;
 use crate::deployment::{Deployment, root};
 
 fn script(assay: &Deployment, name: &str) {
+    script_with(assay, name, &[]);
+}
+
+/// Runs a script with more in its environment.
+pub fn script_with(assay: &Deployment, name: &str, more: &[(&str, &str)]) {
     let output = Command::new("node")
         .arg(root().join("tests/browser").join(name))
         .env("ASSAY_ADDRESS", &assay.address)
         .env("ASSAY_FIXTURES", root().join("tests/fixtures/checkpoints"))
+        .envs(more.iter().copied())
         .output()
         .expect("node is missing; tests/run installs it");
     assert!(

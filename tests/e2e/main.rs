@@ -7,5 +7,6 @@ mod browser;
 mod deployment;
 mod dispatch;
 mod kills;
+mod organizer;
 mod pages;
 mod uploads;

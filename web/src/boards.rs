@@ -256,6 +256,16 @@ pub fn start(state: web::Data<AppState>) {
     });
 }
 
+/// The board as it would be under other rules for the same files. Nothing of it is kept.
+///
+/// # Errors
+/// The database; the files of a sealed contest.
+pub async fn replay(state: &AppState, contest: &StoredContest) -> Result<Arc<Board>, ApiError> {
+    let graded = board::graded(&state.pool, &contest.rules.id).await?;
+    let lens = Lens::of(state, contest).await.map_err(ApiError::internal)?;
+    make(state, contest, &lens, &graded, &mut Known::default()).await
+}
+
 async fn make(
     state: &AppState,
     contest: &StoredContest,

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use assay_checkpoint::{Inspection, Listing};
-use assay_contest::Contest;
 use assay_contest::measure::{Kind, Name, PLAIN};
 use assay_contest::sealed::TaskDocuments;
 use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS, RemoteFile, is_safe_path};
+use assay_contest::{Contest, Problem};
+use assay_tasks::TaskSet;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -82,7 +83,7 @@ pub async fn import_contest(
         documents,
     } = read.await??;
     let mut transaction = pool.begin().await?;
-    let version = contests::store(&mut transaction, &rules, &source, &files).await?;
+    let version = contests::store(&mut transaction, &rules, &source, &files, None).await?;
     sealing::keep(&mut transaction, &rules, key.as_deref(), &documents).await?;
     transaction.commit().await?;
     Ok(Imported {
@@ -150,20 +151,9 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<Source> {
     }
     // A task that does not load would fail every grade, a measure nobody gives would leave every submission without a score:
     // better to fail here, with the name.
-    let set = assay_tasks::TaskSet::load(&tasks, &rules.grading.tasks)
+    let set = TaskSet::load(&tasks, &rules.grading.tasks)
         .with_context(|| format!("the tasks in {} do not load", tasks.display()))?;
-    let given = set.measure_names();
-    let known = |name: &str| {
-        let of = name.strip_prefix("acc_stderr.").map(|rest| format!("acc.{rest}"));
-        let task = match Name::parse(name).map(|name| name.kind) {
-            Some(Kind::Items { task } | Kind::Rate { task, .. }) => Some(task),
-            _ => None,
-        };
-        let given = |name: &str| given.iter().any(|given| given == name);
-        let has = |task: &str| set.task(task).is_some() || set.groups().iter().any(|group| group.name == task);
-        PLAIN.contains(&name) || given(of.as_deref().unwrap_or(name)) || task.is_some_and(has)
-    };
-    let unknown: Vec<String> = rules.check_measures(&known).iter().map(ToString::to_string).collect();
+    let unknown: Vec<String> = unknown_measures(&set, &rules).iter().map(ToString::to_string).collect();
     ensure!(unknown.is_empty(), "{}:\n{}", file.display(), unknown.join("\n"));
     if rules.grading.sealed.is_some() {
         let hidden = sealing::unscorable(&set, &rules);
@@ -182,6 +172,22 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<Source> {
         files,
         documents,
     })
+}
+
+/// The measures that rules name and that none of the tasks gives.
+pub fn unknown_measures(tasks: &TaskSet, rules: &Contest) -> Vec<Problem> {
+    let given = tasks.measure_names();
+    let known = |name: &str| {
+        let of = name.strip_prefix("acc_stderr.").map(|rest| format!("acc.{rest}"));
+        let task = match Name::parse(name).map(|name| name.kind) {
+            Some(Kind::Items { task } | Kind::Rate { task, .. }) => Some(task),
+            _ => None,
+        };
+        let given = |name: &str| given.iter().any(|given| given == name);
+        let has = |task: &str| tasks.task(task).is_some() || tasks.groups().iter().any(|group| group.name == task);
+        PLAIN.contains(&name) || given(of.as_deref().unwrap_or(name)) || task.is_some_and(has)
+    };
+    rules.check_measures(&known)
 }
 
 fn stored(storage: &Storage, name: String, bytes: &[u8]) -> anyhow::Result<RemoteFile> {

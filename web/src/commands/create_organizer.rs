@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::auth::password::{Passwords, Verdict};
 use crate::db::audit::{self, Entry, Origin};
-use crate::db::{sessions, users};
+use crate::db::{people, sessions, users};
 use crate::domain::{Email, Password, Refused, UserName};
 use crate::settings::StoreSettings;
 
@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Display name.
     #[arg(long)]
     name: String,
+    /// Give the role of an admin, who may change others' roles.
+    #[arg(long)]
+    admin: bool,
 }
 
 /// Makes the account, or gives an existing one the role and the password. Running it again changes nothing.
@@ -35,10 +38,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let passwords = Passwords::new(1)?;
     let hash = passwords.hash(&password).await?;
     let mut transaction = pool.begin().await?;
+    let role = if arguments.admin { "admin" } else { "organizer" };
     let user = match users::credentials(&mut *transaction, &email).await? {
-        None => users::insert(&mut *transaction, &email, &name, &hash, "organizer", "ko").await?,
+        None => users::insert(&mut *transaction, &email, &name, &hash, role, "ko").await?,
         Some(found) => {
             users::make_organizer(&mut *transaction, found.id).await?;
+            if arguments.admin {
+                people::set_role(&mut transaction, found.id, role).await?;
+            }
             if passwords.verify(&password, Some(found.password_hash)).await? == Verdict::Wrong {
                 users::set_password_hash(&mut *transaction, found.id, &hash).await?;
                 // Whoever knew the old password is out.
@@ -51,7 +58,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let entry = Entry::new("organizer.created", &object);
     audit::record(&mut *transaction, &Origin::system(), entry).await?;
     transaction.commit().await?;
-    println!("{} is an organizer", email.as_str());
+    println!("{} is an {role}", email.as_str());
     Ok(())
 }
 

@@ -17,15 +17,16 @@ use crate::db::ids::SubmissionId;
 use crate::db::results::Stored;
 use crate::db::submissions::{self, State, Submission};
 use crate::db::uploads::{self, FileState};
-use crate::db::{contests, jobs, receipt, results};
+use crate::db::{contests, disqualifications, jobs, receipt, results};
 use crate::error::ApiError;
 use crate::i18n::Locale;
 use crate::outcomes::{Lens, Shown};
 use crate::state::AppState;
 use crate::uploader::blocking;
 use crate::views::{
-    self, DraftFile, DraftView, FileRow, NewSubmissionPage, ProblemView, QuotaView, ReportFragment, StageFacts,
-    StagesFragment, SubmissionPage, SubmissionRow, SubmissionState, SubmissionsPage, SubmitGate, UploadLimits, When,
+    self, DisqualifiedView, DraftFile, DraftView, FileRow, NewSubmissionPage, ProblemView, QuotaView, ReportFragment,
+    StageFacts, StagesFragment, SubmissionPage, SubmissionRow, SubmissionState, SubmissionsPage, SubmitGate,
+    UploadLimits, When,
 };
 
 /// `/submissions…`.
@@ -80,7 +81,7 @@ async fn quota(state: &AppState, visit: &Visit) -> Result<Option<QuotaView>, Api
     let usage = receipt::usage(&state.pool, team.id, &contest.rules.timezone).await?;
     Ok(Some(QuotaView {
         used: u32::try_from(usage.published).unwrap_or(u32::MAX),
-        per_day: contest.rules.quota.graded_per_day,
+        per_day: usage.limit(&contest.rules),
         resets: Some(When::new(usage.resets, visit.zone())),
     }))
 }
@@ -207,11 +208,17 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         None => None,
     };
 
+    let out = disqualifications::of_submission(&state.pool, submission.id).await?;
     let mut facts = StageFacts {
         state: SubmissionState::parse(submission.state.name()),
         received: submission.received_at.map(|at| When::new(at, zone)),
         finished: submission.finished_at.map(|at| When::new(at, zone)),
         problem: problems(locale, submission).into_iter().next(),
+        disqualified: out.as_ref().map(|out| DisqualifiedView {
+            reason: out.reason.clone(),
+            team: out.submission.is_none(),
+            at: Some(When::new(out.at, zone)),
+        }),
         ..StageFacts::default()
     };
     let mut interim = None;
@@ -254,6 +261,7 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         result: result.as_ref(),
         shown: shown.as_ref(),
         lens: &lens,
+        out: out.is_some(),
     };
     // A re-run shows what it finds, not the result it may replace.
     let report = match interim {
@@ -282,6 +290,8 @@ struct Grade<'a> {
     result: Option<&'a Stored>,
     shown: Option<&'a Shown>,
     lens: &'a Lens,
+    /// Out of the ranking: no other submission stands in its place for being better.
+    out: bool,
 }
 
 impl Grade<'_> {
@@ -332,7 +342,11 @@ impl Grade<'_> {
         if let Some(score) = &mut fragment.score {
             score.rank = line.and_then(|line| line.rank);
             score.band = line.and_then(|line| line.band).map(|band| (band.best, band.worst));
-            score.note = note(locale, line.map(|line| &line.standing), score.value.is_some());
+            score.note = note(
+                locale,
+                line.map(|line| &line.standing),
+                score.value.is_some() && !self.out,
+            );
         }
         // A team's best is compared with its neighbours on the board, another submission with the best.
         let others = match at {

@@ -100,7 +100,7 @@ fn accepted(id: SubmissionId, state: State) -> HttpResponse {
 }
 
 fn quota_reached(rules: &Contest, usage: Usage) -> ApiError {
-    let (limit, published, waiting) = (rules.quota.graded_per_day, usage.published, usage.on_the_way);
+    let (limit, published, waiting) = (usage.limit(rules), usage.published, usage.on_the_way);
     ApiError::new(
         StatusCode::TOO_MANY_REQUESTS,
         "quota-reached",

@@ -26,7 +26,8 @@ pub struct Graded {
     pub job: JobId,
 }
 
-/// Graded submissions of a contest in the order of their ids. A submission whose latest result is a rejection is none.
+/// Graded submissions of a contest in the order of their ids. A submission whose latest result is a rejection is none, and
+/// neither is one that is disqualified, by itself or with its team.
 ///
 /// # Errors
 /// The database's.
@@ -41,6 +42,8 @@ pub async fn graded(db: impl PgExecutor<'_>, contest: &str) -> sqlx::Result<Vec<
            JOIN LATERAL (SELECT r.outcome, r.job_id FROM results r WHERE r.submission_id = s.id
                          ORDER BY r.accepted_at DESC, r.job_id DESC LIMIT 1) r ON r.outcome = 'graded'
            WHERE s.contest_id = $1 AND s.received_at IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM disqualifications d WHERE d.undone_at IS NULL AND d.team_id = s.team_id
+                             AND coalesce(d.submission_id, s.id) = s.id)
            ORDER BY s.id"#,
         contest
     )

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
+use super::ids::UserId;
 use super::seals::Seal;
 
 /// A contest as stored. `rules` was parsed from `source` when it was read.
@@ -102,11 +103,17 @@ pub async fn find(db: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Option<Stor
 }
 
 /// Stores the rules and the list of files in one go; the caller's transaction makes it all or nothing. Returns the
-/// version, which rises only when the rules or a file changed.
+/// version, which rises only when the rules changed, and is then kept with who adopted it (`None`: the command line).
 ///
 /// # Errors
 /// The database's.
-pub async fn store(tx: &mut PgConnection, rules: &Contest, source: &str, files: &[RemoteFile]) -> sqlx::Result<i32> {
+pub async fn store(
+    tx: &mut PgConnection,
+    rules: &Contest,
+    source: &str,
+    files: &[RemoteFile],
+    by: Option<UserId>,
+) -> sqlx::Result<i32> {
     let digest = rules.digest();
     let version = sqlx::query_scalar!(
         "INSERT INTO contests (id, digest, source) VALUES ($1, $2, $3)
@@ -118,6 +125,17 @@ pub async fn store(tx: &mut PgConnection, rules: &Contest, source: &str, files: 
         source
     )
     .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO contest_versions (contest_id, version, digest, source, adopted_by) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (contest_id, version) DO NOTHING",
+        rules.id,
+        version,
+        digest,
+        source,
+        by.map(|by| by.0)
+    )
+    .execute(&mut *tx)
     .await?;
     let (names, (bytes, sha256s)): (Vec<String>, (Vec<i64>, Vec<String>)) = files
         .iter()
@@ -166,4 +184,68 @@ pub async fn files(db: impl PgExecutor<'_>, contest: &str) -> sqlx::Result<Vec<R
             sha256: row.sha256,
         })
         .collect())
+}
+
+/// Locks a contest against other changes of its rules and gives contest.toml as it is.
+///
+/// # Errors
+/// The database's.
+pub async fn lock(tx: &mut PgConnection, id: &str) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!("SELECT source FROM contests WHERE id = $1 FOR UPDATE", id)
+        .fetch_optional(tx)
+        .await
+}
+
+/// Rules that were in force.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Its number.
+    pub version: i32,
+    /// sha256 of the rules' canonical form.
+    pub digest: String,
+    /// When they came into force.
+    pub adopted_at: DateTime<Utc>,
+    /// Who adopted them; `None` for the command line.
+    pub by: Option<String>,
+}
+
+/// The versions of a contest's rules, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn versions(db: impl PgExecutor<'_>, contest: &str) -> sqlx::Result<Vec<Version>> {
+    sqlx::query_as!(
+        Version,
+        r#"SELECT v.version, v.digest, v.adopted_at, u.name AS "by?"
+           FROM contest_versions v LEFT JOIN users u ON u.id = v.adopted_by
+           WHERE v.contest_id = $1 ORDER BY v.version DESC LIMIT 200"#,
+        contest
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// One version with its contest.toml.
+///
+/// # Errors
+/// The database's.
+pub async fn version(db: impl PgExecutor<'_>, contest: &str, version: i32) -> sqlx::Result<Option<(Version, String)>> {
+    let row = sqlx::query!(
+        r#"SELECT v.version, v.digest, v.adopted_at, u.name AS "by?", v.source
+           FROM contest_versions v LEFT JOIN users u ON u.id = v.adopted_by
+           WHERE v.contest_id = $1 AND v.version = $2"#,
+        contest,
+        version
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| {
+        let version = Version {
+            version: row.version,
+            digest: row.digest,
+            adopted_at: row.adopted_at,
+            by: row.by,
+        };
+        (version, row.source)
+    }))
 }

@@ -18,6 +18,17 @@ pub struct Usage {
     pub on_the_way: i64,
     /// When the day ends.
     pub resets: DateTime<Utc>,
+    /// The team's own quota, where an organizer gave it one.
+    pub own_quota: Option<i32>,
+}
+
+impl Usage {
+    /// Published scores the team may get in a day.
+    #[must_use]
+    pub fn limit(&self, rules: &Contest) -> u32 {
+        let own = self.own_quota.and_then(|own| u32::try_from(own).ok());
+        own.unwrap_or(rules.quota.graded_per_day)
+    }
 }
 
 /// See [`Usage`]. A submission is charged once, on the day of its first score; a re-run costs nothing.
@@ -29,7 +40,8 @@ pub async fn usage(db: impl PgExecutor<'_>, team: TeamId, timezone: &str) -> sql
         Usage,
         r#"SELECT count(*) FILTER (WHERE s.state IN ('queued', 'running') AND r.first_score IS NULL) AS "on_the_way!",
                   count(*) FILTER (WHERE r.first_score >= date_trunc('day', now() AT TIME ZONE $2) AT TIME ZONE $2) AS "published!",
-                  (date_trunc('day', now() AT TIME ZONE $2) + interval '1 day') AT TIME ZONE $2 AS "resets!"
+                  (date_trunc('day', now() AT TIME ZONE $2) + interval '1 day') AT TIME ZONE $2 AS "resets!",
+                  (SELECT t.graded_per_day FROM teams t WHERE t.id = $1) AS own_quota
            FROM submissions s
            LEFT JOIN LATERAL (SELECT min(r.accepted_at) AS first_score FROM results r
                               WHERE r.submission_id = s.id AND r.outcome = 'graded') r ON true
@@ -89,7 +101,7 @@ pub async fn send(
         return Ok(Sent::Already(state));
     }
     let day = usage(&mut *tx, team, &rules.timezone).await?;
-    if day.published + day.on_the_way >= i64::from(rules.quota.graded_per_day) {
+    if day.published + day.on_the_way >= i64::from(day.limit(rules)) {
         return Ok(Sent::QuotaReached(day));
     }
     let verified: Vec<uuid::Uuid> = verified.iter().map(|file| file.0).collect();

@@ -19,8 +19,8 @@ use crate::auth::{Viewer, csrf, uploader};
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// Largest form: the longest one holds a handful of names.
-pub const FORM_BYTES: usize = 64 * 1024;
+/// Largest form: the longest one holds a contest.toml, whose Korean triples on the way.
+pub const FORM_BYTES: usize = 256 * 1024;
 
 /// See the module.
 pub async fn guard<B: MessageBody>(

@@ -24,7 +24,13 @@ mod team;
 mod weight;
 
 pub use account::{AccountPage, ChoosePage, FieldError, LoginPage, MailedPage, ResetPage, SessionRow, SignupPage};
-pub use admin::{AdminPage, EnrolmentView, JobRow, SealView, WorkerRow, WorkerStatus};
+pub use admin::{
+    AdminPage, AdminTeamPage, AttemptLine, AuditPage, AuditRow, ConfirmPage, ContestPage, Difference, DisqualifiedRow,
+    EnrolmentView, JobPage, JobRow, Move, Pager, PersonRow, PreviewPage, QueuePage, ReasonField, SealView, StateCount,
+    SubmissionLine, SubmissionsDeskPage, TeamLine, TeamsPage, UsersPage, VersionPage, VersionRow, WorkerRow,
+    WorkerStatus, WorkersPage,
+};
+pub(crate) use admin::{job_key, role_key};
 pub use board::{BoardFilter, BoardPage, BoardRow, BoardStanding, ColumnGroup, FloorView, Heading, PublicStanding};
 pub use certificate::CertificateView;
 pub use chart::{Chart, Point, PointKind};
@@ -35,7 +41,7 @@ pub use page::{ContestInfo, Page, PhaseInfo, Theme, ViewerInfo, When};
 pub use problem::ProblemView;
 pub use report::{HintView, ReportFragment, ScoreView, Sealing, TaskMeasure, TaskView};
 pub use sample::{Parting, SampleView};
-pub use stages::{STEPS, StageFacts, StagesFragment, Step, StepStatus, SubmissionState};
+pub use stages::{DisqualifiedView, STEPS, StageFacts, StagesFragment, Step, StepStatus, SubmissionState};
 pub use submission::{FileRow, SubmissionPage, snapshot};
 pub use submissions::{
     DraftFile, DraftView, NewSubmissionPage, QuotaView, SubmissionRow, SubmissionsPage, SubmitGate, UploadLimits,

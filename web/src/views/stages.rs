@@ -120,6 +120,19 @@ pub struct StageFacts {
     pub timings: Vec<(String, f64)>,
     /// Why it was rejected or failed.
     pub problem: Option<ProblemView>,
+    /// Why the organizers took it out of the ranking.
+    pub disqualified: Option<DisqualifiedView>,
+}
+
+/// Why the organizers took something out of the ranking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DisqualifiedView {
+    /// In an organizer's words.
+    pub reason: String,
+    /// The whole team, not this submission alone.
+    pub team: bool,
+    /// When.
+    pub at: Option<When>,
 }
 
 /// The stage list of a submission's page, also sent alone by its events.

@@ -16,10 +16,12 @@ pub enum For {
     Members,
     /// Organizers.
     Organizers,
+    /// Admins: an organizer is not enough.
+    Admins,
     /// Workers, by their key or job token; a person's session counts for nothing.
     Workers,
 }
-use For::{Everyone, Members, Organizers, Workers};
+use For::{Admins, Everyone, Members, Organizers, Workers};
 
 pub const ROUTES: &[(For, &str, &str)] = &[
     (Everyone, "GET", "/"),
@@ -76,6 +78,41 @@ pub const ROUTES: &[(For, &str, &str)] = &[
     (Organizers, "POST", "/admin/workers/{id}/drain"),
     (Organizers, "POST", "/admin/workers/{id}/resume"),
     (Organizers, "POST", "/admin/workers/{id}/revoke"),
+    (Organizers, "GET", "/admin/workers/{id}/revoke"),
+    (Organizers, "GET", "/admin/workers"),
+    (Organizers, "GET", "/admin/queue"),
+    (Organizers, "GET", "/admin/queue/rerun"),
+    (Organizers, "POST", "/admin/queue/rerun"),
+    (Organizers, "GET", "/admin/jobs/{id}"),
+    (Organizers, "POST", "/admin/jobs/{id}/priority"),
+    (Organizers, "GET", "/admin/submissions"),
+    (Organizers, "GET", "/admin/submissions/{id}/rerun"),
+    (Organizers, "GET", "/admin/submissions/{id}/cancel"),
+    (Organizers, "GET", "/admin/submissions/{id}/disqualify"),
+    (Organizers, "POST", "/admin/submissions/{id}/disqualify"),
+    (Organizers, "GET", "/admin/submissions/{id}/reinstate"),
+    (Organizers, "POST", "/admin/submissions/{id}/reinstate"),
+    (Organizers, "GET", "/api/v1/board/disqualified"),
+    (Organizers, "GET", "/admin/teams"),
+    (Organizers, "GET", "/admin/teams/{id}"),
+    (Organizers, "POST", "/admin/teams/{id}/quota"),
+    (Organizers, "GET", "/admin/teams/{id}/disqualify"),
+    (Organizers, "POST", "/admin/teams/{id}/disqualify"),
+    (Organizers, "GET", "/admin/teams/{id}/reinstate"),
+    (Organizers, "POST", "/admin/teams/{id}/reinstate"),
+    (Organizers, "GET", "/admin/users"),
+    (Organizers, "GET", "/admin/users/{id}/sessions"),
+    (Organizers, "POST", "/admin/users/{id}/sessions"),
+    (Organizers, "GET", "/admin/contest"),
+    (Organizers, "POST", "/admin/contest/check"),
+    (Organizers, "POST", "/admin/contest/preview"),
+    (Organizers, "POST", "/admin/contest/adopt"),
+    (Organizers, "GET", "/admin/contest/versions/{version}"),
+    (Organizers, "GET", "/admin/audit"),
+    (Organizers, "GET", "/admin/audit.csv"),
+    (Organizers, "GET", "/admin/audit.json"),
+    (Admins, "GET", "/admin/users/{id}/role"),
+    (Admins, "POST", "/admin/users/{id}/role"),
     (Workers, "POST", "/worker/v1/claim"),
     (Workers, "POST", "/worker/v1/attempts/{id}/heartbeat"),
     (Workers, "GET", "/worker/v1/attempts/{id}/submission/{name}"),
@@ -135,6 +172,7 @@ async fn everyone_gets_what_is_theirs_to_get() {
             Everyone => [None, None, None],
             Members => [Some(401), None, None],
             Organizers => [Some(401), Some(403), None],
+            Admins => [Some(401), Some(403), Some(403)],
             Workers => [Some(401), Some(401), Some(401)],
         };
         assert_eq!(seen, expected, "{audience:?} {method} {path}");
@@ -163,17 +201,15 @@ async fn member_of(app: &TestApp) -> Browser {
 #[test]
 fn every_route_is_in_the_table() {
     let mut declared = BTreeSet::new();
-    for file in fs::read_dir(repository().join("web/src/controllers")).unwrap() {
-        let path = file.unwrap().path();
+    let folder = repository().join("web/src/controllers");
+    let files = [folder.clone(), folder.join("admin")]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|file| file.unwrap().path())
         // What answers on the listener for metrics is not of this application.
-        if path.ends_with("metrics.rs") {
-            continue;
-        }
-        // The parts of a controller that has a folder name no routes of their own.
-        if path.is_dir() {
-            continue;
-        }
-        let source = fs::read_to_string(path).unwrap();
+        .filter(|path| path.is_file() && !path.ends_with("metrics.rs"));
+    for file in files {
+        let source = fs::read_to_string(file).unwrap();
         let scope = source
             .split("web::scope(\"")
             .nth(1)

@@ -9,6 +9,10 @@
 mod access;
 mod accounts;
 mod admin;
+mod admin_contest;
+mod admin_out;
+mod admin_people;
+mod admin_queue;
 mod board;
 mod commands;
 mod compare;

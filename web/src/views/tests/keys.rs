@@ -111,6 +111,12 @@ fn composed() -> BTreeSet<String> {
     ];
     keys.extend(kinds.map(|kind| kind.message().to_owned()));
     keys.extend(["board-shown", "now-wait"].map(str::to_owned));
+    // Names of rules are found by the rules' own keys.
+    keys.extend(
+        i18n::keys(Locale::En)
+            .filter(|key| key.starts_with("rule-"))
+            .map(str::to_owned),
+    );
     keys.extend(["board-public", "board-public-rank"].map(str::to_owned));
     let letters = ["signup", "signup-known", "reset", "password-changed"];
     keys.extend(

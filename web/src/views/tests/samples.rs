@@ -530,7 +530,9 @@ pub fn admin(page: Page) -> AdminPage {
         seen: Some(at(62)),
         silent_seconds: Some(silent),
         job: job.map(str::to_owned),
+        job_href: job.map(|_| "/admin/jobs/0198c3a4".to_owned()),
         status,
+        ..WorkerRow::default()
     };
     AdminPage {
         counts: vec![
@@ -583,6 +585,8 @@ pub fn admin(page: Page) -> AdminPage {
             wrong: None,
         }),
         oldest_wait: Some(12.0),
+        set_aside: 1,
+        silent: 1,
         page,
     }
 }

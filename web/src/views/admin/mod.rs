@@ -1,4 +1,21 @@
-//! The organizer's desk: queue, workers, re-runs.
+//! The organizer's desk: queue, workers, submissions, rules, people, and what was done.
+
+mod audit;
+mod confirm;
+mod contest;
+mod people;
+mod queue;
+mod submissions;
+mod workers;
+
+pub use audit::{AuditPage, AuditRow};
+pub use confirm::{ConfirmPage, ReasonField};
+pub use contest::{ContestPage, Difference, Move, PreviewPage, VersionPage, VersionRow};
+pub(crate) use people::role_key;
+pub use people::{PersonRow, TeamLine, TeamPage as AdminTeamPage, TeamsPage, UsersPage};
+pub use queue::{AttemptLine, JobPage, QueuePage, StateCount};
+pub use submissions::{DisqualifiedRow, SubmissionLine, SubmissionsDeskPage};
+pub use workers::WorkersPage;
 
 use super::filters;
 use super::format;
@@ -9,7 +26,7 @@ use askama::Template;
 
 /// GET `/admin`. Forms: POST `/admin/submissions/{id}/rerun` (`csrf`), POST `/admin/enrol` (`csrf`), and a [`SealView`]'s.
 #[derive(Debug, Template)]
-#[template(path = "admin.html")]
+#[template(path = "admin/desk.html")]
 pub struct AdminPage {
     /// What every page carries.
     pub page: Page,
@@ -27,6 +44,19 @@ pub struct AdminPage {
     pub seal: Option<SealView>,
     /// Age of the oldest queued job in seconds.
     pub oldest_wait: Option<f64>,
+    /// Jobs set aside that an organizer has to look at.
+    pub set_aside: u64,
+    /// Workers that have not spoken for longer than their lease.
+    pub silent: u64,
+}
+
+/// What every list of the desk ends with: where it goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Pager {
+    /// The address of the first page, unless this is it.
+    pub first: Option<String>,
+    /// The address of the next page.
+    pub next: Option<String>,
 }
 
 /// The sealed documents of the contest. Form: POST `/admin/reveal` (`csrf`, `confirm`: the contest's name).
@@ -57,6 +87,18 @@ impl SealView {
 /// One job.
 #[derive(Clone, Debug, Default)]
 pub struct JobRow {
+    /// The job's UUID.
+    pub job: String,
+    /// The job's state: queued, running, succeeded, failed, cancelled or quarantined.
+    pub job_state: String,
+    /// Higher goes first.
+    pub priority: i16,
+    /// Someone has called it off; its worker has not answered yet.
+    pub stopping: bool,
+    /// Earliest time a worker may take it, while that is still to come.
+    pub not_before: Option<When>,
+    /// The class of the latest attempt's error.
+    pub class: Option<String>,
     /// The submission's UUID.
     pub submission: String,
     /// The submission's title.
@@ -100,6 +142,56 @@ impl JobRow {
     fn stage_key(&self) -> String {
         format!("stage-{}", self.stage)
     }
+
+    /// How far the stage is, in percent.
+    fn percent(&self) -> Option<u64> {
+        (self.total > 0).then(|| (self.done.saturating_mul(100) / self.total).min(100))
+    }
+
+    fn live(&self) -> bool {
+        matches!(self.job_state.as_str(), "queued" | "running")
+    }
+
+    fn set_aside(&self) -> bool {
+        self.job_state == "quarantined" && self.can_rerun
+    }
+
+    fn up(&self) -> i16 {
+        self.priority.saturating_add(1)
+    }
+
+    fn down(&self) -> i16 {
+        self.priority.saturating_sub(1)
+    }
+
+    fn tone(&self) -> &'static str {
+        job_tone(&self.job_state)
+    }
+}
+
+/// The tone of a job's state.
+fn job_tone(state: &str) -> &'static str {
+    match state {
+        "queued" => "warn",
+        "running" => "live",
+        "succeeded" => "good",
+        "failed" | "quarantined" | "lost" => "bad",
+        _ => "plain",
+    }
+}
+
+/// The message key of a job's or an attempt's state.
+pub(crate) fn job_key(state: &str) -> &'static str {
+    match state {
+        "queued" => "job-queued",
+        "running" => "job-running",
+        "succeeded" => "job-succeeded",
+        "failed" => "job-failed",
+        "quarantined" => "job-quarantined",
+        "lost" => "job-lost",
+        "released" => "job-released",
+        _ => "job-cancelled",
+    }
 }
 
 /// One worker.
@@ -117,6 +209,24 @@ pub struct WorkerRow {
     pub silent_seconds: Option<f64>,
     /// The title of what it works on.
     pub job: Option<String>,
+    /// The address of that job.
+    pub job_href: Option<String>,
+    /// The stage it is in, by wire name; empty when it has none.
+    pub stage: String,
+    /// How far the stage is.
+    pub done: u64,
+    /// Of how many; 0 = not known.
+    pub total: u64,
+    /// The driver of its device.
+    pub driver: String,
+    /// When it was let in.
+    pub enrolled: Option<When>,
+    /// Grades it brought to an end.
+    pub succeeded: u64,
+    /// Attempts that failed or were lost since its last success.
+    pub failures: u64,
+    /// It takes no new work, whatever else it does.
+    pub drained: bool,
     /// Where it stands.
     pub status: WorkerStatus,
 }
@@ -167,6 +277,14 @@ impl WorkerStatus {
 }
 
 impl WorkerRow {
+    fn stage_key(&self) -> String {
+        format!("stage-{}", self.stage)
+    }
+
+    fn percent(&self) -> Option<u64> {
+        (self.total > 0).then(|| (self.done.saturating_mul(100) / self.total).min(100))
+    }
+
     /// The end of the id: the part of a UUIDv7 that differs between workers enrolled together.
     fn short_id(&self) -> &str {
         self.id.get(self.id.len().saturating_sub(8)..).unwrap_or(&self.id)
