@@ -105,6 +105,11 @@ impl Deployment {
         deployment
     }
 
+    /// The web application's data folder.
+    pub fn web_data(&self) -> PathBuf {
+        self.data.path().join("web")
+    }
+
     fn web_command(&self) -> Command {
         let mut command = Command::new(program("assay-web"));
         command

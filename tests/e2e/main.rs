@@ -4,9 +4,11 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
+mod clients;
 mod deployment;
 mod dispatch;
 mod kills;
 mod organizer;
 mod pages;
+mod proxy;
 mod uploads;

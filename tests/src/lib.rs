@@ -1,1 +1,4 @@
-//! End-to-end tests of Assay live in `e2e/`; fixtures shared by all crates in `fixtures/`. This library is empty on purpose.
+//! End-to-end tests of Assay live in `e2e/`; fixtures shared by all crates in `fixtures/`. Here is what those tests and the
+//! programs in `bin/` share.
+
+pub mod person;

@@ -85,6 +85,7 @@ const LINES: &[(&str, &str, For)] = &[
     ("GET", "/board/events", Everyone(&[200])),
     ("GET", "/compare", Everyone(&[400, 404])),
     ("OPTIONS", "/files", Everyone(&[204])),
+    ("POST", "/files", Members(&[400])),
     ("DELETE", "/files/{id}", done(&[204])),
     ("HEAD", "/files/{id}", done(&[200, 204])),
     ("OPTIONS", "/files/{id}", Everyone(&[204])),
@@ -512,6 +513,8 @@ fn expected(route: (&str, &str), line: For, who: &Who, object: Object) -> &'stat
     match line {
         Everyone(statuses) => statuses,
         Members(statuses) if who.person() => statuses,
+        // A client that speaks tus alone creates its uploads with the token.
+        Members(statuses) if who.role == Role::Upload && route == ("POST", "/files") => statuses,
         Members(_) => LOGIN,
         Team { own, organizers } => match (who.role, object) {
             (Role::Upload, _) if BY_UPLOAD_TOKEN.contains(&route) => NOTHING,
