@@ -35,12 +35,14 @@ enum For {
     Person(&'static [u16]),
     /// Organizers and admins. Others get 403 whatever they name; a missing object is 404.
     Organizers(&'static [u16]),
+    /// Admins: organizers get 403 as everybody else.
+    Admins(&'static [u16]),
     /// Workers, by their own credential.
     Workers(&'static [u16]),
     /// The attempt a job token was made for. Another's and a missing one are 404.
     Job(&'static [u16]),
 }
-use For::{Everyone, Job, Members, Organizers, Person, Team, Workers};
+use For::{Admins, Everyone, Job, Members, Organizers, Person, Team, Workers};
 
 /// Seen by the team and by organizers.
 const fn seen(statuses: &'static [u16]) -> For {
@@ -64,14 +66,50 @@ const LINES: &[(&str, &str, For)] = &[
     ("POST", "/account/sessions/end", Members(&[303])),
     ("POST", "/account/sessions/{id}/end", Person(&[303])),
     ("GET", "/admin", Organizers(&[200])),
+    ("GET", "/admin/audit", Organizers(&[200])),
+    ("GET", "/admin/audit.csv", Organizers(&[200])),
+    ("GET", "/admin/audit.json", Organizers(&[200])),
+    ("GET", "/admin/contest", Organizers(&[200])),
+    ("POST", "/admin/contest/adopt", Organizers(&[422])),
+    ("POST", "/admin/contest/check", Organizers(&[200])),
+    ("POST", "/admin/contest/preview", Organizers(&[422])),
+    ("GET", "/admin/contest/versions/{version}", Organizers(&[200])),
     ("POST", "/admin/enrol", Organizers(&[200])),
+    ("GET", "/admin/jobs/{id}", Organizers(&[200])),
+    ("POST", "/admin/jobs/{id}/priority", Organizers(&[303])),
+    ("GET", "/admin/queue", Organizers(&[200])),
+    ("GET", "/admin/queue/rerun", Organizers(&[200])),
+    ("POST", "/admin/queue/rerun", Organizers(&[409])),
     ("POST", "/admin/reveal", Organizers(&[200, 409])),
+    ("GET", "/admin/submissions", Organizers(&[200])),
+    ("GET", "/admin/submissions/{id}/cancel", Organizers(&[200])),
     ("POST", "/admin/submissions/{id}/cancel", Organizers(&[303, 409])),
+    ("GET", "/admin/submissions/{id}/disqualify", Organizers(&[200])),
+    ("POST", "/admin/submissions/{id}/disqualify", Organizers(&[422])),
+    // A draft is not disqualified: there is nothing to take back.
+    ("GET", "/admin/submissions/{id}/reinstate", Organizers(&[404])),
+    ("POST", "/admin/submissions/{id}/reinstate", Organizers(&[303])),
+    ("GET", "/admin/submissions/{id}/rerun", Organizers(&[200])),
     ("POST", "/admin/submissions/{id}/rerun", Organizers(&[303, 409])),
+    ("GET", "/admin/teams", Organizers(&[200])),
+    ("GET", "/admin/teams/{id}", Organizers(&[200])),
+    ("GET", "/admin/teams/{id}/disqualify", Organizers(&[200])),
+    ("POST", "/admin/teams/{id}/disqualify", Organizers(&[422])),
+    ("POST", "/admin/teams/{id}/quota", Organizers(&[303])),
+    ("GET", "/admin/teams/{id}/reinstate", Organizers(&[404])),
+    ("POST", "/admin/teams/{id}/reinstate", Organizers(&[303])),
+    ("GET", "/admin/users", Organizers(&[200])),
+    ("GET", "/admin/users/{id}/role", Admins(&[200])),
+    ("POST", "/admin/users/{id}/role", Admins(&[303])),
+    ("GET", "/admin/users/{id}/sessions", Organizers(&[200])),
+    ("POST", "/admin/users/{id}/sessions", Organizers(&[303])),
+    ("GET", "/admin/workers", Organizers(&[200])),
     ("POST", "/admin/workers/{id}/drain", Organizers(&[303])),
     ("POST", "/admin/workers/{id}/resume", Organizers(&[303])),
+    ("GET", "/admin/workers/{id}/revoke", Organizers(&[200])),
     ("POST", "/admin/workers/{id}/revoke", Organizers(&[303])),
     ("GET", "/api/v1/board", Everyone(&[200])),
+    ("GET", "/api/v1/board/disqualified", Organizers(&[200])),
     ("POST", "/api/v1/precheck", Members(&[200, 400, 409, 422])),
     ("GET", "/api/v1/sealed", Everyone(&[404])),
     ("POST", "/api/v1/submissions", Members(&[201, 409, 422])),
@@ -399,6 +437,13 @@ impl World {
         } else if pattern.starts_with("/admin/workers") {
             // A new one each time: what is revoked stays revoked.
             Hand::enrol(&self.app, "spare").await.id
+        } else if pattern.starts_with("/admin/jobs") {
+            belongings.claim.job_id.clone()
+        } else if pattern.starts_with("/admin/teams") {
+            belongings.team.to_string()
+        } else if pattern.starts_with("/admin/users") {
+            // Somebody new: what is done to them ends no session of those who ask here.
+            self.somebody().await
         } else if pattern.starts_with("/worker/") {
             belongings.claim.attempt_id.clone()
         } else if pattern.contains("/outputs/") {
@@ -418,6 +463,20 @@ impl World {
             .replace("{id}", &id)
             .replace("{name}", name)
             .replace("{path:.*}", "contest.toml")
+            .replace("{version}", "1")
+            .replace("/role", "/role?role=organizer")
+    }
+
+    /// A new account nobody is logged in to.
+    async fn somebody(&self) -> String {
+        let id = Uuid::now_v7();
+        sqlx::query("INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, 'somebody', '')")
+            .bind(id)
+            .bind(format!("{id}@example.org"))
+            .execute(&self.app.pool)
+            .await
+            .unwrap();
+        id.to_string()
     }
 
     /// Everything the other team owns, as one text.
@@ -452,6 +511,12 @@ fn body(method: &str, pattern: &str) -> (&'static str, String) {
         }
         ("POST", "/account/password") => (FORM, "current=wrong&password=short".into()),
         ("POST", "/admin/reveal") => (FORM, "confirm=no".into()),
+        ("POST", "/admin/contest/check") => ("application/json", r#"{"source":"x"}"#.into()),
+        ("POST", "/admin/contest/adopt" | "/admin/contest/preview") => (FORM, "source=x&digest=x".into()),
+        ("POST", "/admin/jobs/{id}/priority") => (FORM, "to=1".into()),
+        ("POST", "/admin/queue/rerun") => (FORM, "expected=0".into()),
+        ("POST", "/admin/teams/{id}/quota") => (FORM, "quota=".into()),
+        ("POST", "/admin/users/{id}/role") => (FORM, "role=organizer".into()),
         ("POST", "/team") => (FORM, "name=".into()),
         ("POST", "/team/join") => (FORM, "code=0000-0000-0000".into()),
         ("POST", "/login") => (FORM, "email=x&password=x".into()),
@@ -534,6 +599,12 @@ fn expected(route: (&str, &str), line: For, who: &Who, object: Object) -> &'stat
             (Role::Organizer, Object::Missing) => NOTHING,
             (Role::Organizer, _) => statuses,
             _ => FORBIDDEN,
+        },
+        Admins(statuses) => match object {
+            _ if !who.person() => LOGIN,
+            _ if who.name != "admin" => FORBIDDEN,
+            Object::Missing => NOTHING,
+            _ => statuses,
         },
         Workers(statuses) if who.role == Role::Worker => statuses,
         Workers(_) => LOGIN,
