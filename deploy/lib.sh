@@ -79,7 +79,8 @@ pg_start() {
   if ! as_pg "$bin/pg_ctl" -D "$dir/cluster" status >/dev/null 2>&1; then
     local setting options="-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
     for setting in "$@"; do options="$options -c $setting"; done
-    free_port > "$dir/port"
+    # The port stays, so that whoever is connected finds the cluster again.
+    if [ ! -s "$dir/port" ] || port_busy "$(cat "$dir/port")"; then free_port > "$dir/port"; fi
     as_pg "$bin/pg_ctl" -D "$dir/cluster" -o "-p $(cat "$dir/port") $options" -l "$dir/log" -w -t 60 start >/dev/null \
       || { tail -n 20 "$dir/log" >&2; die "Postgres did not start"; }
   fi

@@ -26,7 +26,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Answer requests until told to stop.
-    Serve(Settings),
+    Serve(Box<Settings>),
     /// Bring the database's schema up to date.
     Migrate(StoreSettings),
     /// Read a contest.toml with its base and tasks, and store it. Again with changes: the next version.
@@ -48,7 +48,7 @@ enum Command {
 pub async fn run() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.command {
-        Command::Serve(settings) => serve::run(settings).await,
+        Command::Serve(settings) => serve::run(*settings).await,
         Command::Migrate(store) => migrate::run(store).await,
         Command::ImportContest(arguments) => import_contest::run(arguments).await,
         Command::Seal(arguments) => seal::run(&arguments),

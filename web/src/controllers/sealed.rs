@@ -71,15 +71,7 @@ async fn reveal(
         // This address answers no GET: whoever changes the language here comes back to the desk.
         visit.page.path = "/admin".to_owned();
         let wrong = visit.locale().t("admin-seal-confirm-wrong");
-        return admin::draw(
-            &state,
-            visit,
-            admin::Said {
-                wrong: Some(wrong),
-                ..admin::Said::default()
-            },
-        )
-        .await;
+        return admin::draw(&state, visit, admin::Said { wrong: Some(wrong) }).await;
     }
     let mut transaction = state.pool.begin().await?;
     if !seals::reveal(&mut transaction, &contest.id).await? {

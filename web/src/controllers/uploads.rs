@@ -71,7 +71,7 @@ async fn head(
     request: HttpRequest,
     RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
-    if let Err(refusal) = tus::check_version(&request) {
+    if let Some(refusal) = tus::check_version(&request) {
         return Ok(refusal);
     }
     stand(&state, *id, owner).await
@@ -109,7 +109,7 @@ async fn patch(
     payload: Payload,
     RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
-    if let Err(refusal) = tus::check_version(&request) {
+    if let Some(refusal) = tus::check_version(&request) {
         return Ok(refusal);
     }
     patched(state, *id, &request, payload, owner).await
@@ -148,7 +148,7 @@ async fn delete(
     request: HttpRequest,
     RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
-    if let Err(refusal) = tus::check_version(&request) {
+    if let Some(refusal) = tus::check_version(&request) {
         return Ok(refusal);
     }
     terminate(&state, *id, owner).await
@@ -162,7 +162,7 @@ async fn tunnel(
     payload: Payload,
     RequireUploader(owner): RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
-    if let Err(refusal) = tus::check_version(&request) {
+    if let Some(refusal) = tus::check_version(&request) {
         return Ok(refusal);
     }
     match tus::text(&request, "x-http-method-override") {

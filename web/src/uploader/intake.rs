@@ -174,6 +174,9 @@ impl Hashes {
     }
 }
 
+/// A buffer that is empty again, and the digests that have seen what was in it.
+type Written = (Vec<u8>, Hashes);
+
 /// A file being written: `committed <= syncing <= handed <= handed + buffer`.
 struct Writer<'a> {
     pool: &'a PgPool,
@@ -182,8 +185,8 @@ struct Writer<'a> {
     disk: Arc<dyn Disk>,
     buffer: Vec<u8>,
     /// The other buffer, when it is empty and nothing is being written.
-    spare: Option<(Vec<u8>, Hashes)>,
-    writing: Option<JoinHandle<io::Result<(Vec<u8>, Hashes)>>>,
+    spare: Option<Written>,
+    writing: Option<JoinHandle<io::Result<Written>>>,
     /// End of what was handed to the disk.
     handed: u64,
     /// Answers with the offset it covers.

@@ -295,7 +295,7 @@ fn label(points: &mut [Point]) {
         let found = [y + 4.0, y - 8.0, y + 16.0].into_iter().find_map(|line| {
             sides.into_iter().find_map(|(anchor, left, at)| {
                 let inside =
-                    left >= LEFT && left + wide <= WIDTH - 2.0 && line >= TOP - 8.0 && line <= HEIGHT - BELOW - 2.0;
+                    left >= LEFT && left + wide <= WIDTH - 2.0 && (TOP - 8.0..=HEIGHT - BELOW - 2.0).contains(&line);
                 let free = taken.iter().all(|(from, to, other)| {
                     left > to + 4.0 || left + wide < from - 4.0 || (line - other).abs() >= LINE
                 });

@@ -206,7 +206,7 @@ async fn revoke(
 ) -> Result<HttpResponse, ApiError> {
     let reason = answer.reason().ok_or_else(super::queue::reason_too_long)?;
     let mut transaction = state.pool.begin().await?;
-    if !workers::revoke(&mut *transaction, *id).await? {
+    if !workers::revoke(&mut transaction, *id).await? {
         return Err(ApiError::not_found());
     }
     let (object, detail) = (format!("worker:{id}"), json!({ "reason": reason }));

@@ -27,7 +27,7 @@ pub(super) async fn create(
     payload: Payload,
     uploader: RequireUploader,
 ) -> Result<HttpResponse, ApiError> {
-    if let Err(refusal) = tus::check_version(&request) {
+    if let Some(refusal) = tus::check_version(&request) {
         return Ok(refusal);
     }
     if request.headers().contains_key("upload-concat") {

@@ -37,10 +37,10 @@ pub(super) fn has_bytes(request: &HttpRequest) -> bool {
     text(request, "content-type") == Some(BYTES)
 }
 
-/// 412 names the version that is spoken.
-pub(super) fn check_version(request: &HttpRequest) -> Result<(), HttpResponse> {
+/// The refusal of a request that speaks no version of ours; 412 names the one that is spoken.
+pub(super) fn check_version(request: &HttpRequest) -> Option<HttpResponse> {
     if text(request, "tus-resumable") == Some(VERSION) {
-        return Ok(());
+        return None;
     }
     let refusal = ApiError::new(
         StatusCode::PRECONDITION_FAILED,
@@ -50,7 +50,7 @@ pub(super) fn check_version(request: &HttpRequest) -> Result<(), HttpResponse> {
     );
     let mut response = refusal.error_response();
     insert(&mut response, "Tus-Version", VERSION);
-    Err(response)
+    Some(response)
 }
 
 pub(super) fn insert(response: &mut HttpResponse, name: &str, value: &str) {
