@@ -140,7 +140,8 @@ fn only_graded_teams_above_the_floor_have_a_rank() {
     }
     assert!(row("Slag").contains("0.7280 &lt; 0.7500"), "the bound that was judged");
     assert!(
-        html.find("EXAONE-4.0-mini").expect("base") < html.find("Touchstone").expect("first"),
+        html.find("data-team=\"EXAONE-4.0-mini\"").expect("base")
+            < html.find("data-team=\"Touchstone\"").expect("first"),
         "the base is pinned on top"
     );
 }

@@ -92,23 +92,19 @@ const GOOD: &[(&str, &[&str])] = &[
         &["measure = \"acc.gsm8k.exact_match.strict-match\"", "at_least = 0.5"],
     ),
     ("[quota]", &["graded_per_day = 3"]),
-    (
-        "[[references]]",
-        &[
-            "name = \"GPTQ W4A16\"",
-            "bytes = 1_390_692_528",
-            "source = { en = \"Measured by us.\", ko = \"직접 측정\" }",
-        ],
-    ),
-    (
-        "[references.measures]",
-        &[
-            "acc.gsm8k.exact_match.flexible-extract = 0.5977",
-            "acc_stderr.gsm8k.exact_match.flexible-extract = 0.0217",
-            "items.gsm8k = 512",
-        ],
-    ),
 ];
+
+/// A model beside the base, for the end of the good file.
+const REFERENCE: &str = r#"
+[[references]]
+name = "GPTQ W4A16"
+bytes = 1_390_692_528
+source = { en = "Measured by us.", ko = "직접 측정" }
+[references.measures]
+acc.gsm8k.exact_match.flexible-extract = 0.5977
+acc_stderr.gsm8k.exact_match.flexible-extract = 0.0217
+items.gsm8k = 512
+"#;
 
 const DIGEST: &str = "digest = \"00000000000000000000000000000000000000000000000000000000000000ff\"";
 
@@ -179,21 +175,18 @@ fn a_good_file_says_what_it_says() {
     assert_eq!(contest.score.decimals, 4);
     assert_eq!(contest.score.floors[0].at_least, 0.5);
     assert_eq!(contest.quota.graded_per_day, 3);
-    let reference = &contest.references[0];
+}
+
+#[test]
+fn references_are_read_and_rules_without_them_keep_their_digest() {
+    let with = Contest::parse(&(good() + REFERENCE)).unwrap();
+    let reference = &with.references[0];
     assert_eq!(
         (reference.bytes, reference.source.ko.as_str()),
         (1_390_692_528, "직접 측정")
     );
     assert_eq!(reference.measures["items.gsm8k"], 512.0);
-}
-
-#[test]
-fn rules_without_references_keep_their_digest() {
-    let with = Contest::parse(&good()).unwrap();
-    let without = Contest {
-        references: Vec::new(),
-        ..with.clone()
-    };
+    let without = Contest::parse(&good()).unwrap();
     assert!(!without.canonical().contains("references"), "{}", without.canonical());
     assert_ne!(with.digest(), without.digest());
 }

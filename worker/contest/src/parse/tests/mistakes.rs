@@ -8,7 +8,7 @@ fn an_accuracy_of_a_reference_needs_its_error() {
         "acc_stderr.gsm8k.exact_match.flexible-extract = 0.0217\n",
         "items.gsm8k = 512\n",
     ] {
-        let found = mistakes(&good().replacen(missing, "", 1));
+        let found = mistakes(&(good() + &REFERENCE.replacen(missing, "", 1)));
         assert_eq!((found.len(), found[0].code), (1, "reference-without-error"));
         assert!(found[0].message.en.contains(missing.split(' ').next().unwrap()));
         assert_eq!(found[0].key, "references[0].name");
@@ -16,24 +16,31 @@ fn an_accuracy_of_a_reference_needs_its_error() {
 }
 
 #[test]
+fn mistakes_in_references_are_named() {
+    for (from, to, code) in [
+        ("1_390_692_528", "0", "out-of-range"),
+        ("\"Measured by us.\"", "\"\"", "invalid-text"),
+        (
+            "items.gsm8k = 512",
+            "items.gsm8k = 512\nitms.gsm8k = 1",
+            "unknown-measure",
+        ),
+        ("items.gsm8k = 512", "items.gsm8k = 512\nbytes = 1", "measure-of-base"),
+        ("name = \"GPTQ W4A16\"", "nam = \"x\"\nname = \"x\"", "unknown-key"),
+    ] {
+        assert!(REFERENCE.contains(from), "{from}");
+        let found = mistakes(&(good() + &REFERENCE.replacen(from, to, 1)));
+        assert_eq!((found.len(), found[0].code), (1, code), "{to}: {found:#?}");
+    }
+    let found = mistakes(&(good() + REFERENCE + REFERENCE));
+    assert_eq!((found.len(), found[0].code), (1, "repeated"), "{found:#?}");
+}
+
+#[test]
 fn every_kind_of_mistake_is_named_in_its_place() {
     for (from, to, at, code) in [
         ("id = \"spring\"", "id = \"Spring!\"", "\"Spring!", "invalid-slug"),
         ("id = \"spring\"", "id = 7", "7", "wrong-type"),
-        ("1_390_692_528", "0", "0", "out-of-range"),
-        ("\"Measured by us.\"", "\"\"", "\"\"", "invalid-text"),
-        (
-            "items.gsm8k = 512",
-            "items.gsm8k = 512\nitms.gsm8k = 1",
-            "itms",
-            "unknown-measure",
-        ),
-        (
-            "name = \"GPTQ W4A16\"",
-            "nam = \"GPTQ W4A16\"\nname = \"x\"",
-            "nam",
-            "unknown-key",
-        ),
         ("\"봄 대회\"", "\"봄 대회\", jp = \"春\"", "jp", "unknown-key"),
         ("\"봄 대회\"", "\" \"", "\" \"", "invalid-text"),
         ("\"Asia/Seoul\"", "\"Asia/Soeul\"", "\"Asia", "unknown-timezone"),
