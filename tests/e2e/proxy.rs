@@ -77,10 +77,10 @@ async fn connection(mut client: TcpStream, server: SocketAddr, cuts: Arc<Cuts>, 
     let Ok(mut server) = TcpStream::connect(server).await else {
         return;
     };
-    // Two of three connections live only so many bytes: of what is sent, or of what is answered.
-    let (mut up, mut down) = match dice.below(3) {
+    // Four of five connections live only so many bytes: of what is sent, or of what is answered.
+    let (mut up, mut down) = match dice.below(5) {
         0 => (u64::MAX, u64::MAX),
-        1 => (dice.below(500_000), u64::MAX),
+        1 | 2 => (dice.below(150_000), u64::MAX),
         _ => (u64::MAX, dice.below(1_200)),
     };
     let rude = dice.below(2) == 1;

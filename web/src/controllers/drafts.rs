@@ -175,7 +175,8 @@ async fn declare(
     Ok(HttpResponse::Created().json(shape_file(&made)))
 }
 
-/// Puts a file into a draft's manifest, in place of one of that name. `reuse`: bytes that are here already are not asked
+/// Puts a file into a draft's manifest, in place of another one of that name. What is there already with the same bytes
+/// stays: this request may be an old one whose client has long asked again and gone on with that upload. `reuse`: bytes that are here already are not asked
 /// for again. The caller has found the draft.
 pub(super) async fn replace(
     state: &AppState,
@@ -189,7 +190,10 @@ pub(super) async fn replace(
         .await?
         .into_iter()
         .find(|old| old.name == file.name.as_str());
-    if let Some(old) = &old {
+    if let Some(old) = old {
+        if same(&old, &file) {
+            return Ok(old);
+        }
         // An upload that still runs is told to leave; its bytes go with its row.
         let _slot = state
             .storage
@@ -306,7 +310,7 @@ pub(super) fn sealed() -> ApiError {
 }
 
 /// True when an upload of these very bytes is under way or done: asking for it again is asking where it stands.
-pub(super) fn same(file: &UploadFile, declared: &submissions::Declared) -> bool {
+fn same(file: &UploadFile, declared: &submissions::Declared) -> bool {
     matches!(file.state, FileState::Open | FileState::Complete)
         && file.name == declared.name.as_str()
         && file.length == declared.bytes.unsigned_abs()

@@ -38,4 +38,5 @@ mod sessions;
 mod teams;
 mod uploads;
 mod uploads_draft;
+mod uploads_model;
 mod uploads_tus;

@@ -60,24 +60,21 @@ fn contest(folder: &Path, bytes: u64) -> anyhow::Result<PathBuf> {
     }
     let config = serde_json::to_vec_pretty(&config("base")?)?;
     fs::write(base.join("config.json"), &config)?;
+    // Paths of a contest are relative to it.
+    let up = "../".repeat(folder.components().count() - 1);
+    let from_here = |path: &Path| format!("{up}{}", path.display().to_string().trim_start_matches('/'));
     let mut text = String::new();
     for line in fs::read_to_string(root().join("deploy/sample/contest.toml"))?.lines() {
         let line = match line.split(" = ").next() {
-            Some("dir") => format!("dir = {:?}", base.display().to_string().trim_start_matches('/')),
+            Some("dir") => format!("dir = \"{}\"", from_here(&base)),
             Some("config_sha256") => format!("config_sha256 = \"{}\"", hex::encode(Sha256::digest(&config))),
             Some("max_bytes") => format!("max_bytes = {}", bytes.saturating_mul(2).max(1 << 32)),
-            _ => line.to_owned(),
+            _ => line.replace("../../tests/fixtures", &from_here(&fixtures)),
         };
-        text += &line.replace("../../tests/fixtures", &fixtures.display().to_string());
+        text += &line;
         text.push('\n');
     }
     let path = folder.join("contest.toml");
-    // Paths of a contest are relative to it.
-    let up = "../".repeat(folder.components().count() - 1);
-    let text = text.replace("dir = \"", &format!("dir = \"{up}")).replace(
-        &format!("\"{}", fixtures.display()),
-        &format!("\"{up}{}", fixtures.display().to_string().trim_start_matches('/')),
-    );
     fs::write(&path, text)?;
     Ok(path)
 }

@@ -9,12 +9,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::append::{append_at, corrupt, disk, too_long};
 use super::{find, refuse_gone, take_slot, tus};
 use crate::auth::RequireUploader;
-use crate::controllers::drafts::{find_mine, replace, same, sealed, upload_url};
+use crate::controllers::drafts::{find_mine, replace, sealed, upload_url};
 use crate::controllers::manifest::{DeclaredContent, check_file, refused};
 use crate::db::contests;
 use crate::db::ids::SubmissionId;
 use crate::db::submissions::State;
-use crate::db::uploads::{self, FileState, Settled};
+use crate::db::uploads::{FileState, Settled};
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::uploader::settle;
@@ -66,15 +66,8 @@ pub(super) async fn create(
     }
     let content = DeclaredContent { bytes: length, sha256 };
     let declared = check_file(&name, &content).map_err(|problem| refused(vec![*problem]))?;
-    let known = uploads::of_submission(&state.pool, draft)
-        .await?
-        .into_iter()
-        .find(|file| same(file, &declared));
-    let mut file = match known {
-        Some(file) => file,
-        // The client sends its bytes whatever it is told, so that nothing is looked for that may be here already.
-        None => replace(&state, draft, owner, declared, metadata, false).await?,
-    };
+    // The client sends its bytes whatever it is told, so that nothing is looked for that may be here already.
+    let mut file = replace(&state, draft, owner, declared, metadata, false).await?;
     if file.length == 0 && file.state == FileState::Open {
         // An empty file has no last byte that could close it.
         let slot = take_slot(&state, file.id).await?;
