@@ -315,7 +315,7 @@ fn spelling_does_not_change_the_digest_and_every_value_does() {
 }
 
 /// Sections and the lines in them shuffled, with comments and blanks strewn in. Sections of one header keep their order,
-/// which has a meaning.
+/// which has a meaning, and so do an array's entries and the tables inside them.
 fn shuffled() -> impl Strategy<Value = String> {
     let sections: Vec<_> = GOOD
         .iter()
@@ -324,8 +324,10 @@ fn shuffled() -> impl Strategy<Value = String> {
     let order = Just((1..GOOD.len()).collect::<Vec<_>>()).prop_shuffle();
     let junk = prop::collection::vec(prop::sample::select(vec!["", "# note: [x] = \"1\"", "\t ", "#봄"]), 80);
     (sections, order, junk).prop_map(|(sections, mut order, junk)| {
-        for header in ["[[phases]]"] {
-            let places: Vec<usize> = (0..order.len()).filter(|&i| GOOD[order[i]].0 == header).collect();
+        for together in [&["[[phases]]"][..], &["[[references]]", "[references.measures]"]] {
+            let places: Vec<usize> = (0..order.len())
+                .filter(|&i| together.contains(&GOOD[order[i]].0))
+                .collect();
             let mut which: Vec<usize> = places.iter().map(|&i| order[i]).collect();
             which.sort_unstable();
             for (place, section) in places.into_iter().zip(which) {
