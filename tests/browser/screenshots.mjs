@@ -51,11 +51,13 @@ const sheetPage = await browser.newPage({ viewport: { width: 1800, height: 1000 
 for (const [kind, each, columns] of [["en.light.1280", 9, 3], ["ko.dark.1280", 9, 3], ["ko.light.390", 16, 8], ["en.dark.390", 16, 8]]) {
   const files = taken.filter((file) => file.endsWith(`.${kind}.png`));
   for (let at = 0; at < files.length; at += each) {
-    const figures = files.slice(at, at + each).map((file) =>
-      `<figure><figcaption>${file}</figcaption><img src="data:image/png;base64,${fs.readFileSync(path.join(out, file)).toString("base64")}"></figure>`);
-    await sheetPage.setContent(`<style>body{margin:8px;display:grid;grid-template-columns:repeat(${columns},1fr);gap:8px;font:12px sans-serif;background:#888;align-items:start}
-      figure{margin:0}img{width:100%;max-height:1100px;object-fit:cover;object-position:top}</style>${figures.join("")}`, { waitUntil: "load" });
-    await sheetPage.screenshot({ path: path.join(out, `sheet.${kind}.${at / each}.png`), fullPage: true });
+    const figures = files.slice(at, at + each).map((file) => `<figure><figcaption>${file}</figcaption><img src="${file}"></figure>`);
+    const sheet = path.resolve(out, `sheet.${kind}.${at / each}`);
+    fs.writeFileSync(`${sheet}.html`, `<!doctype html><style>body{margin:8px;display:grid;grid-template-columns:repeat(${columns},1fr);gap:8px;font:12px sans-serif;background:#888;align-items:start}
+      figure{margin:0}img{width:100%;max-height:1100px;object-fit:cover;object-position:top}</style>${figures.join("")}`);
+    await sheetPage.goto(`file://${sheet}.html`, { waitUntil: "load" });
+    await sheetPage.screenshot({ path: `${sheet}.png`, fullPage: true });
+    fs.rmSync(`${sheet}.html`);
   }
 }
 await browser.close();

@@ -63,7 +63,7 @@ async fn furnished() -> (Deployment, serde_json::Value) {
         // As a worker in the middle of the third task leaves it. Its lease outlasts the test.
         "INSERT INTO attempts (id, job_id, fence, worker_id, lease_until, progress, started_at)
          SELECT gen_random_uuid(), j.id, 1, w.id, now() + interval '1 hour', '{\"stage\": \"evaluate\", \"task\": \"mini_arc\",
-            \"done\": 612, \"total\": 1400, \"step\": 40, \"measures\": {\"bytes\": 2531200, \"load_seconds\": 0.4,
+            \"done\": 612, \"total\": 1400, \"step\": 40, \"timings\": {\"fetch\": 1.2, \"verify\": 0.31, \"weigh\": 0.02, \"load\": 0.42}, \"measures\": {\"bytes\": 2531200, \"load_seconds\": 0.4,
             \"acc.mini_gsm.exact_match.strict-match\": 0.84, \"acc_stderr.mini_gsm.exact_match.strict-match\": 0.0368,
             \"acc.mini_gsm.exact_match.flexible-extract\": 0.86, \"acc_stderr.mini_gsm.exact_match.flexible-extract\": 0.0349,
             \"items.mini_gsm\": 100, \"acc.mini_komath.exact_match.flexible-extract\": 0.99,
