@@ -169,7 +169,11 @@ async fn tunnel(
         Some("PATCH") => patched(state, *id, &request, payload, owner).await,
         Some("DELETE") => terminate(&state, *id, owner).await,
         Some("HEAD") => stand(&state, *id, owner).await,
-        _ => Err(ApiError::of_status(StatusCode::METHOD_NOT_ALLOWED)),
+        _ => {
+            // What is not theirs is not there, whatever was asked of it.
+            find(&state, *id, owner).await?;
+            Err(ApiError::of_status(StatusCode::METHOD_NOT_ALLOWED))
+        }
     }
 }
 
