@@ -179,6 +179,6 @@ async fn programs_without_a_login_are_told_so_instead() {
 async fn an_endless_form_is_cut_off() {
     let app = TestApp::spawn().await;
     let mut browser = app.member("someone").await;
-    let answer = browser.post_form("/team", &[("name", &"x".repeat(100_000))]).await;
+    let answer = browser.post_form("/team", &[("name", &"x".repeat(300_000))]).await;
     assert_eq!(answer.status, 413, "{}", answer.text);
 }

@@ -6,7 +6,6 @@
     reason = "a test says what it expects by failing"
 )]
 
-mod access;
 mod accounts;
 mod admin;
 mod admin_contest;

@@ -178,7 +178,7 @@ const BY_UPLOAD_TOKEN: &[(&str, &str)] = &[
 
 /// Routes that answer several methods by one handler, or whose method the router's list cannot tell, would need a line
 /// each; there are none.
-async fn routes() -> BTreeSet<(String, String)> {
+pub async fn routes() -> BTreeSet<(String, String)> {
     async fn list(tree: web::Data<IntrospectionTree>) -> String {
         tree.report_as_json()
     }

@@ -10,9 +10,9 @@ use assay_web::sealing::seal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::access::ROUTES;
 use crate::desk::{Hand, graded_by_document, run, submitted, value, weight_of};
 use crate::helpers::{Browser, TestApp, sample_elsewhere};
+use crate::matrix::routes;
 
 const ACC: &str = "acc.mini_gsm.exact_match.flexible-extract";
 const STDERR: &str = "acc_stderr.mini_gsm.exact_match.flexible-extract";
@@ -56,8 +56,8 @@ fn has(text: &str, figure: &str) -> bool {
 /// Every answer a person can get by asking for something: pages, API, events and files.
 async fn everything(browser: &mut Browser, id: &str, outputs: &[&str]) -> Vec<(String, String)> {
     let mut seen = Vec::new();
-    for (_, method, route) in ROUTES {
-        if *method != "GET" || route.starts_with("/worker/") {
+    for (method, route) in routes().await {
+        if method != "GET" || route.starts_with("/worker/") {
             continue;
         }
         let names = if route.contains("{name}") { outputs } else { &["x"] };

@@ -478,11 +478,11 @@ mod tests {
         assert_eq!(
             named(Locale::En),
             [
+                ("score.floors[0].at_least".to_owned(), "Floors".to_owned()),
                 (
                     "quota.graded_per_day".to_owned(),
                     "Published scores a team a day".to_owned()
                 ),
-                ("score.floors[0].at_least".to_owned(), "Floors".to_owned()),
             ]
         );
         assert_eq!(named(Locale::Ko)[1].1, "하한");

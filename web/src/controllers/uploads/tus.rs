@@ -179,7 +179,6 @@ mod tests {
             ",",
             "filename Y29u,filename Y29u",
             "filename ***",
-            " YQ==",
             "filename /w==",
             "ключ YQ==",
             "filename YQ== YQ==",
