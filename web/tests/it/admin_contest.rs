@@ -18,7 +18,11 @@ async fn mistakes_are_named_with_their_place_in_both_languages() {
         .replace("graded_per_day = 10", "graded_per_dya = 10");
     let line = 1 + wrong.lines().position(|line| line.starts_with("decimals")).unwrap();
     for (language, hangul) in [("en", false), ("ko", true)] {
-        organizer.language = language;
+        sqlx::query("UPDATE users SET locale = $1")
+            .bind(language)
+            .execute(&app.pool)
+            .await
+            .unwrap();
         let answer = organizer
             .post_json("/admin/contest/check", &json!({ "source": wrong }))
             .await;
@@ -32,7 +36,10 @@ async fn mistakes_are_named_with_their_place_in_both_languages() {
             assert_eq!(message.chars().any(|c| ('가'..='힣').contains(&c)), hangul, "{message}");
         }
     }
-    organizer.language = "en";
+    sqlx::query("UPDATE users SET locale = 'en'")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     // Without a script the page says the same, and keeps what was typed.
     let page = organizer
         .submit("/admin/contest", "/admin/contest/preview", &[("source", &wrong)])
