@@ -221,6 +221,20 @@ impl Parts {
         }
     }
 
+    /// A postmaster that was killed may still be in the process table, and its pid file says that it runs: asked again until it
+    /// answers.
+    async fn start_database(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        loop {
+            let line = "pg_start \"$2/postgres\" && port_busy \"$(cat \"$2/postgres/port\")\"";
+            match shell(self.folder.path(), line) {
+                Ok(_) => return Ok(()),
+                Err(error) if started.elapsed() > START => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
     fn start_relay(&mut self) -> anyhow::Result<()> {
         self.relay = Some(self.program("assay-web", "relay.log")?.arg("relay").spawn()?);
         Ok(())
@@ -303,7 +317,7 @@ impl Parts {
             Victim::Worker => self.start_worker(self.gone)?,
             Victim::Relay => self.start_relay()?,
             Victim::Broker => drop(shell(self.folder.path(), "rabbit_start \"$2/broker\"")?),
-            Victim::Database => drop(shell(self.folder.path(), "pg_start \"$2/postgres\"")?),
+            Victim::Database => self.start_database().await?,
         }
         // What gave up in the meantime is started again, as systemd would.
         for copy in 0..COPIES {
