@@ -485,7 +485,7 @@ mod tests {
                 ),
             ]
         );
-        assert_eq!(named(Locale::Ko)[1].1, "하한");
+        assert_eq!(named(Locale::Ko)[0].1, "하한");
         assert!(differences(Locale::En, &before, &before).is_empty());
     }
 
