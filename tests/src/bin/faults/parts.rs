@@ -221,16 +221,15 @@ impl Parts {
         }
     }
 
-    /// A postmaster that was killed may still be in the process table, and its pid file says that it runs: asked again until it
-    /// answers.
-    async fn start_database(&mut self) -> anyhow::Result<()> {
+    /// What was just killed may still be in the process table, or its name with the port mapper, and stand in the way of its
+    /// successor: asked again until it starts, as a supervisor would.
+    async fn insist(&self, line: &str) -> anyhow::Result<()> {
         let started = Instant::now();
         loop {
-            let line = "pg_start \"$2/postgres\" && port_busy \"$(cat \"$2/postgres/port\")\"";
             match shell(self.folder.path(), line) {
                 Ok(_) => return Ok(()),
                 Err(error) if started.elapsed() > START => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
             }
         }
     }
@@ -316,8 +315,11 @@ impl Parts {
             Victim::Web => self.start_web(self.gone).await?,
             Victim::Worker => self.start_worker(self.gone)?,
             Victim::Relay => self.start_relay()?,
-            Victim::Broker => drop(shell(self.folder.path(), "rabbit_start \"$2/broker\"")?),
-            Victim::Database => self.start_database().await?,
+            Victim::Broker => self.insist("rabbit_start \"$2/broker\"").await?,
+            Victim::Database => {
+                let line = "pg_start \"$2/postgres\" && port_busy \"$(cat \"$2/postgres/port\")\"";
+                self.insist(line).await?;
+            }
         }
         // What gave up in the meantime is started again, as systemd would.
         for copy in 0..COPIES {
