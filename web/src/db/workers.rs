@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use assay_contest::wire::{Device, MACHINE_FAULTS};
-use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::attempts;
@@ -203,46 +202,6 @@ pub(super) async fn doubt(tx: &mut PgConnection, worker: WorkerId) -> sqlx::Resu
     let object = format!("worker:{worker}");
     let entry = Entry::new("worker.out-of-service", &object).detail(json!({ "failed_in_a_row": MOST_MACHINE_FAULTS }));
     audit::record(tx, &Origin::system(), entry).await
-}
-
-/// A worker as the organizers' page shows it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct WorkerRow {
-    /// Id.
-    pub id: WorkerId,
-    /// The name it enrolled under.
-    pub name: String,
-    /// `{name, kind}`.
-    pub device: Value,
-    /// It takes no new work.
-    pub draining: bool,
-    /// Its key no longer opens anything.
-    pub revoked: bool,
-    /// When it was let in.
-    pub enrolled_at: DateTime<Utc>,
-    /// When it was last heard of.
-    pub seen_at: Option<DateTime<Utc>>,
-    /// Seconds since then, by the database's clock.
-    pub silent_seconds: Option<i64>,
-    /// The title of what it grades now.
-    pub current: Option<String>,
-}
-
-/// All workers, the ones heard of last first.
-///
-/// # Errors
-/// The database's.
-pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<WorkerRow>> {
-    sqlx::query_as!(
-        WorkerRow,
-        r#"SELECT w.id AS "id: WorkerId", w.name, w.device, w.draining, w.revoked_at IS NOT NULL AS "revoked!",
-                  w.enrolled_at, w.seen_at, extract(epoch FROM now() - w.seen_at)::bigint AS silent_seconds,
-                  (SELECT s.title FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN submissions s ON s.id = j.submission_id
-                   WHERE a.worker_id = w.id AND a.state = 'running' LIMIT 1) AS "current?"
-           FROM workers w ORDER BY w.revoked_at IS NOT NULL, w.seen_at DESC NULLS LAST, w.id LIMIT 200"#
-    )
-    .fetch_all(db)
-    .await
 }
 
 /// Lets a worker finish what it has and take no more, or lets it take work again. False: no such worker.

@@ -72,11 +72,21 @@ struct CameFrom {
 }
 
 impl Answer {
-    /// The reason as it is kept: one line, bounded; `None` when it is too long.
-    fn reason(&self) -> Option<String> {
+    /// The reason as it is kept: one line, bounded.
+    ///
+    /// # Errors
+    /// 422 when it is too long.
+    fn reason(&self) -> Result<String, ApiError> {
         let reason = self.reason.split_whitespace().collect::<Vec<_>>().join(" ");
         let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
-        (reason.chars().count() <= REASON_CHARS).then_some(reason)
+        if reason.chars().count() <= REASON_CHARS {
+            return Ok(reason);
+        }
+        Err(ApiError::unprocessable(
+            "reason-invalid",
+            "Give a reason of at most 500 characters.",
+            "500자 이내로 사유를 적으세요.",
+        ))
     }
 }
 
@@ -186,6 +196,7 @@ mod tests {
                 back: String::new(),
             }
             .reason()
+            .ok()
         };
         assert_eq!(reason("  two\r\n lines\u{7} "), Some("two lines".to_owned()));
         assert_eq!(reason(&"가".repeat(500)).map(|text| text.chars().count()), Some(500));

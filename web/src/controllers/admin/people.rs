@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::queue::{audited, reason_too_long};
+use super::queue::audited;
 use super::submissions::line;
 use super::{Answer, CameFrom, PAGE, address, admin_only, done, notice, optional, record, words};
 use crate::auth::viewer::Role;
@@ -170,7 +170,7 @@ async fn set_role(
         reason: wish.reason.clone(),
         back: wish.back.clone(),
     };
-    let reason = answer.reason().ok_or_else(reason_too_long)?;
+    let reason = answer.reason()?;
     let mut transaction = state.pool.begin().await?;
     let what = match people::set_role(&mut transaction, *id, role).await? {
         RoleChange::Nobody => return Err(ApiError::not_found()),
@@ -235,7 +235,7 @@ async fn end_sessions(
     id: Path<UserId>,
     Form(answer): Form<Answer>,
 ) -> Result<HttpResponse, ApiError> {
-    let reason = answer.reason().ok_or_else(reason_too_long)?;
+    let reason = answer.reason()?;
     let mut transaction = state.pool.begin().await?;
     let (.., role) = people::one(&mut *transaction, *id)
         .await?

@@ -308,6 +308,39 @@ pub(super) fn audited(locale: Locale, required: bool, answer: &Answer) -> Reason
     }
 }
 
+/// What a page says that asks before an order about one submission is given.
+struct Order {
+    act: &'static str,
+    title: &'static str,
+    lead: &'static str,
+    button: &'static str,
+    reasoned: bool,
+}
+
+async fn ask(
+    state: &AppState,
+    user: &User,
+    visit: Visit,
+    id: SubmissionId,
+    from: &CameFrom,
+    order: Order,
+) -> Result<HttpResponse, ApiError> {
+    let submission = submission(state, id, user).await?;
+    let (locale, zone) = (visit.locale(), visit.zone());
+    let page = ConfirmPage {
+        title: locale.t(order.title),
+        lead: locale.t(order.lead),
+        facts: facts(locale, &submission, zone),
+        action: format!("/admin/submissions/{id}/{}", order.act),
+        reason: Some(audited(locale, order.reasoned, &Answer::default())),
+        button: locale.t(order.button),
+        back: after(&from.back, "/admin/queue").to_owned(),
+        page: visit.page,
+        ..ConfirmPage::default()
+    };
+    Ok(views::html(StatusCode::OK, &page))
+}
+
 async fn ask_rerun(
     state: Data<AppState>,
     RequireOrganizer(user): RequireOrganizer,
@@ -315,20 +348,14 @@ async fn ask_rerun(
     id: Path<SubmissionId>,
     from: Query<CameFrom>,
 ) -> Result<HttpResponse, ApiError> {
-    let submission = submission(&state, *id, &user).await?;
-    let (locale, zone) = (visit.locale(), visit.zone());
-    let page = ConfirmPage {
-        title: locale.t("confirm-rerun"),
-        lead: locale.t("confirm-rerun-lead"),
-        facts: facts(locale, &submission, zone),
-        action: format!("/admin/submissions/{id}/rerun"),
-        reason: Some(audited(locale, true, &Answer::default())),
-        button: locale.t("admin-rerun"),
-        back: after(&from.back, "/admin/queue").to_owned(),
-        page: visit.page,
-        ..ConfirmPage::default()
+    let order = Order {
+        act: "rerun",
+        title: "confirm-rerun",
+        lead: "confirm-rerun-lead",
+        button: "admin-rerun",
+        reasoned: true,
     };
-    Ok(views::html(StatusCode::OK, &page))
+    ask(&state, &user, visit, *id, &from, order).await
 }
 
 /// Orders a new grade of a submission. Its old result stands until a new one is accepted.
@@ -340,7 +367,7 @@ async fn rerun(
     Form(answer): Form<Answer>,
 ) -> Result<HttpResponse, ApiError> {
     submission(&state, *id, &user).await?;
-    let reason = answer.reason().ok_or_else(reason_too_long)?;
+    let reason = answer.reason()?;
     let mut transaction = state.pool.begin().await?;
     let job = jobs::rerun(&mut transaction, *id).await?.ok_or_else(|| {
         ApiError::conflict(
@@ -366,14 +393,6 @@ async fn ordered(
     record(transaction, request, user, "submission.rerun", &object, detail).await
 }
 
-pub(super) fn reason_too_long() -> ApiError {
-    ApiError::unprocessable(
-        "reason-invalid",
-        "Give a reason of at most 500 characters.",
-        "500자 이내로 사유를 적으세요.",
-    )
-}
-
 async fn ask_cancel(
     state: Data<AppState>,
     RequireOrganizer(user): RequireOrganizer,
@@ -381,20 +400,14 @@ async fn ask_cancel(
     id: Path<SubmissionId>,
     from: Query<CameFrom>,
 ) -> Result<HttpResponse, ApiError> {
-    let submission = submission(&state, *id, &user).await?;
-    let (locale, zone) = (visit.locale(), visit.zone());
-    let page = ConfirmPage {
-        title: locale.t("confirm-cancel"),
-        lead: locale.t("confirm-cancel-lead"),
-        facts: facts(locale, &submission, zone),
-        action: format!("/admin/submissions/{id}/cancel"),
-        reason: Some(audited(locale, false, &Answer::default())),
-        button: locale.t("confirm-cancel-button"),
-        back: after(&from.back, "/admin/queue").to_owned(),
-        page: visit.page,
-        ..ConfirmPage::default()
+    let order = Order {
+        act: "cancel",
+        title: "confirm-cancel",
+        lead: "confirm-cancel-lead",
+        button: "confirm-cancel-button",
+        reasoned: false,
     };
-    Ok(views::html(StatusCode::OK, &page))
+    ask(&state, &user, visit, *id, &from, order).await
 }
 
 /// Calls a waiting or running grade off.
@@ -406,7 +419,7 @@ async fn cancel(
     Form(answer): Form<Answer>,
 ) -> Result<HttpResponse, ApiError> {
     submission(&state, *id, &user).await?;
-    let reason = answer.reason().ok_or_else(reason_too_long)?;
+    let reason = answer.reason()?;
     let mut transaction = state.pool.begin().await?;
     let how = match jobs::cancel(&mut transaction, *id).await? {
         Cancelled::Now => "before it began",
@@ -587,7 +600,7 @@ async fn rerun_many(
             Some(wrong),
         ));
     }
-    let Some(reason) = answer.reason().filter(|reason| !reason.is_empty()) else {
+    let Some(reason) = answer.reason().ok().filter(|reason| !reason.is_empty()) else {
         let wrong = Some(locale.t("reason-missing"));
         return Ok(many(
             StatusCode::UNPROCESSABLE_ENTITY,

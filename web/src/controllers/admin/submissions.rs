@@ -287,7 +287,7 @@ async fn disqualify(
     subject: Subject,
     answer: &Answer,
 ) -> Result<HttpResponse, ApiError> {
-    let Some(reason) = answer.reason().filter(|reason| !reason.is_empty()) else {
+    let Some(reason) = answer.reason().ok().filter(|reason| !reason.is_empty()) else {
         visit.page.path = request.path().to_owned();
         let wrong = visit.locale().t("reason-missing");
         return ask(state, visit, user, subject, answer, Some(wrong)).await;
@@ -319,7 +319,7 @@ async fn undo(
     subject: Subject,
     answer: &Answer,
 ) -> Result<HttpResponse, ApiError> {
-    let reason = answer.reason().ok_or_else(super::queue::reason_too_long)?;
+    let reason = answer.reason()?;
     let About { list, .. } = about(state, visit, user, subject).await?;
     let action = match subject {
         Subject::Submission(_) => "submission.reinstate",

@@ -204,7 +204,7 @@ async fn revoke(
     id: Path<WorkerId>,
     web::Form(answer): web::Form<Answer>,
 ) -> Result<HttpResponse, ApiError> {
-    let reason = answer.reason().ok_or_else(super::queue::reason_too_long)?;
+    let reason = answer.reason()?;
     let mut transaction = state.pool.begin().await?;
     if !workers::revoke(&mut transaction, *id).await? {
         return Err(ApiError::not_found());
