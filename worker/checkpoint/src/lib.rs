@@ -26,6 +26,8 @@ mod weigh;
 pub use base::BaseModel;
 pub use inspection::{Group, Hint, Inspection, Verdict, Weight};
 pub use listing::{Content, ListedFile, Listing, LookError};
-pub use load::{Checkpoint, Codes, InputScale, Inputs, Matrix, OpenError, Weights};
+pub use load::{
+    Checkpoint, Codebook, Coded, Codes, InputScale, Inputs, Matrix, OpenError, Rounding, Scales, Weights, Zeros,
+};
 pub use model::{Linear, Module, Norm};
 pub use verify::{verify, verify_data};

@@ -66,9 +66,51 @@ pub fn e4m3_to_f32(bits: u8) -> f32 {
     f32::from_bits(sign | magnitude)
 }
 
+/// The value of a float4 e2m1 pattern: sign, two bits of exponent biased by 1, one of mantissa. Neither infinities nor NaN.
+pub fn e2m1_to_f32(bits: u8) -> f32 {
+    const MAGNITUDES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let magnitude = MAGNITUDES[usize::from(bits & 7)];
+    if bits & 8 == 0 { magnitude } else { -magnitude }
+}
+
+/// The value of a float6 e2m3 pattern: sign, two bits of exponent biased by 1, three of mantissa. Neither infinities nor NaN.
+pub fn e2m3_to_f32(bits: u8) -> f32 {
+    let mantissa = f32::from(bits & 7) / 8.0;
+    let magnitude = match (bits >> 3) & 3 {
+        0 => mantissa,
+        exponent => (1.0 + mantissa) * f32::from(1u8 << (exponent - 1)),
+    };
+    if bits & 32 == 0 { magnitude } else { -magnitude }
+}
+
+/// The value of a float8 e8m0 pattern: 2^(bits − 127), from 2^−127 (subnormal in f32) to 2^127; 255 is NaN.
+pub fn e8m0_to_f32(bits: u8) -> f32 {
+    match bits {
+        0 => f32::from_bits(0x0040_0000),
+        255 => f32::NAN,
+        _ => f32::from_bits(u32::from(bits) << 23),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_floats() {
+        let all = |bits: u8, value: fn(u8) -> f32| (0..bits).map(value).collect::<Vec<f32>>();
+        assert_eq!(all(8, e2m1_to_f32), [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]);
+        assert!(e2m1_to_f32(8) == 0.0 && e2m1_to_f32(8).is_sign_negative() && e2m1_to_f32(15) == -6.0);
+        assert_eq!(
+            [e2m3_to_f32(1), e2m3_to_f32(8), e2m3_to_f32(31), e2m3_to_f32(63)],
+            [0.125, 1.0, 7.5, -7.5]
+        );
+        assert_eq!(
+            [e8m0_to_f32(0), e8m0_to_f32(127), e8m0_to_f32(254)],
+            [2f32.powi(-127), 1.0, 2f32.powi(127)]
+        );
+        assert!(e8m0_to_f32(255).is_nan());
+    }
 
     #[test]
     fn float8_values() {

@@ -1,6 +1,6 @@
 //! The one canonical matrix every storage format is turned into.
 
-use crate::number::{bf16_to_f32, e4m3_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use crate::number::{bf16_to_f32, e2m1_to_f32, e2m3_to_f32, e4m3_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::safetensors::Dtype;
 
 /// A weight matrix, rows = output features, row-major, and what becomes of the inputs it is multiplied with.
@@ -69,35 +69,118 @@ pub enum Weights {
     F16(Vec<u16>),
     /// rows × cols
     F32(Vec<f32>),
-    /// Quantized integers: `W[r, c] = (q[r, c] − z[r, k]) · s[r, k]` with `k = index[c]`, or `c / group` without an index.
-    /// Codes that were stored one in a byte are packed the same way.
-    Int {
-        /// bits of a code, 4 or 8
-        bits: u8,
-        /// rows × ceil(cols · bits / 32) words; field i of a row is bits `[bits · i, +bits)` of its little-endian stream and holds `q + 2^(bits−1)`
-        codes: Vec<u32>,
-        /// rows × groups, the exact values of the stored dtype
-        scales: Vec<f32>,
-        /// BF16, F16 or F32: products are rounded to it before they are rounded to bfloat16
-        scale_dtype: Dtype,
-        /// rows × groups, signed; `None` when symmetric
-        zeros: Option<Vec<i8>>,
-        /// columns that share a scale; `cols` for one scale a row
-        group: usize,
-        /// group of each column (each below the number of groups), where they are not consecutive: GPTQ's act-order with groups
-        index: Option<Vec<u32>>,
-    },
-    /// Float8 e4m3fn: `W[r, c] = q[r, c] · s[r, c / group]`.
-    Float8 {
-        /// rows × cols, never a NaN's pattern
-        codes: Vec<u8>,
-        /// rows × groups, the exact values of the stored dtype
-        scales: Vec<f32>,
-        /// BF16, F16 or F32: products are rounded to it before they are rounded to bfloat16
-        scale_dtype: Dtype,
-        /// columns that share a scale; `cols` for one scale a row
-        group: usize,
-    },
+    /// codes with scales
+    Coded(Coded),
+}
+
+/// Codes with scales: `W[r, c] = (v[r, c] − z[r, k]) · s[r, k]`, where `v` is what the code stands for and `k` the group of column `c`.
+///
+/// With `C = scales.cols` columns in a group, a row has `groups = ceil(cols / C)` of them and column `c` belongs to `index[c]`, or to `c / C` without
+/// an index. With `R = scales.rows` rows to a scale, row `r` reads row `r / R` of the scales and zero points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coded {
+    /// bits of a code, 1 to 8
+    pub bits: u8,
+    /// rows × ceil(cols · bits / 32) words; code i of a row is bits `[bits · i, +bits)` of the row's little-endian stream
+    pub codes: Vec<u32>,
+    /// what a code stands for
+    pub book: Codebook,
+    /// s
+    pub scales: Scales,
+    /// z
+    pub zeros: Zeros,
+    /// group of each column (each below the number of groups), where groups are not consecutive: GPTQ's act-order
+    pub index: Option<Vec<u32>>,
+    /// how the product is rounded on its way to bfloat16
+    pub rounding: Rounding,
+}
+
+/// What the codes of a matrix stand for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Codebook {
+    /// integers: code − 2^(bits−1)
+    Int,
+    /// float8 e4m3fn, never a NaN's pattern
+    E4m3,
+    /// float4 e2m1
+    E2m1,
+    /// float6 e2m3
+    E2m3,
+    /// a table of 2^bits values
+    Table(Vec<f32>),
+}
+
+impl Codebook {
+    /// The value of a code of `bits` bits.
+    pub fn value(&self, code: u32, bits: u8) -> f32 {
+        match self {
+            Codebook::Int => (code as i32 - (1 << (bits - 1))) as f32,
+            Codebook::E4m3 => e4m3_to_f32(code as u8),
+            Codebook::E2m1 => e2m1_to_f32(code as u8),
+            Codebook::E2m3 => e2m3_to_f32(code as u8),
+            Codebook::Table(values) => values[code as usize],
+        }
+    }
+}
+
+/// Scales: ceil(matrix rows / `rows`) × ceil(matrix columns / `cols`), row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scales {
+    /// the exact values of the stored dtype
+    pub values: Vec<f32>,
+    /// rows that share a scale, at least 1
+    pub rows: usize,
+    /// columns that share a scale, at least 1; the matrix's for one scale a row
+    pub cols: usize,
+}
+
+impl Scales {
+    /// One scale a row and group of columns.
+    pub fn grouped(values: Vec<f32>, cols: usize) -> Scales {
+        Scales { values, rows: 1, cols }
+    }
+}
+
+/// Zero points, laid out as the scales are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Zeros {
+    /// symmetric
+    None,
+    /// integers
+    Int(Vec<i16>),
+    /// floats, the exact values of the stored dtype
+    Float(Vec<f32>),
+}
+
+/// Where the tools round between code and bfloat16. All round half to even; `dtype` is BF16, F16 or F32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// `bf16(dtype((v − z) · s))`, the difference exact: compressed-tensors, GPTQ, AWQ, float8
+    Product(Dtype),
+    /// `bf16(dtype(dtype(v − z) · s))`: HQQ, whose zero points are floats
+    Difference(Dtype),
+    /// `bf16(dtype(dtype(v · s) + z))`, the zero point an offset of its own: torchao's int4
+    Offset(Dtype),
+}
+
+impl Rounding {
+    fn weight(self, value: f32, zero: f32, scale: f32) -> u16 {
+        // A code has at most nine bits and a scale at most 24, so an f32 product rounds at most once, to f32 itself.
+        f32_to_bf16(match self {
+            Rounding::Product(dtype) => narrow((value - zero) * scale, dtype),
+            Rounding::Difference(dtype) => narrow(narrow(value - zero, dtype) * scale, dtype),
+            Rounding::Offset(dtype) => narrow(narrow(value * scale, dtype) + zero, dtype),
+        })
+    }
+}
+
+/// Rounds to a dtype's precision.
+fn narrow(value: f32, dtype: Dtype) -> f32 {
+    match dtype {
+        Dtype::F16 => f16_to_f32(f32_to_f16(value)),
+        Dtype::BF16 => bf16_to_f32(f32_to_bf16(value)),
+        _ => value,
+    }
 }
 
 impl Matrix {
@@ -111,8 +194,7 @@ impl Matrix {
         }
     }
 
-    /// Row `row` as every bfloat16 runtime holds it: dense values rounded to bfloat16; quantized ones `(q − z) · s` rounded to
-    /// the scale's dtype, then to bfloat16 (both half to even).
+    /// Row `row` as every bfloat16 runtime holds it: dense values rounded to bfloat16, coded ones as their [`Rounding`] says.
     ///
     /// # Panics
     /// If `row >= rows` or `out.len() != cols`: a caller's mistake, never a file's.
@@ -135,47 +217,7 @@ impl Matrix {
                 .iter_mut()
                 .zip(&values[span])
                 .for_each(|(o, v)| *o = f32_to_bf16(*v)),
-            Weights::Int {
-                bits,
-                codes,
-                scales,
-                scale_dtype,
-                zeros,
-                group,
-                index,
-            } => {
-                let bits = usize::from(*bits);
-                let words = (self.cols * bits).div_ceil(32);
-                let codes = &codes[row * words..(row + 1) * words];
-                let groups = self.cols.div_ceil(*group);
-                let scales = &scales[row * groups..(row + 1) * groups];
-                let zero = |k: usize| zeros.as_ref().map_or(0, |z| i32::from(z[row * groups + k]));
-                let offset = 1i32 << (bits - 1);
-                let mask = (1u32 << bits) - 1;
-                // 4 or 8 bits: fields never straddle words
-                let per_word = 32 / bits;
-                let field = |c: usize| ((codes[c / per_word] >> (bits * (c % per_word))) & mask) as usize;
-                let value = |code: usize, k: usize| {
-                    let q = code as i32 - offset - zero(k);
-                    product(q as f32, scales[k], *scale_dtype)
-                };
-                match index {
-                    Some(index) => (0..self.cols).for_each(|c| out[c] = value(field(c), index[c] as usize)),
-                    None => by_group(out, *group, 1 << bits, field, value),
-                }
-            }
-            Weights::Float8 {
-                codes,
-                scales,
-                scale_dtype,
-                group,
-            } => {
-                let codes = &codes[span];
-                let groups = self.cols.div_ceil(*group);
-                let scales = &scales[row * groups..(row + 1) * groups];
-                let value = |code: usize, k: usize| product(e4m3_to_f32(code as u8), scales[k], *scale_dtype);
-                by_group(out, *group, 256, |c| usize::from(codes[c]), value);
-            }
+            Weights::Coded(coded) => coded.row(row, out),
         }
     }
 
@@ -191,47 +233,137 @@ impl Matrix {
         match &self.weights {
             Weights::Bf16(v) | Weights::F16(v) => 2 * v.len(),
             Weights::F32(v) => 4 * v.len(),
-            Weights::Int {
-                codes,
-                scales,
-                zeros,
-                index,
-                ..
-            } => {
-                let index = index.as_ref().map_or(0, Vec::len);
-                4 * (codes.len() + scales.len() + index) + zeros.as_ref().map_or(0, Vec::len)
+            Weights::Coded(coded) => {
+                let zeros = match &coded.zeros {
+                    Zeros::None => 0,
+                    Zeros::Int(z) => 2 * z.len(),
+                    Zeros::Float(z) => 4 * z.len(),
+                };
+                let index = coded.index.as_ref().map_or(0, Vec::len);
+                4 * (coded.codes.len() + coded.scales.values.len() + index) + zeros
             }
-            Weights::Float8 { codes, scales, .. } => codes.len() + 4 * scales.len(),
         }
     }
 }
 
-/// Fills a row group by group. Where a group has at least as many columns as there are codes, each code is multiplied once.
-fn by_group(
-    out: &mut [u16],
-    group: usize,
-    codes: usize,
-    code: impl Fn(usize) -> usize,
-    value: impl Fn(usize, usize) -> u16,
-) {
-    let mut table = [0u16; 256];
-    for (k, out) in out.chunks_mut(group).enumerate() {
-        let tabled = out.len() >= codes;
-        let columns = out.iter_mut().zip(k * group..);
-        if tabled {
-            (0..codes).for_each(|code| table[code] = value(code, k));
-            columns.for_each(|(o, c)| *o = table[code(c)]);
-        } else {
-            columns.for_each(|(o, c)| *o = value(code(c), k));
+impl Coded {
+    /// Integers with consecutive groups.
+    pub fn int(bits: u8, codes: Vec<u32>, scales: Scales, zeros: Zeros, dtype: Dtype) -> Coded {
+        Coded {
+            bits,
+            codes,
+            book: Codebook::Int,
+            scales,
+            zeros,
+            index: None,
+            rounding: Rounding::Product(dtype),
+        }
+    }
+
+    /// Symmetric floats (or whatever `book` says) with consecutive groups.
+    pub fn float(bits: u8, book: Codebook, codes: Vec<u32>, scales: Scales, dtype: Dtype) -> Coded {
+        Coded {
+            bits,
+            codes,
+            book,
+            scales,
+            zeros: Zeros::None,
+            index: None,
+            rounding: Rounding::Product(dtype),
+        }
+    }
+
+    /// Dequantizes one row of `out.len()` columns.
+    fn row(&self, row: usize, out: &mut [u16]) {
+        let words = (out.len() * usize::from(self.bits)).div_ceil(32);
+        let codes = &self.codes[row * words..(row + 1) * words];
+        let groups = out.len().div_ceil(self.scales.cols);
+        let first = row / self.scales.rows * groups;
+        let zero = |k: usize| match &self.zeros {
+            Zeros::None => 0.0,
+            Zeros::Int(z) => f32::from(z[first + k]),
+            Zeros::Float(z) => z[first + k],
+        };
+        let weight = |code: u32, k: usize| {
+            let value = self.book.value(code, self.bits);
+            self.rounding.weight(value, zero(k), self.scales.values[first + k])
+        };
+        let code = |c: usize| field(codes, self.bits, c);
+        if let Some(index) = &self.index {
+            out.iter_mut()
+                .zip(index)
+                .enumerate()
+                .for_each(|(c, (o, k))| *o = weight(code(c), *k as usize));
+            return;
+        }
+        // Where a group has at least as many columns as there are codes, each code is multiplied once.
+        let mut table = [0u16; 256];
+        let count = 1 << self.bits;
+        for (k, out) in out.chunks_mut(self.scales.cols).enumerate() {
+            let columns = k * self.scales.cols..;
+            if out.len() >= count {
+                (0..count).for_each(|code| table[code] = weight(code as u32, k));
+                out.iter_mut()
+                    .zip(columns)
+                    .for_each(|(o, c)| *o = table[code(c) as usize]);
+            } else {
+                out.iter_mut().zip(columns).for_each(|(o, c)| *o = weight(code(c), k));
+            }
         }
     }
 }
 
-/// `bf16(dtype(q · s))`. `q` has at most nine bits and the scale at most 24, so the f32 product rounds at most once, to f32 itself.
-fn product(q: f32, scale: f32, dtype: Dtype) -> u16 {
-    let exact = q * scale;
-    match dtype {
-        Dtype::F16 => f32_to_bf16(f16_to_f32(f32_to_f16(exact))),
-        _ => f32_to_bf16(exact),
+/// Field `i` of a little-endian stream of `bits`-bit fields in words; a field may straddle two words.
+pub(crate) fn field(words: &[u32], bits: u8, i: usize) -> u32 {
+    let bits = usize::from(bits);
+    let (word, at) = (i * bits / 32, i * bits % 32);
+    let low = words[word] >> at;
+    let straddles = at + bits > 32;
+    let value = if straddles {
+        low | words[word + 1] << (32 - at)
+    } else {
+        low
+    };
+    value & ((1 << bits) - 1)
+}
+
+/// Packs fields of `bits` bits into a little-endian stream of words, the last word padded with zeros.
+pub(crate) fn stream(fields: impl IntoIterator<Item = u32>, bits: u8) -> Vec<u32> {
+    let mut words = Vec::new();
+    let (mut held, mut used) = (0u64, 0u32);
+    for field in fields {
+        held |= u64::from(field) << used;
+        used += u32::from(bits);
+        if used >= 32 {
+            words.push(held as u32);
+            held >>= 32;
+            used -= 32;
+        }
+    }
+    if used > 0 {
+        words.push(held as u32);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words compressed-tensors writes for 3-bit fields 0 to 7, four times over.
+    #[test]
+    fn fields_straddle_words() {
+        let fields: Vec<u32> = (0..32).map(|i| i % 8).collect();
+        let words = stream(fields.iter().copied(), 3);
+        assert_eq!(words, [0x88FA_C688, 0xC688_FAC6, 0xFAC6_88FA]);
+        for bits in 1..=8u8 {
+            let fields: Vec<u32> = (0..77u32)
+                .map(|i| i.wrapping_mul(2_654_435_761) >> (32 - bits))
+                .collect();
+            let words = stream(fields.iter().copied(), bits);
+            assert_eq!(words.len(), (77 * usize::from(bits)).div_ceil(32));
+            let back: Vec<u32> = (0..77).map(|i| field(&words, bits, i)).collect();
+            assert_eq!(back, fields, "{bits} bits");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Quantized matrices as compressed-tensors stores them, brought into the form of [`Matrix`].
 
+use super::matrix::stream;
 use super::read::{FLOATS, halves, words};
-use super::{InputScale, Inputs, Matrix, OpenError, Shards, Weights};
+use super::{Codebook, Coded, InputScale, Inputs, Matrix, OpenError, Scales, Shards, Weights, Zeros};
 use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::quant::{InputRule, Layout, Quantized, Strategy};
 use crate::safetensors::Dtype;
@@ -15,43 +16,37 @@ impl Shards {
             _ => cols,
         };
         let (scale_dtype, scales) = self.scales(module, rows, groups, q.strategy)?;
-        let weights = if q.layout == Layout::Float8 {
-            let (_, codes) = self.bytes(&format!("{module}.weight"), rows * cols, &[Dtype::F8_E4M3])?;
-            Weights::Float8 {
-                codes,
-                scales,
-                scale_dtype,
-                group,
-            }
+        let scales = Scales::grouped(scales, group);
+        let coded = if q.layout == Layout::Float8 {
+            let (_, bytes) = self.bytes(&format!("{module}.weight"), rows * cols, &[Dtype::F8_E4M3])?;
+            let codes = bytes
+                .chunks(cols.max(1))
+                .flat_map(|row| stream(row.iter().map(|b| u32::from(*b)), 8));
+            Coded::float(8, Codebook::E4m3, codes.collect(), scales, scale_dtype)
         } else {
-            let (bits, codes) = match q.layout {
-                Layout::Packed => (q.bits, self.packed_codes(module, rows, cols, q.bits)?),
+            let codes = match q.layout {
+                Layout::Packed => self.packed_codes(module, rows, cols, q.bits)?,
                 _ => self.byte_codes(module, rows, cols, q.bits)?,
             };
             let zeros = if q.symmetric {
-                None
+                Zeros::None
             } else {
-                Some(self.zeros(module, rows, groups, q)?)
+                Zeros::Int(self.zeros(module, rows, groups, q)?)
             };
             let index = if q.indexed {
                 self.index(module, cols, groups)?
             } else {
                 None
             };
-            Weights::Int {
-                bits,
-                codes,
-                scales,
-                scale_dtype,
-                zeros,
-                group,
+            Coded {
                 index,
+                ..Coded::int(q.bits, codes, scales, zeros, scale_dtype)
             }
         };
         Ok(Matrix {
             rows,
             cols,
-            weights,
+            weights: Weights::Coded(coded),
             inputs: self.inputs(module, q.inputs)?,
         })
     }
@@ -63,8 +58,8 @@ impl Shards {
         Ok(words(&bytes).collect())
     }
 
-    /// Codes that take a byte each, packed into words: four bits each where all fit, else eight.
-    fn byte_codes(&self, module: &str, rows: usize, cols: usize, bits: u8) -> Result<(u8, Vec<u32>), OpenError> {
+    /// Codes that take a byte each, packed into words.
+    fn byte_codes(&self, module: &str, rows: usize, cols: usize, bits: u8) -> Result<Vec<u32>, OpenError> {
         let name = format!("{module}.weight");
         let (_, bytes) = self.bytes(&name, rows * cols, &[Dtype::I8])?;
         let least = -1i32 << (bits - 1);
@@ -78,17 +73,12 @@ impl Shards {
                 reason: format!("the code {code} has more than {bits} bits"),
             });
         }
-        let packed = if bits <= 4 { 4 } else { 8 };
-        let per_word = 32 / packed;
-        let half = 1u8 << (packed - 1);
-        let word = |codes: &[u8]| {
-            let fields = codes.iter().enumerate();
-            fields.fold(0u32, |word, (i, q)| {
-                word | u32::from(q.wrapping_add(half)) << (packed * i)
-            })
-        };
-        let codes = bytes.chunks(cols.max(1)).flat_map(|row| row.chunks(per_word).map(word));
-        Ok((packed as u8, codes.collect()))
+        let half = 1u32 << (bits - 1);
+        let field = |b: &u8| (*b as i8 as i32 as u32).wrapping_add(half);
+        let codes = bytes
+            .chunks(cols.max(1))
+            .flat_map(|row| stream(row.iter().map(field), bits));
+        Ok(codes.collect())
     }
 
     /// Scales, rows × groups; a scale of the whole matrix is repeated.
@@ -117,12 +107,12 @@ impl Shards {
     }
 
     /// Zero points, rows × groups. Beside packed codes they are packed down the rows: [ceil(rows · bits / 32), groups].
-    fn zeros(&self, module: &str, rows: usize, groups: usize, q: Quantized) -> Result<Vec<i8>, OpenError> {
+    fn zeros(&self, module: &str, rows: usize, groups: usize, q: Quantized) -> Result<Vec<i16>, OpenError> {
         let name = format!("{module}.weight_zero_point");
-        let signed = |bytes: Vec<u8>| bytes.into_iter().map(|b| b as i8);
+        let signed = |bytes: Vec<u8>| bytes.into_iter().map(|b| i16::from(b as i8));
         if q.strategy == Strategy::Tensor {
             let (_, bytes) = self.bytes(&name, 1, &[Dtype::I8])?;
-            return Ok(vec![bytes[0] as i8; rows]);
+            return Ok(vec![i16::from(bytes[0] as i8); rows]);
         }
         if q.layout != Layout::Packed {
             let (_, bytes) = self.bytes(&name, rows * groups, &[Dtype::I8])?;
@@ -136,8 +126,7 @@ impl Shards {
         let mask = (1u32 << bits) - 1;
         let zero = |row: usize, k: usize| {
             let field = (stored[row / per_word * groups + k] >> (bits * (row % per_word))) & mask;
-            // −2^(bits−1) … 2^(bits−1) − 1 fits an i8 for 4 and 8 bits
-            (field as i32 - offset) as i8
+            (field as i32 - offset) as i16
         };
         Ok((0..rows)
             .flat_map(|row| (0..groups).map(move |k| (row, k)))

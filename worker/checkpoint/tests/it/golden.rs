@@ -1,18 +1,12 @@
 //! Packing by the book.
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Matrix, Weights};
+use assay_checkpoint::{Coded, Matrix, Scales, Weights, Zeros};
 
 fn int(bits: u8, codes: Vec<u32>, cols: usize, scale: f32, scale_dtype: Dtype, zero: Option<i8>) -> Matrix {
-    let weights = Weights::Int {
-        bits,
-        codes,
-        scales: vec![scale],
-        scale_dtype,
-        zeros: zero.map(|z| vec![z]),
-        group: cols,
-        index: None,
-    };
+    let zeros = zero.map_or(Zeros::None, |z| Zeros::Int(vec![i16::from(z)]));
+    let coded = Coded::int(bits, codes, Scales::grouped(vec![scale], cols), zeros, scale_dtype);
+    let weights = Weights::Coded(coded);
     Matrix::plain(1, cols, weights)
 }
 
@@ -61,6 +55,9 @@ fn groups_of_every_length() {
         (4, 50, 20),
         (8, 600, 300),
         (8, 12, 4),
+        (3, 64, 32),
+        (5, 70, 35),
+        (2, 33, 11),
     ] {
         let words = (cols * usize::from(bits)).div_ceil(32);
         let codes: Vec<u32> = (0..words as u32)
@@ -68,16 +65,15 @@ fn groups_of_every_length() {
             .collect();
         let groups = cols.div_ceil(group);
         let scales: Vec<f32> = (0..groups).map(|g| 0.5 + g as f32).collect();
-        let zeros: Vec<i8> = (0..groups).map(|g| g as i8 - 2).collect();
-        let weights = Weights::Int {
+        let zeros: Vec<i16> = (0..groups).map(|g| g as i16 - 2).collect();
+        let coded = Coded::int(
             bits,
-            codes: codes.clone(),
-            scales: scales.clone(),
-            scale_dtype: Dtype::BF16,
-            zeros: Some(zeros.clone()),
-            group,
-            index: None,
-        };
+            codes.clone(),
+            Scales::grouped(scales.clone(), group),
+            Zeros::Int(zeros.clone()),
+            Dtype::BF16,
+        );
+        let weights = Weights::Coded(coded);
         let matrix = Matrix::plain(1, cols, weights);
         let field = |c: usize| {
             let (bit, b) = (c * usize::from(bits), usize::from(bits));

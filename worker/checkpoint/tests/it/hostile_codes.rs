@@ -1,7 +1,9 @@
 //! Int-quantized, float-quantized and act-ordered checkpoints with something wrong: by their headers, and by their data.
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Checkpoint, Codes, InputScale, Inputs, Inspection, Linear, Listing, OpenError, Weights};
+use assay_checkpoint::{
+    Checkpoint, Coded, Codes, InputScale, Inputs, Inspection, Linear, Listing, Matrix, OpenError, Weights, Zeros,
+};
 use assay_checkpoint::{verify, verify_data};
 use serde_json::{Value, json};
 
@@ -312,11 +314,11 @@ fn group_indices() {
         })
     };
     let (matrix, row) = weights(&scaled(act_ordered()));
-    assert!(matches!(&matrix.weights, Weights::Int { index: Some(index), .. } if index[..4] == [0, 1, 0, 1]));
+    assert_eq!(coded(&matrix).index.as_ref().unwrap()[..4], [0, 1, 0, 1]);
     // codes 10, 5, 10, 5 … less 8
     assert_eq!(row[..4], [2.0, -6.0, 2.0, -6.0]);
     let (matrix, row) = weights(&scaled(unset));
-    assert!(matches!(&matrix.weights, Weights::Int { index: None, .. }));
+    assert_eq!(coded(&matrix).index, None);
     assert_eq!((row[1], row[17]), (-3.0, -6.0));
 }
 
@@ -345,14 +347,8 @@ fn values_survive_reading() {
         .unwrap()
         .linear(1, Linear::Up)
         .unwrap();
-    assert!(matches!(
-        &matrix.weights,
-        Weights::Int {
-            bits: 4,
-            zeros: Some(_),
-            ..
-        }
-    ));
+    assert_eq!(coded(&matrix).bits, 4);
+    assert!(matches!(coded(&matrix).zeros, Zeros::Int(_)));
     let scale = f32::from_bits(0x3C3C_0000);
     let round = |x: f32| assay_checkpoint::number::bf16_to_f32(assay_checkpoint::number::f32_to_bf16(x));
     let mut row = vec![0f32; matrix.cols];
@@ -395,4 +391,11 @@ fn values_survive_reading() {
             scale: InputScale::Row { symmetric: true }
         }
     );
+}
+
+fn coded(matrix: &Matrix) -> &Coded {
+    match &matrix.weights {
+        Weights::Coded(coded) => coded,
+        dense => panic!("{dense:?}"),
+    }
 }

@@ -2,7 +2,7 @@
 
 use assay_checkpoint::config::Family;
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Checkpoint, Linear, Matrix, Norm, OpenError, Weights};
+use assay_checkpoint::{Checkpoint, Linear, Matrix, Norm, OpenError, Weights, Zeros};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -112,18 +112,16 @@ fn zero_points_by_group_channel_and_tensor() {
     for strategy in ["group", "channel"] {
         let dir = Small::packed_with(&args(strategy)).save();
         let matrix = Checkpoint::open(dir.path()).unwrap().linear(1, Linear::Down).unwrap();
-        let Weights::Int {
-            bits,
-            scales,
-            zeros: Some(zeros),
-            group,
-            ..
-        } = &matrix.weights
-        else {
+        let Weights::Coded(coded) = &matrix.weights else {
             panic!()
         };
-        assert_eq!((*bits, *group), (4, if strategy == "group" { 16 } else { 48 }));
-        assert_eq!(scales.len(), zeros.len());
+        let Zeros::Int(zeros) = &coded.zeros else { panic!() };
+        let scales = &coded.scales;
+        assert_eq!(
+            (coded.bits, scales.cols),
+            (4, if strategy == "group" { 16 } else { 48 })
+        );
+        assert_eq!(scales.values.len(), zeros.len());
         let mut row = vec![0; 48];
         matrix.row_bf16(0, &mut row);
         assert_eq!(row[..2], [bf16(9.0 * scale), bf16(4.0 * scale)], "{strategy}");

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Codes, InputScale, Matrix, Weights};
+use assay_checkpoint::{Codebook, Coded, Codes, InputScale, Matrix, Scales, Weights, Zeros};
 use assay_engine::Precision;
 use assay_engine::batch::Segment;
 use assay_engine::exec::cpu::attention::KvCache;
@@ -71,32 +71,42 @@ fn int(
         Dtype::BF16 => from_bf16(0x3a00 + r.below(0x200) as u16),
         _ => r.unit() as f32 * 0.01,
     };
+    let codes = (0..rows * words).map(|_| r.next() as u32).collect();
+    let scales = Scales::grouped((0..rows * groups).map(|_| scale(r)).collect(), group);
+    let zeros = match asymmetric {
+        // a byte, as tools store it
+        true => Zeros::Int(
+            (0..rows * groups)
+                .map(|_| i16::from(r.below(1 << bits) as i8))
+                .collect(),
+        ),
+        false => Zeros::None,
+    };
     Matrix::plain(
         rows,
         cols,
-        Weights::Int {
-            bits,
-            codes: (0..rows * words).map(|_| r.next() as u32).collect(),
-            scales: (0..rows * groups).map(|_| scale(r)).collect(),
-            scale_dtype,
-            zeros: asymmetric.then(|| (0..rows * groups).map(|_| r.below(1 << bits) as i8).collect()),
-            group,
-            index: None,
-        },
+        Weights::Coded(Coded::int(bits, codes, scales, zeros, scale_dtype)),
     )
 }
 
 fn float8(r: &mut Random, rows: usize, cols: usize, group: usize) -> Matrix {
     let code = |r: &mut Random| (r.below(127) + 128 * r.below(2)) as u8;
+    let row = |r: &mut Random| {
+        let mut bytes: Vec<u8> = (0..cols).map(|_| code(r)).collect();
+        bytes.resize(cols.next_multiple_of(4), 0);
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| u32::from_le_bytes(*b))
+            .collect::<Vec<_>>()
+    };
+    let codes = (0..rows).flat_map(|_| row(r)).collect();
+    let scales = Scales::grouped(r.normals(rows * cols.div_ceil(group), 0.01), group);
     Matrix::plain(
         rows,
         cols,
-        Weights::Float8 {
-            codes: (0..rows * cols).map(|_| code(r)).collect(),
-            scales: r.normals(rows * cols.div_ceil(group), 0.01),
-            scale_dtype: Dtype::BF16,
-            group,
-        },
+        Weights::Coded(Coded::float(8, Codebook::E4m3, codes, scales, Dtype::BF16)),
     )
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Codes, InputScale, Inputs, Matrix, Weights};
+use assay_checkpoint::{Coded, Codes, InputScale, Inputs, Matrix, Scales, Weights, Zeros};
 use assay_engine::exec::cpu::attention::KvCache;
 use assay_engine::exec::cpu::gemm::{PANEL, Panels, linear};
 use assay_engine::exec::cpu::inputs::Packed;
@@ -35,17 +35,11 @@ fn inputs(r: &mut Random, kind: usize, rows: usize, cols: usize) -> Vec<f32> {
 fn asymmetric(r: &mut Random, rows: usize, cols: usize) -> Matrix {
     let group = 32;
     let groups = cols.div_ceil(group);
-    let weights = Weights::Int {
-        bits: 4,
-        codes: (0..rows * (cols * 4).div_ceil(32)).map(|_| r.next() as u32).collect(),
-        scales: (0..rows * groups)
-            .map(|_| Precision::Bf16.round(0.001 + r.unit() as f32 * 0.1))
-            .collect(),
-        scale_dtype: Dtype::BF16,
-        zeros: Some((0..rows * groups).map(|_| r.below(16) as i8 - 8).collect()),
-        group,
-        index: None,
-    };
+    let codes = (0..rows * (cols * 4).div_ceil(32)).map(|_| r.next() as u32).collect();
+    let scale = |r: &mut Random| Precision::Bf16.round(0.001 + r.unit() as f32 * 0.1);
+    let scales = Scales::grouped((0..rows * groups).map(|_| scale(r)).collect(), group);
+    let zeros = (0..rows * groups).map(|_| r.below(16) as i16 - 8).collect();
+    let weights = Weights::Coded(Coded::int(4, codes, scales, Zeros::Int(zeros), Dtype::BF16));
     Matrix::plain(rows, cols, weights)
 }
 

@@ -5,7 +5,7 @@
 //! in any pages and in pieces. It takes a fraction of a second on a card.
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Matrix, Weights};
+use assay_checkpoint::{Codebook, Coded, Matrix, Scales, Weights, Zeros};
 
 use super::GpuError;
 use super::probe::{Heads, Probe, Sequence, Shape};
@@ -35,29 +35,24 @@ fn fail<T>(kernel: &str, found: String) -> Result<T, GpuError> {
 fn matrices(random: &mut Random) -> [(&'static str, Matrix); 4] {
     let (n, k, group) = (OUTPUTS, INPUTS, 32);
     let groups = k.div_ceil(group);
-    let int = |random: &mut Random, bits: u8, scale_dtype| Weights::Int {
-        bits,
-        codes: (0..n * k * usize::from(bits) / 32).map(|_| random.next()).collect(),
-        scales: random.values(n * groups),
-        scale_dtype,
-        zeros: Some((0..n * groups).map(|_| (random.next() % 15) as i8).collect()),
-        group,
-        index: None,
+    let int = |random: &mut Random, bits: u8, dtype| {
+        let codes = (0..n * k * usize::from(bits) / 32).map(|_| random.next()).collect();
+        let scales = Scales::grouped(random.values(n * groups), group);
+        let zeros = (0..n * groups).map(|_| (random.next() % 15) as i16).collect();
+        Weights::Coded(Coded::int(bits, codes, scales, Zeros::Int(zeros), dtype))
     };
-    let codes = |random: &mut Random| (0..n * k).map(|_| (random.next() % 127) as u8).collect();
+    let float8 = |random: &mut Random| {
+        // no pattern of a NaN
+        let word = |random: &mut Random| u32::from_le_bytes([(); 4].map(|()| (random.next() % 127) as u8));
+        let codes = (0..n * k / 4).map(|_| word(random)).collect();
+        let scales = Scales::grouped(random.values(n * groups), group);
+        Weights::Coded(Coded::float(8, Codebook::E4m3, codes, scales, Dtype::BF16))
+    };
     [
         ("bf16 weights", Weights::F32(random.values(n * k))),
         ("4-bit weights", int(random, 4, Dtype::BF16)),
         ("8-bit weights", int(random, 8, Dtype::F32)),
-        (
-            "float8 weights",
-            Weights::Float8 {
-                codes: codes(random),
-                scales: random.values(n * groups),
-                scale_dtype: Dtype::BF16,
-                group,
-            },
-        ),
+        ("float8 weights", float8(random)),
     ]
     .map(|(name, weights)| (name, Matrix::plain(n, k, weights)))
 }

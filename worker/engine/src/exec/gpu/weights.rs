@@ -4,7 +4,7 @@
 //! are not shared by whole octets of neighbouring columns) is held as the bf16 values it means.
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Matrix, Weights as Stored};
+use assay_checkpoint::{Codebook, Matrix, Rounding, Weights as Stored, Zeros};
 
 use super::GpuError;
 use super::device::Opened;
@@ -61,42 +61,21 @@ impl Weights {
         let mut scales = vec![[0f32; 2]];
         let (mut group, mut f16_scales) = (k, false);
         let words = match (&matrix.weights, layout) {
-            (
-                Stored::Int {
-                    bits,
-                    codes,
-                    scales: s,
-                    scale_dtype,
-                    zeros,
-                    group: columns,
-                    ..
-                },
-                Layout::Int4 | Layout::Int8,
-            ) => {
-                let offset = f32::from(1u8 << (bits - 1));
-                scales = by_group(n, s, |i| offset + zeros.as_ref().map_or(0.0, |z| f32::from(z[i])));
-                (group, f16_scales) = (*columns, *scale_dtype == Dtype::F16);
+            (Stored::Coded(coded), Layout::Int4 | Layout::Int8 | Layout::Float8) => {
+                let offset = match coded.book {
+                    Codebook::Int => f32::from(1u8 << (coded.bits - 1)),
+                    _ => 0.0,
+                };
+                let zero = |i: usize| match &coded.zeros {
+                    Zeros::Int(z) => f32::from(z[i]),
+                    _ => 0.0,
+                };
+                scales = by_group(n, &coded.scales.values, |i| offset + zero(i));
+                (group, f16_scales) = (coded.scales.cols, coded.rounding == Rounding::Product(Dtype::F16));
                 // the stored words are the kernels' already
-                let stored = codes.len() / n.max(1);
+                let stored = coded.codes.len() / n.max(1);
                 transposed(n, width, |row, out| {
-                    out[..stored].copy_from_slice(&codes[row * stored..][..stored]);
-                })
-            }
-            (
-                Stored::Float8 {
-                    codes,
-                    scales: s,
-                    scale_dtype,
-                    group: columns,
-                },
-                Layout::Float8,
-            ) => {
-                scales = by_group(n, s, |_| 0.0);
-                (group, f16_scales) = (*columns, *scale_dtype == Dtype::F16);
-                transposed(n, width, |row, out| {
-                    for (c, &code) in codes[row * k..][..k].iter().enumerate() {
-                        out[c / 4] |= u32::from(code) << (8 * (c % 4));
-                    }
+                    out[..stored].copy_from_slice(&coded.codes[row * stored..][..stored]);
                 })
             }
             _ => {
@@ -144,20 +123,18 @@ fn transposed(n: usize, width: usize, mut fill: impl FnMut(usize, &mut [u32])) -
 // The tightest layout that holds a matrix exactly.
 fn layout(matrix: &Matrix) -> Layout {
     let octets = |group: usize| group.is_multiple_of(8) || group >= matrix.cols;
-    match &matrix.weights {
-        Stored::Int {
-            bits: 4,
-            group,
-            index: None,
-            ..
-        } if octets(*group) => Layout::Int4,
-        Stored::Int {
-            bits: 8,
-            group,
-            index: None,
-            ..
-        } if octets(*group) => Layout::Int8,
-        Stored::Float8 { group, .. } if octets(*group) => Layout::Float8,
+    let Stored::Coded(coded) = &matrix.weights else {
+        return Layout::Dense;
+    };
+    let simple = coded.index.is_none()
+        && coded.scales.rows == 1
+        && octets(coded.scales.cols)
+        && !matches!(coded.zeros, Zeros::Float(_))
+        && matches!(coded.rounding, Rounding::Product(_));
+    match (&coded.book, coded.bits) {
+        (Codebook::Int, 4) if simple => Layout::Int4,
+        (Codebook::Int, 8) if simple => Layout::Int8,
+        (Codebook::E4m3, 8) if simple => Layout::Float8,
         _ => Layout::Dense,
     }
 }
