@@ -27,7 +27,8 @@ pub use base::BaseModel;
 pub use inspection::{Group, Hint, Inspection, Verdict, Weight};
 pub use listing::{Content, ListedFile, Listing, LookError};
 pub use load::{
-    Checkpoint, Codebook, Coded, Codes, InputScale, Inputs, Matrix, OpenError, Rounding, Scales, Weights, Zeros,
+    Checkpoint, Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, OpenError, Rounding, Scales, Weights,
+    Zeros,
 };
 pub use model::{Linear, Module, Norm};
 pub use verify::{verify, verify_data};

@@ -13,7 +13,9 @@
 //! 6. Sums over a row ([`lane_sum`]) use [`LANES`] partial sums chosen by position, added left to right.
 //! 7. The largest logit wins, the lowest id among equals; a logit that is not finite is an error, never a token.
 //! 8. A layer with quantized inputs multiplies codes ([`RowCodes`]) instead of rounded values: `q − z` is exact in bf16, so nothing
-//!    is rounded to a [`Precision`]; the finished sum is multiplied by the row's scale, once, in f32.
+//!    is rounded to a [`Precision`]; the finished sum is multiplied by the row's scale, once, in f32. Where groups of columns have
+//!    scales of their own, a code times its group's factor is rounded to the precision (powers of two and NVFP4's float8 factors
+//!    need no rounding), and the finished sum is multiplied by what the groups have in common ([`outer_scale`]).
 //!
 //! None of these depends on how many rows a step has, which they are, or how many threads work: threads split outputs, never sums.
 
@@ -21,7 +23,7 @@ mod codes;
 
 use std::ops::Range;
 
-pub use codes::{RowCodes, code_range};
+pub use codes::{RowCodes, code_exponent, code_range, outer_scale};
 
 /// Tokens in one page of the key/value cache: small enough that a partly filled tail wastes little, large enough that page
 /// tables stay short.

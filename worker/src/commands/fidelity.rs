@@ -1,6 +1,6 @@
 //! `fidelity`: how close the engine is to the references, as a page of the documentation.
 
-mod compare;
+pub mod compare;
 mod page;
 mod tasks;
 mod why;

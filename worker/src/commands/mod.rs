@@ -4,6 +4,7 @@ pub mod base_rules;
 pub mod by;
 pub mod diff;
 pub mod fidelity;
+pub mod formats;
 pub mod grade;
 pub mod inspect;
 pub mod logits;

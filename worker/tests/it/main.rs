@@ -7,6 +7,7 @@ mod cli;
 mod diff;
 mod doorbell;
 mod fidelity;
+mod formats;
 mod grade;
 mod logits;
 mod profile;

@@ -22,7 +22,7 @@ pub enum Inputs {
     /// not at all
     #[default]
     Plain,
-    /// to codes that share one scale (and zero point) a row
+    /// to codes that share a scale (and zero point), a row or a group of columns of a row
     Quantized {
         /// what a code can be
         codes: Codes,
@@ -41,6 +41,10 @@ pub enum Codes {
     },
     /// float8 e4m3fn, −448 … 448
     Float8,
+    /// float6 e2m3, −7.5 … 7.5
+    Float6,
+    /// float4 e2m1, −6 … 6
+    Float4,
 }
 
 /// The scale of quantized inputs.
@@ -57,6 +61,37 @@ pub enum InputScale {
         scale: f32,
         /// `input_zero_point`; 0 when symmetric
         zero: i8,
+    },
+    /// computed from each row by itself, of magnitudes up to a bound (fbgemm's `activation_scale_ub`)
+    Bounded {
+        /// the bound, positive
+        most: f32,
+    },
+    /// computed from each group of columns of each row by itself
+    Group {
+        /// columns of a group, at least 1; the last group of a row may have fewer
+        cols: u32,
+        /// how
+        rule: GroupScale,
+    },
+}
+
+/// How the scale of a group of inputs follows from its largest magnitude `a` (zero points as a row's).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GroupScale {
+    /// as a row's: `a` over half the range of the codes
+    Float {
+        /// no zero point; always so for floats
+        symmetric: bool,
+    },
+    /// a power of two that brings `a` near the greatest code (MXFP4, MXFP6, MXFP8)
+    PowerOfTwo,
+    /// the least power of two that brings `a` within the codes (`ue8m0` of block-wise float8)
+    Ceiling,
+    /// `e4m3(global · a / 6) / global` (NVFP4)
+    Local {
+        /// `input_global_scale`, finite and positive, exactly the stored value
+        global: f32,
     },
 }
 

@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::model::{Linear, Module, Norm};
 use crate::quant::Storage;
 
-pub use matrix::{Codebook, Coded, Codes, InputScale, Inputs, Matrix, Rounding, Scales, Weights, Zeros};
+pub use matrix::{Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Rounding, Scales, Weights, Zeros};
 pub(crate) use read::Shards;
 
 /// Why a checkpoint cannot be opened or a tensor cannot be read.

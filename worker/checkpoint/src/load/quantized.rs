@@ -2,9 +2,9 @@
 
 use super::matrix::stream;
 use super::read::{FLOATS, halves, words};
-use super::{Codebook, Coded, InputScale, Inputs, Matrix, OpenError, Scales, Shards, Weights, Zeros};
+use super::{Codebook, Coded, GroupScale, InputScale, Inputs, Matrix, OpenError, Scales, Shards, Weights, Zeros};
 use crate::number::{bf16_to_f32, f16_to_f32};
-use crate::quant::{InputRule, Layout, Quantized, Strategy};
+use crate::quant::{GroupRule, InputRule, Layout, Quantized, Strategy};
 use crate::safetensors::Dtype;
 
 impl Shards {
@@ -158,22 +158,42 @@ impl Shards {
         })
     }
 
-    fn inputs(&self, module: &str, rule: InputRule) -> Result<Inputs, OpenError> {
+    // The one positive number in a tensor.
+    fn positive(&self, name: &str) -> Result<f32, OpenError> {
+        let scale = self.floats(name, 1)?.1[0];
+        if !(scale.is_finite() && scale > 0.0) {
+            return Err(OpenError::Tensor {
+                tensor: name.to_owned(),
+                reason: format!("{scale} is no scale"),
+            });
+        }
+        Ok(scale)
+    }
+
+    /// What becomes of a module's inputs.
+    pub fn inputs(&self, module: &str, rule: InputRule) -> Result<Inputs, OpenError> {
         Ok(match rule {
             InputRule::Plain => Inputs::Plain,
             InputRule::Row { codes, symmetric } => Inputs::Quantized {
                 codes,
                 scale: InputScale::Row { symmetric },
             },
-            InputRule::Fixed { codes, symmetric } => {
-                let name = format!("{module}.input_scale");
-                let scale = self.floats(&name, 1)?.1[0];
-                if !(scale.is_finite() && scale > 0.0) {
-                    return Err(OpenError::Tensor {
-                        tensor: name,
-                        reason: format!("{scale} is no scale"),
-                    });
+            InputRule::Group { codes, cols, rule } => {
+                let rule = match rule {
+                    GroupRule::Float { symmetric } => GroupScale::Float { symmetric },
+                    GroupRule::PowerOfTwo => GroupScale::PowerOfTwo,
+                    GroupRule::Ceiling => GroupScale::Ceiling,
+                    GroupRule::Local => GroupScale::Local {
+                        global: self.positive(&format!("{module}.input_global_scale"))?,
+                    },
+                };
+                Inputs::Quantized {
+                    codes,
+                    scale: InputScale::Group { cols, rule },
                 }
+            }
+            InputRule::Fixed { codes, symmetric } => {
+                let scale = self.positive(&format!("{module}.input_scale"))?;
                 let zero = if symmetric {
                     0
                 } else {

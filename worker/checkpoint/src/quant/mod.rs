@@ -52,6 +52,22 @@ pub(crate) enum InputRule {
     Row { codes: Codes, symmetric: bool },
     /// `X.input_scale`, and `X.input_zero_point` unless symmetric
     Fixed { codes: Codes, symmetric: bool },
+    /// one scale for so many columns of a row, computed when it runs
+    Group { codes: Codes, cols: u32, rule: GroupRule },
+}
+
+/// How the scale of a group of inputs is computed: see [`crate::load::GroupScale`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupRule {
+    Float {
+        symmetric: bool,
+    },
+    PowerOfTwo,
+    /// block-wise float8 with `ue8m0` scales
+    #[allow(dead_code)] // REMOVE
+    Ceiling,
+    /// with `X.input_global_scale`
+    Local,
 }
 
 /// A quantized matrix of compressed-tensors.

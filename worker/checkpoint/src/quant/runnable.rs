@@ -2,7 +2,7 @@
 
 use super::args::{ActOrder, Args, Dynamic, Kind, Sharing};
 use super::config::Group;
-use super::{InputRule, Layout, Quantized, Strategy};
+use super::{GroupRule, InputRule, Layout, Quantized, Strategy};
 use crate::load::Codes;
 
 /// Why a group is not run.
@@ -85,13 +85,34 @@ fn inputs(format: &str, args: &Args) -> Result<InputRule, Refusal> {
     let codes = match (args.kind, args.bits) {
         (Kind::Int, bits @ 2..=8) => Some(Codes::Int { bits }),
         (Kind::Float, 8) if args.symmetric => Some(Codes::Float8),
+        (Kind::Float, 6) if args.symmetric => Some(Codes::Float6),
+        (Kind::Float, 4) if args.symmetric => Some(Codes::Float4),
         _ => None,
     };
     let symmetric = args.symmetric;
-    match (codes, args.sharing, args.dynamic) {
-        (_, Sharing::Tensor, Dynamic::Yes) => Err(Refusal::BatchDependent),
-        (Some(codes), Sharing::Token, Dynamic::Yes) => Ok(InputRule::Row { codes, symmetric }),
-        (Some(codes), Sharing::Tensor, Dynamic::No) if args.plain_scales => Ok(InputRule::Fixed { codes, symmetric }),
+    let cols = args.group.and_then(|g| u32::try_from(g).ok());
+    match (codes, args.sharing, args.dynamic, cols) {
+        (_, Sharing::Tensor, Dynamic::Yes, _) => Err(Refusal::BatchDependent),
+        (Some(codes), Sharing::Token, Dynamic::Yes, _) => Ok(InputRule::Row { codes, symmetric }),
+        (Some(codes), Sharing::Tensor, Dynamic::No, _) if args.plain_scales => {
+            Ok(InputRule::Fixed { codes, symmetric })
+        }
+        (Some(codes), Sharing::Group, Dynamic::Yes, Some(cols)) if args.plain_scales => Ok(InputRule::Group {
+            codes,
+            cols,
+            rule: GroupRule::Float { symmetric },
+        }),
+        // compressed-tensors makes power-of-two scales for groups of 32 floats and no others
+        (Some(codes), Sharing::Group, Dynamic::Yes, Some(32)) if args.kind == Kind::Float => Ok(InputRule::Group {
+            codes,
+            cols: 32,
+            rule: GroupRule::PowerOfTwo,
+        }),
+        (Some(codes @ Codes::Float4), Sharing::TensorGroup, Dynamic::Local, Some(cols)) => Ok(InputRule::Group {
+            codes,
+            cols,
+            rule: GroupRule::Local,
+        }),
         _ => {
             let what = args.describe();
             not_yet(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::problem::{Problems, problem};
-use crate::quant::{InputRule, Layout, Quantized, Storage, Strategy};
+use crate::quant::{GroupRule, InputRule, Layout, Quantized, Storage, Strategy};
 use crate::safetensors::Dtype;
 
 use super::format::Tensors;
@@ -132,7 +132,7 @@ pub(super) fn told_apart(name: &str, how: Storage, tensors: &Tensors, problems: 
     false
 }
 
-const SUFFIXES: [&str; 8] = [
+const SUFFIXES: [&str; 9] = [
     "weight",
     "weight_packed",
     "weight_scale",
@@ -141,6 +141,7 @@ const SUFFIXES: [&str; 8] = [
     "weight_g_idx",
     "input_scale",
     "input_zero_point",
+    "input_global_scale",
 ];
 
 /// Whatever there is of a module that is already reported.
@@ -202,11 +203,23 @@ pub(super) fn expect(
     if q.indexed {
         put("weight_g_idx", Expect::one(&[cols], &[Dtype::I32, Dtype::I64]));
     }
-    if let InputRule::Fixed { symmetric, .. } = q.inputs {
-        put("input_scale", Expect::scalar(FLOATS));
-        if !symmetric {
-            put("input_zero_point", Expect::scalar(&[Dtype::I8]));
+    match q.inputs {
+        InputRule::Fixed { symmetric, .. } => {
+            put("input_scale", Expect::scalar(FLOATS));
+            if !symmetric {
+                put("input_zero_point", Expect::scalar(&[Dtype::I8]));
+            }
         }
+        InputRule::Group { cols: size, rule, .. } => {
+            if rule == GroupRule::Local {
+                put("input_global_scale", Expect::scalar(FLOATS));
+            }
+            let size = u64::from(size);
+            if !(cols as u64).is_multiple_of(size) && size < cols as u64 {
+                problems.push(group_size(name, cols, size));
+            }
+        }
+        InputRule::Plain | InputRule::Row { .. } => {}
     }
 }
 

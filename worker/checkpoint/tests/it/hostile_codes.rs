@@ -39,6 +39,10 @@ fn with(mut small: Small, suffix: &str, change: impl FnOnce(&mut Tensor)) -> Sma
     small
 }
 
+fn grouped(kind: &str, bits: u8, size: u64) -> Value {
+    json!({"num_bits": bits, "type": kind, "strategy": "group", "group_size": size, "dynamic": true})
+}
+
 #[test]
 fn schemes() {
     let c = Small::coded;
@@ -60,17 +64,48 @@ fn schemes() {
         ),
         ("float8 weights alone", &[], c(&float("channel"), &json!(null))),
         ("16-bit inputs", &[], c(&int(8, "channel"), &json!(null))),
+        ("inputs in groups", &[], c(&float("channel"), &grouped("float", 8, 128))),
         (
-            "inputs in groups",
+            "integer inputs in groups",
+            &[],
+            c(&int(4, "group"), &grouped("int", 4, 16)),
+        ),
+        (
+            "inputs in groups that do not divide a row",
+            &["group-size"; 7],
+            c(&float("channel"), &grouped("float", 8, 24)),
+        ),
+        (
+            "inputs in groups with power-of-two scales",
+            &[],
+            c(
+                &float("channel"),
+                &set(grouped("float", 4, 32), "scale_dtype", json!("torch.uint8")),
+            ),
+        ),
+        (
+            "power-of-two scales of other groups",
             refused,
             c(
                 &float("channel"),
-                &json!({"num_bits": 8, "type": "float", "strategy": "group", "group_size": 128, "dynamic": true}),
+                &set(grouped("float", 8, 16), "scale_dtype", json!("torch.uint8")),
+            ),
+        ),
+        (
+            "inputs under a global scale that is not there",
+            &["tensor-missing"; 7],
+            c(
+                &float("channel"),
+                &set(
+                    set(grouped("float", 4, 16), "strategy", json!("tensor_group")),
+                    "dynamic",
+                    json!("local"),
+                ),
             ),
         ),
         (
             "four-bit floats",
-            refused,
+            &[],
             c(&float("channel"), &set(token("float", true), "num_bits", json!(4))),
         ),
         (

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Codebook, Coded, Codes, InputScale, Matrix, Scales, Weights, Zeros};
+use assay_checkpoint::{Codebook, Coded, Codes, GroupScale, InputScale, Matrix, Scales, Weights, Zeros};
 use assay_engine::Precision;
 use assay_engine::batch::Segment;
 use assay_engine::exec::cpu::attention::KvCache;
@@ -13,7 +13,9 @@ use assay_engine::exec::cpu::pool::Pool;
 use assay_engine::exec::gpu::device::Card;
 use assay_engine::exec::gpu::probe::{Heads, Probe, Sequence, Shape};
 use assay_engine::exec::gpu::weights::Layout;
-use assay_engine::numerics::{RowCodes, from_bf16, inverse_frequencies, inverse_rms, k_slices, rotation, silu};
+use assay_engine::numerics::{
+    RowCodes, from_bf16, inverse_frequencies, inverse_rms, k_slices, outer_scale, rotation, silu,
+};
 
 use crate::support::{Random, matrix};
 
@@ -166,6 +168,7 @@ fn codes_of_inputs_and_their_scales_are_the_specified_ones() {
     let rules = [
         InputScale::Row { symmetric: true },
         InputScale::Row { symmetric: false },
+        InputScale::Bounded { most: 0.75 },
         InputScale::Fixed { scale: 0.037, zero: 0 },
         InputScale::Fixed {
             scale: 0.0213,
@@ -177,14 +180,18 @@ fn codes_of_inputs_and_their_scales_are_the_specified_ones() {
         x[..width].fill(0.0);
         x[width..2 * width].iter_mut().for_each(|x| *x *= 1e-20);
         x[3 * width..4 * width].iter_mut().for_each(|x| *x = x.abs() * 1e3);
-        for codes in [Codes::Int { bits: 8 }, Codes::Int { bits: 4 }, Codes::Float8] {
+        for codes in [
+            Codes::Int { bits: 8 },
+            Codes::Int { bits: 4 },
+            Codes::Float8,
+            Codes::Float4,
+        ] {
             for rule in rules {
-                if codes == Codes::Float8
-                    && !matches!(
-                        rule,
-                        InputScale::Row { symmetric: true } | InputScale::Fixed { zero: 0, .. }
-                    )
-                {
+                let symmetric = !matches!(
+                    rule,
+                    InputScale::Row { symmetric: false } | InputScale::Fixed { zero: -7, .. }
+                );
+                if !matches!(codes, Codes::Int { .. }) && !symmetric {
                     continue;
                 }
                 let (got, scales) = probe().quantize(codes, rule, &x, width).unwrap();
@@ -198,6 +205,43 @@ fn codes_of_inputs_and_their_scales_are_the_specified_ones() {
                         "{codes:?} {rule:?} width {width} row {row}"
                     );
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_of_groups_are_the_specified_ones() {
+    let r = &mut Random(7);
+    let int8 = Codes::Int { bits: 8 };
+    for (codes, cols, rule) in [
+        (Codes::Float8, 128, GroupScale::Float { symmetric: true }),
+        (Codes::Float8, 128, GroupScale::Ceiling),
+        (Codes::Float8, 32, GroupScale::PowerOfTwo),
+        (Codes::Float6, 32, GroupScale::PowerOfTwo),
+        (Codes::Float4, 32, GroupScale::PowerOfTwo),
+        (Codes::Float4, 16, GroupScale::Local { global: 77.7 }),
+        (int8, 48, GroupScale::Float { symmetric: false }),
+        (Codes::Int { bits: 4 }, 100, GroupScale::Float { symmetric: true }),
+    ] {
+        let scale = InputScale::Group { cols, rule };
+        for width in [13, 64, 300, 2048] {
+            let mut x = r.normals(7 * width, 1.0);
+            x[..width].fill(0.0);
+            x[width..2 * width].iter_mut().for_each(|x| *x *= 1e-4);
+            x[3 * width..4 * width].iter_mut().for_each(|x| *x = x.abs() * 1e3);
+            let (got, scales) = probe().quantize(codes, scale, &x, width).unwrap();
+            for (row, x) in x.chunks(width).enumerate() {
+                let what = format!("{codes:?} {scale:?} width {width} row {row}");
+                assert_eq!(scales[row], outer_scale(rule), "{what}");
+                let expected = x.chunks(cols as usize).flat_map(|group| {
+                    let by = RowCodes::of(codes, scale, group);
+                    group
+                        .iter()
+                        .map(move |&x| Precision::Pair.round(by.code(x) * by.factor))
+                });
+                let expected: Vec<f32> = expected.collect();
+                assert_eq!(got[row * width..][..width], expected, "{what}");
             }
         }
     }

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Coded, Codes, InputScale, Inputs, Matrix, Scales, Weights, Zeros};
+use assay_checkpoint::{Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Scales, Weights, Zeros};
 use assay_engine::exec::cpu::attention::KvCache;
 use assay_engine::exec::cpu::gemm::{PANEL, Panels, linear};
 use assay_engine::exec::cpu::inputs::Packed;
 use assay_engine::exec::cpu::isa::Isa;
 use assay_engine::exec::cpu::norm::{Activate, Heads, normalise_row};
 use assay_engine::exec::cpu::pool::Pool;
-use assay_engine::numerics::{PAGE_TOKENS, RowCodes, rotation, silu};
+use assay_engine::numerics::{PAGE_TOKENS, RowCodes, outer_scale, rotation, silu};
 use assay_engine::{Precision, Segment};
 
 use crate::support::{Random, matrix};
@@ -116,7 +116,7 @@ fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
     let mut m = matrix(&mut r, 37, cols, 0.1);
     let x = inputs(&mut r, 0, rows_max, cols);
     same_bits_everywhere(&m, &x, rows_max);
-    for (codes, scale) in every_input() {
+    for (codes, scale) in every_input().into_iter().chain(every_group()) {
         m.inputs = Inputs::Quantized { codes, scale };
         same_bits_everywhere(&m, &x, rows_max);
     }
@@ -194,7 +194,68 @@ fn every_input() -> Vec<(Codes, InputScale)> {
         (Codes::Int { bits: 4 }, InputScale::Row { symmetric: true }),
         (Codes::Float8, InputScale::Row { symmetric: true }),
         (Codes::Float8, InputScale::Fixed { scale: 0.01, zero: 0 }),
+        (Codes::Float8, InputScale::Bounded { most: 1.5 }),
+        (Codes::Float4, InputScale::Row { symmetric: true }),
     ]
+}
+
+/// Scales by group; 200 columns leave the last group short.
+fn every_group() -> Vec<(Codes, InputScale)> {
+    let group = |cols, rule| InputScale::Group { cols, rule };
+    let (int8, int4) = (Codes::Int { bits: 8 }, Codes::Int { bits: 4 });
+    vec![
+        (Codes::Float8, group(128, GroupScale::Float { symmetric: true })),
+        (Codes::Float8, group(128, GroupScale::Ceiling)),
+        (Codes::Float8, group(32, GroupScale::PowerOfTwo)),
+        (Codes::Float6, group(32, GroupScale::PowerOfTwo)),
+        (Codes::Float4, group(32, GroupScale::PowerOfTwo)),
+        (Codes::Float4, group(16, GroupScale::Local { global: 123.4 })),
+        (int8, group(48, GroupScale::Float { symmetric: false })),
+        (int4, group(32, GroupScale::Float { symmetric: true })),
+        (int8, group(1000, GroupScale::Float { symmetric: true })),
+    ]
+}
+
+/// What is multiplied is a group's code times its factor, rounded as any input; the sums are multiplied by what all groups share.
+#[test]
+fn groups_of_inputs_are_multiplied_with_their_own_factors() {
+    let mut r = Random(17);
+    let pool = Pool::new(2);
+    let precision = Precision::Pair;
+    for (codes, scale) in every_group() {
+        let InputScale::Group { cols: width, rule } = scale else {
+            panic!()
+        };
+        let mut m = asymmetric(&mut r, 40, 200);
+        m.inputs = Inputs::Quantized { codes, scale };
+        let x = inputs(&mut r, 1, 9, 200);
+        let panels = Panels::pack(&pool, &[&m]);
+        let out = run(&pool, Isa::detect(), precision, &x, 9, &panels);
+        let (mut got, mut w) = (vec![0f32; 40], vec![0f32; 200]);
+        for (row, x) in x.chunks(200).enumerate() {
+            panels.gather(&out, 9, row, 0, &mut got);
+            let multiplied: Vec<f64> = x
+                .chunks(width as usize)
+                .flat_map(|group| {
+                    let by = RowCodes::of(codes, scale, group);
+                    group
+                        .iter()
+                        .map(move |&x| f64::from(precision.round(by.code(x) * by.factor)))
+                })
+                .collect();
+            for (n, got) in got.iter().enumerate() {
+                m.row_f32(n, &mut w);
+                let terms = || multiplied.iter().zip(&w).map(|(x, &w)| x * f64::from(w));
+                let (exact, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                let outer = f64::from(outer_scale(rule));
+                let off = (f64::from(*got) - exact * outer).abs();
+                assert!(
+                    off <= 200.0 * 2f64.powi(-24) * size * outer,
+                    "{codes:?} {scale:?}: {off}"
+                );
+            }
+        }
+    }
 }
 
 /// Parts that quantize the same input differently, alike again, and not at all.

@@ -1,9 +1,9 @@
 //! The numerics specification against f64 and against published values.
 
-use assay_checkpoint::{Codes, InputScale};
+use assay_checkpoint::{Codes, GroupScale, InputScale};
 use assay_engine::numerics::*;
 
-use crate::support::Random;
+use crate::support::{Random, activations};
 
 #[test]
 fn rope_frequencies_are_the_published_ones() {
@@ -213,4 +213,107 @@ fn float8_codes_round_to_even() {
     assert!(codes.code(f32::NAN).is_nan());
     let row = RowCodes::of(Codes::Float8, InputScale::Row { symmetric: true }, &[-896.0, 3.0]);
     assert_eq!((row.scale, row.code(-896.0), row.code(3.0)), (2.0, -448.0, 1.5));
+}
+
+/// Group by group and number by number what compressed-tensors 0.19 gives in float32 (`forward_quantize`): rows with a group of
+/// zeros, with small values, and with magnitudes where a power of two goes up. It multiplies by `local / global`, the rule by the
+/// one and afterwards by the inverse of the other: the same to the last place.
+#[test]
+fn groups_become_codes_as_compressed_tensors_does_it() {
+    let group = |cols, rule| InputScale::Group { cols, rule };
+    let global = activations("nvfp4.global")[0];
+    let float = |symmetric| GroupScale::Float { symmetric };
+    for (kind, codes, scale) in [
+        ("fp8-g128", Codes::Float8, group(128, float(true))),
+        ("mxfp8", Codes::Float8, group(32, GroupScale::PowerOfTwo)),
+        ("mxfp4", Codes::Float4, group(32, GroupScale::PowerOfTwo)),
+        ("nvfp4", Codes::Float4, group(16, GroupScale::Local { global })),
+        ("int8-g64-asym", Codes::Int { bits: 8 }, group(64, float(false))),
+        ("int4-g32", Codes::Int { bits: 4 }, group(32, float(true))),
+        (
+            "int4-token",
+            Codes::Int { bits: 4 },
+            InputScale::Row { symmetric: true },
+        ),
+    ] {
+        let (x, y) = (activations(&format!("{kind}.x")), activations(&format!("{kind}.y")));
+        assert_eq!((x.len(), y.len()), (768, 768));
+        let (width, outer) = match scale {
+            InputScale::Group { cols, rule } => (cols as usize, Some(outer_scale(rule))),
+            _ => (256, None),
+        };
+        for (at, (x, y)) in x.chunks(width).zip(y.chunks(width)).enumerate() {
+            let by = RowCodes::of(codes, scale, x);
+            for (x, y) in x.iter().zip(y) {
+                assert_eq!(by.code(*x) * by.scale, *y, "{kind}, group {at}: {x} by {by:?}");
+                let multiplied = by.code(*x) * outer.map_or(by.scale, |outer| by.factor * outer);
+                assert!(
+                    (multiplied - y).abs() <= y.abs() * f32::EPSILON,
+                    "{kind}: {multiplied} {y}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn float4_and_float6_codes_round_to_even() {
+    for (codes, values) in [
+        (
+            Codes::Float4,
+            (0..8).map(assay_checkpoint::number::e2m1_to_f32).collect::<Vec<f32>>(),
+        ),
+        (
+            Codes::Float6,
+            (0..32).map(assay_checkpoint::number::e2m3_to_f32).collect(),
+        ),
+    ] {
+        let by = RowCodes::of(codes, InputScale::Fixed { scale: 1.0, zero: 0 }, &[]);
+        for (i, pair) in values.windows(2).enumerate() {
+            let middle = (pair[0] + pair[1]) / 2.0;
+            for sign in [1.0, -1.0] {
+                assert_eq!(by.code(sign * pair[0]), sign * pair[0]);
+                assert_eq!(by.code(sign * middle), sign * pair[i % 2], "{middle}");
+                assert_eq!(by.code(sign * middle.next_up()), sign * pair[1]);
+                assert_eq!(by.code(sign * middle.next_down()), sign * pair[0]);
+            }
+        }
+        assert_eq!(by.code(1e9), values[values.len() - 1]);
+        assert!(by.code(f32::NAN).is_nan());
+    }
+}
+
+/// A power of two above is taken only where the one below does not do; a bound is the largest magnitude counted; what is not a
+/// number stays none in every rule.
+#[test]
+fn scales_of_groups_follow_their_rules() {
+    let group = |rule| InputScale::Group { cols: 32, rule };
+    let scale = |codes, rule, largest: f32| RowCodes::of(codes, group(rule), &[0.0, -largest]).scale;
+    let power = |largest| scale(Codes::Float8, GroupScale::PowerOfTwo, largest);
+    assert_eq!((power(448.0), power(447.9), power(256.0)), (2.0, 1.0, 1.0));
+    assert_eq!(scale(Codes::Float6, GroupScale::PowerOfTwo, 7.0), 2.0);
+    assert_eq!(power(1e-40), f32::from_bits(1 << 23));
+    let ceiling = |largest| scale(Codes::Float8, GroupScale::Ceiling, largest);
+    assert_eq!((ceiling(448.0), ceiling(448.1), ceiling(1.0)), (1.0, 2.0, 1.0 / 256.0));
+    let bounded = InputScale::Bounded { most: 44.8 };
+    assert_eq!(RowCodes::of(Codes::Float8, bounded, &[100.0]).scale, 44.8 / 448.0);
+    assert_eq!(RowCodes::of(Codes::Float8, bounded, &[4.48]).scale, 4.48 / 448.0);
+    let local = GroupScale::Local { global: 2.0 };
+    for rule in [
+        GroupScale::PowerOfTwo,
+        GroupScale::Ceiling,
+        local,
+        GroupScale::Float { symmetric: true },
+    ] {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let codes = if rule == local { Codes::Float4 } else { Codes::Float8 };
+            let by = RowCodes::of(codes, group(rule), &[1.0, bad]);
+            let values = [1.0, bad].map(|x| by.code(x) * by.factor);
+            assert!(
+                values.iter().any(|x| x.is_nan()) || rule == local && bad == f32::INFINITY,
+                "{rule:?}"
+            );
+        }
+        assert_eq!(RowCodes::of(Codes::Float8, group(rule), &[0.0; 32]).code(0.0), 0.0);
+    }
 }

@@ -95,6 +95,11 @@ impl Tensors {
     }
 }
 
+/// Quantized inputs as compressed-tensors computes them: the named tensor of `activations.safetensors`.
+pub fn activations(key: &str) -> Vec<f32> {
+    Tensors::read(&fixtures().join("activations.safetensors")).floats(key)
+}
+
 pub fn golden(name: &str) -> Vec<Golden> {
     let file = Tensors::read(&fixtures().join("golden").join(format!("{name}.safetensors")));
     let case = |i: usize| Golden {

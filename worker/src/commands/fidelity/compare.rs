@@ -13,6 +13,11 @@ use crate::commands::logits::{Tensors, open_with};
 /// checkpoint does, and rounds them here only, to be comparable.
 const BF16_FREQUENCIES: [&str; 2] = ["exaone35", "hybrid"];
 
+/// Whether a fixture is one of the two models with random weights.
+pub fn is_random(name: &str) -> bool {
+    BF16_FREQUENCIES.contains(&name)
+}
+
 /// The inspection's finding about a declared key/value cache scheme.
 const CACHE_SCHEME: &str = "kv-cache-scheme-not-applied";
 
@@ -43,7 +48,7 @@ impl Note {
 
     /// The note of a checkpoint; `quantized` says whether its layers quantize their inputs.
     pub fn of(name: &str, found: &Inspection, quantized: bool) -> Option<Note> {
-        if BF16_FREQUENCIES.contains(&name) {
+        if is_random(name) {
             return Some(Note::Bf16Frequencies);
         }
         if quantized {

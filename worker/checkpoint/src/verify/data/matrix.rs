@@ -3,7 +3,7 @@
 use crate::load::{OpenError, Shards};
 use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::problem::{Problems, problem};
-use crate::quant::{InputRule, Layout, Quantized, Strategy};
+use crate::quant::{GroupRule, InputRule, Layout, Quantized, Strategy};
 use crate::safetensors::Dtype;
 
 use super::{Problem, stream};
@@ -49,6 +49,12 @@ pub(super) fn check(
         if let (crate::load::Codes::Int { bits }, false) = (codes, symmetric) {
             byte_range(shards, &format!("{name}.input_zero_point"), 1, bits, problems)?;
         }
+    }
+    if let InputRule::Group {
+        rule: GroupRule::Local, ..
+    } = q.inputs
+    {
+        input_scale(shards, &format!("{name}.input_global_scale"), problems)?;
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! A linear layer's input, rounded or turned into codes, laid out for [`multiply`](super::gemm::multiply): blocks of rows,
 //! (K, rows of the block), so that a block's inputs for one k are neighbours.
 
-use assay_checkpoint::{Codes, Inputs};
+use assay_checkpoint::{Codes, GroupScale, InputScale, Inputs};
 
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
-use crate::numerics::{Precision, RowCodes};
+use crate::numerics::{Precision, RowCodes, outer_scale};
 
 /// Packed inputs, kept from one layer to the next for their memory.
 #[derive(Default)]
@@ -58,6 +58,10 @@ impl Kernel for Pack<'_> {
         match self.inputs {
             Inputs::Plain => self.with(|_| precision),
             Inputs::Quantized {
+                codes,
+                scale: scale @ InputScale::Group { cols, rule },
+            } => self.by_group(codes, scale, rule, cols as usize),
+            Inputs::Quantized {
                 codes: codes @ Codes::Int { .. },
                 scale,
             } => self.with(|row| Integers(RowCodes::of(codes, scale, row))),
@@ -65,6 +69,7 @@ impl Kernel for Pack<'_> {
                 codes: codes @ Codes::Float8,
                 scale,
             } => self.with(|row| Floats(RowCodes::of(codes, scale, row))),
+            Inputs::Quantized { codes, scale } => self.with(|row| AnyCode(RowCodes::of(codes, scale, row))),
         }
     }
 }
@@ -115,7 +120,54 @@ impl Rule for Floats {
     }
 }
 
+#[derive(Clone, Copy)]
+struct AnyCode(RowCodes);
+
+impl Rule for AnyCode {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        self.0.code(x)
+    }
+
+    #[inline(always)]
+    fn scale(self) -> f32 {
+        self.0.scale
+    }
+}
+
 impl Pack<'_> {
+    // Scales by group: what is multiplied is a code times its group's factor, rounded as plain inputs are.
+    #[inline(always)]
+    fn by_group(self, codes: Codes, scale: InputScale, rule: GroupScale, group: usize) {
+        const PIECE: usize = 64;
+        self.scales.fill(outer_scale(rule));
+        let mut first = 0;
+        for size in sizes(self.x.len() / self.cols, self.block) {
+            for row in 0..size {
+                let x = &self.x[(first + row) * self.cols..][..self.cols];
+                let out = &mut self.out[first * self.cols..(first + size) * self.cols];
+                for (k, values) in x.chunks(group.max(1)).enumerate() {
+                    let by = RowCodes::of(codes, scale, values);
+                    for (i, piece) in values.chunks(PIECE).enumerate() {
+                        let mut done = [0f32; PIECE];
+                        let done = &mut done[..piece.len()];
+                        let value = |code: f32| self.precision.round(code * by.factor);
+                        let pairs = done.iter_mut().zip(piece);
+                        match codes {
+                            Codes::Int { .. } => pairs.for_each(|(o, &x)| *o = value(by.integer(x))),
+                            Codes::Float8 => pairs.for_each(|(o, &x)| *o = value(by.float8(x))),
+                            _ => pairs.for_each(|(o, &x)| *o = value(by.code(x))),
+                        }
+                        let at = (k * group + i * PIECE) * size + row;
+                        let places = out[at..].iter_mut().step_by(size);
+                        places.zip(done).for_each(|(o, x)| *o = *x);
+                    }
+                }
+            }
+            first += size;
+        }
+    }
+
     #[inline(always)]
     fn with<R: Rule>(self, rule: impl Fn(&[f32]) -> R) {
         let mut first = 0;

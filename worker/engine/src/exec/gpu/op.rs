@@ -1,11 +1,11 @@
 //! One dispatch, for any number of rows.
 
-use assay_checkpoint::{Codes, InputScale};
+use assay_checkpoint::{Codes, GroupScale, InputScale};
 
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
 use super::weights::Weights;
-use crate::numerics::code_range;
+use crate::numerics::{code_exponent, code_range, outer_scale};
 
 /// Up to this many rows a matrix product is made by the kernel for few rows.
 pub const NARROW_ROWS: u32 = 16;
@@ -124,23 +124,46 @@ pub fn dimensions(w: &Weights) -> Vec<u32> {
     vec![0, w.n, w.k, w.octets, w.f16_scales]
 }
 
-/// The immediates of the kernel that makes codes of inputs.
-pub fn quantize_words(width: u32, codes: Codes, scale: InputScale) -> Vec<u32> {
+/// The immediates of the kernel that makes codes of inputs, and the workgroups it gives to a row.
+pub fn quantize_words(width: u32, codes: Codes, scale: InputScale) -> (Vec<u32>, u32) {
     let (low, high) = code_range(codes);
-    let (rule, s, zero) = match scale {
-        InputScale::Fixed { scale, zero } => (0, scale, f32::from(zero)),
-        InputScale::Row { symmetric: true } => (1, 0.0, 0.0),
-        InputScale::Row { symmetric: false } => (2, 0.0, 0.0),
+    let kind = match codes {
+        Codes::Int { .. } => 0,
+        Codes::Float8 => 1,
+        Codes::Float6 => 2,
+        Codes::Float4 => 3,
     };
-    let float8 = u32::from(codes == Codes::Float8);
-    vec![
+    let plain = |symmetric: bool| if symmetric { 1 } else { 2 };
+    let (rule, s, zero, most) = match scale {
+        InputScale::Fixed { scale, zero } => (0, scale, f32::from(zero), 0.0),
+        InputScale::Row { symmetric } => (plain(symmetric), 0.0, 0.0, 0.0),
+        InputScale::Bounded { most } => (1, 0.0, 0.0, most),
+        InputScale::Group { rule, .. } => match rule {
+            GroupScale::Float { symmetric } => (plain(symmetric), 0.0, 0.0, 0.0),
+            GroupScale::PowerOfTwo => (3, 0.0, 0.0, 0.0),
+            GroupScale::Ceiling => (4, 0.0, 0.0, 0.0),
+            GroupScale::Local { global } => (5, global, 0.0, 0.0),
+        },
+    };
+    let (group, outer) = match scale {
+        InputScale::Group { cols, rule } => (cols.max(1), outer_scale(rule)),
+        _ => (0, 1.0),
+    };
+    let groups = if group == 0 { 1 } else { width.div_ceil(group) };
+    let words = vec![
         0,
         width,
         low.to_bits(),
         high.to_bits(),
         rule,
-        float8,
+        kind,
         s.to_bits(),
         zero.to_bits(),
-    ]
+        most.to_bits(),
+        group,
+        groups,
+        outer.to_bits(),
+        code_exponent(codes),
+    ];
+    (words, groups)
 }

@@ -106,8 +106,8 @@ impl Probe {
     ) -> Result<(Vec<f32>, Vec<f32>), GpuError> {
         let (len, rows) = (x.len(), x.len() / width);
         let (x, q, scales) = (self.up(x)?, self.out(x.len())?, self.out(rows)?);
-        let words = quantize_words(width as u32, codes, scale);
-        let op = Op::rows(&self.device, &self.kernels.quantize, &[&x, &q, &scales], words, 1);
+        let (words, each) = quantize_words(width as u32, codes, scale);
+        let op = Op::rows(&self.device, &self.kernels.quantize, &[&x, &q, &scales], words, each);
         self.run(&[op], rows)?;
         Ok((self.down(&q, len)?, self.down(&scales, rows)?))
     }

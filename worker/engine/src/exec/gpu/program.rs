@@ -272,7 +272,8 @@ impl Builder<'_> {
 
     fn quantize(&mut self, exact: &wgpu::Buffer, width: u32, codes: Codes, scale: InputScale) {
         let buffers = [exact, &self.acts.codes, &self.acts.row_scales];
-        self.rows(&self.kernels.quantize, &buffers, quantize_words(width, codes, scale), 1);
+        let (words, each) = quantize_words(width, codes, scale);
+        self.rows(&self.kernels.quantize, &buffers, words, each);
     }
 
     // x = norm(h), of the rows in a list
