@@ -7,7 +7,6 @@ import { leftOut } from '../js/upload/pick.js';
 import { compare, findDraft, nextToSend, place, sendingOrder } from '../js/upload/plan.js';
 import { backoff, decide } from '../js/upload/retry.js';
 import { SpeedMeter } from '../js/upload/speed.js';
-import { treemap } from '../js/upload/treemap.js';
 
 test('a dead network, a busy server and a moved offset are waited out', () => {
   for (const status of [0, 408, 409, 423, 425, 429, 500, 502, 503, 504, 507, 520]) assert.equal(decide(status), 'wait', String(status));
@@ -141,24 +140,4 @@ test('the time left follows slowly', () => {
   assert.ok(left < 10 && left > 5, String(left));
   meter.reset();
   assert.equal(meter.left(1000), null);
-});
-
-test('a treemap fills its frame exactly, in proportion, without overlap', () => {
-  const items = [6, 6, 4, 3, 2, 2, 1].map((bytes) => ({ bytes }));
-  const frame = { x: 0, y: 0, width: 60, height: 40 };
-  const boxes = treemap(items, frame);
-  assert.equal(boxes.length, items.length);
-  const area = (box) => box.width * box.height;
-  assert.ok(Math.abs(boxes.reduce((sum, box) => sum + area(box), 0) - 2400) < 1e-6);
-  for (const box of boxes) {
-    assert.ok(Math.abs(area(box) - box.item.bytes * 100) < 1e-6);
-    assert.ok(box.x >= -1e-9 && box.y >= -1e-9 && box.x + box.width <= 60 + 1e-9 && box.y + box.height <= 40 + 1e-9);
-    assert.ok(Math.max(box.width / box.height, box.height / box.width) < 4);
-  }
-  for (const [i, a] of boxes.entries()) for (const b of boxes.slice(i + 1)) {
-    const apart = a.x + a.width <= b.x + 1e-9 || b.x + b.width <= a.x + 1e-9 || a.y + a.height <= b.y + 1e-9 || b.y + b.height <= a.y + 1e-9;
-    assert.ok(apart);
-  }
-  assert.deepEqual(treemap([], frame), []);
-  assert.deepEqual(treemap([{ bytes: 0 }], frame), []);
 });

@@ -1,10 +1,5 @@
 // Numbers as the server writes them (views/format.rs).
 
-/** `1390692528` → `1,390,692,528`. */
-export function grouped(n) {
-  return String(Math.trunc(n)).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
-}
-
 /** A size in the unit that suits it: `512 B`, `38.31 kB`, `971.18 MB`, `2.56 GB`. */
 export function size(bytes) {
   if (bytes < 1e3) return `${bytes} B`;

@@ -54,7 +54,7 @@ class UploadPanel extends HTMLElement {
   #t = (key, values) => (key in this.#strings ? fillIn(this.#strings[key], values) : null);
 
   get #context() {
-    return { t: this.#t, lang: document.documentElement.lang, baseBytes: Number(this.dataset.baseBytes) || null };
+    return { t: this.#t, lang: document.documentElement.lang };
   }
 
   get #draftList() {
@@ -158,7 +158,7 @@ class UploadPanel extends HTMLElement {
     const parts = await slices(files, (done, total) => { bar.value = done / total; });
     title.textContent = t('up-checking');
     bar.removeAttribute('value');
-    const ask = () => call('/api/v1/precheck', { files: parts });
+    const ask = () => call(`/api/v1/precheck?drawn=${document.documentElement.lang}`, { files: parts });
     const inspection = await ask().catch(async (error) => {
       // Whoever logged in again in another tab has a new form token.
       if (decide(error.status, error.code) === 'page' && (await renewPage())) return ask();

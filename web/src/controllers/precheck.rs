@@ -1,15 +1,21 @@
 //! The verdict before the upload.
 
-use actix_web::web::{self, Data, Json, ServiceConfig};
+use actix_web::web::{self, Data, Json, Query, ServiceConfig};
 use actix_web::{HttpResponse, http::header};
+use askama::Template as _;
+use assay_checkpoint::Inspection;
+use assay_contest::Contest;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::json_config;
 use crate::auth::RequireUser;
 use crate::db::contests::{self, StoredContest};
 use crate::error::ApiError;
+use crate::i18n::Locale;
 use crate::precheck::{self, BODY_BYTES, SlicedFile};
 use crate::state::AppState;
+use crate::views::WeightFragment;
 
 /// Most files a precheck looks at: beyond every contest's limit.
 const FILES: usize = 4096;
@@ -28,9 +34,30 @@ struct Question {
     files: Vec<SlicedFile>,
 }
 
+/// What a page adds to the address: the language it wants the weight drawn in.
+#[derive(Deserialize)]
+pub(super) struct Drawn {
+    drawn: Option<Locale>,
+}
+
+impl Drawn {
+    /// The inspection, and beside it the drawing of its weight as HTML where one is wanted.
+    pub(super) fn answer(&self, inspection: &Inspection, rules: &Contest) -> anyhow::Result<Value> {
+        let mut answer = serde_json::to_value(inspection)?;
+        let weight = self
+            .drawn
+            .and_then(|locale| WeightFragment::from_inspection(locale, Some(rules.base.bytes), &answer));
+        if let Some(weight) = weight {
+            answer["drawn"] = weight.render()?.into();
+        }
+        Ok(answer)
+    }
+}
+
 async fn check(
     state: Data<AppState>,
     RequireUser(_): RequireUser,
+    drawn: Query<Drawn>,
     Json(question): Json<Question>,
 ) -> Result<HttpResponse, ApiError> {
     if question.files.len() > FILES {
@@ -44,10 +71,12 @@ async fn check(
             &format!("{}의 내용이 base64 형식이 아닙니다.", error.0),
         )
     })?;
-    let inspection = precheck::inspect(&state.pool, &state.storage, &contest, move || Ok(listing)).await;
+    let inspection = precheck::inspect(&state.pool, &state.storage, &contest, move || Ok(listing))
+        .await
+        .map_err(ApiError::internal)?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(inspection.map_err(ApiError::internal)?))
+        .json(drawn.answer(&inspection, &contest.rules).map_err(ApiError::internal)?))
 }
 
 /// The contest submissions go to now.

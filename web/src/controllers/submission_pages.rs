@@ -13,6 +13,7 @@ use super::submissions::{find, items};
 use super::visit::Visit;
 use crate::auth::{RequireUser, User};
 use crate::db::contests::StoredContest;
+use crate::db::disqualifications::Disqualification;
 use crate::db::ids::SubmissionId;
 use crate::db::results::Stored;
 use crate::db::submissions::{self, State, Submission};
@@ -20,7 +21,7 @@ use crate::db::uploads::{self, FileState};
 use crate::db::{contests, disqualifications, jobs, receipt, results};
 use crate::error::ApiError;
 use crate::i18n::Locale;
-use crate::outcomes::{Lens, Shown};
+use crate::outcomes::{Lens, Measured, Shown};
 use crate::state::AppState;
 use crate::uploader::blocking;
 use crate::views::{
@@ -40,14 +41,20 @@ pub fn configure(cfg: &mut ServiceConfig) {
 async fn list(state: Data<AppState>, RequireUser(user): RequireUser, visit: Visit) -> Result<HttpResponse, ApiError> {
     let zone = visit.zone();
     let (mut rows, mut decimals) = (Vec::new(), 0);
+    let out = match &visit.team {
+        Some(team) => disqualifications::against(&state.pool, team.id).await?,
+        None => Vec::new(),
+    };
     if let Some(contest) = &visit.contest {
         decimals = contest.rules.score.decimals;
         let board = state.boards.of(&state, contest).await?;
         for submission in submissions::mine(&state.pool, &contest.rules.id, user.id).await? {
             let score = board.scores.get(&submission.id).copied();
-            rows.push(row(submission, score, zone));
+            let out = out.iter().find(|out| out.submission == Some(submission.id));
+            rows.push(row(submission, score, out, zone));
         }
     }
+    let team_out = out.iter().find(|out| out.submission.is_none());
     let quota = quota(&state, &visit).await?;
     Ok(views::html(
         StatusCode::OK,
@@ -55,12 +62,22 @@ async fn list(state: Data<AppState>, RequireUser(user): RequireUser, visit: Visi
             page: visit.page,
             decimals,
             rows,
+            out: team_out.map(|out| out_view(out, zone)),
             quota,
         },
     ))
 }
 
-fn row(submission: Submission, score: Option<f64>, zone: Tz) -> SubmissionRow {
+/// Why something is out of the ranking, for its team.
+fn out_view(out: &Disqualification, zone: Tz) -> DisqualifiedView {
+    DisqualifiedView {
+        reason: out.reason.clone(),
+        team: out.submission.is_none(),
+        at: Some(When::new(out.at, zone)),
+    }
+}
+
+fn row(submission: Submission, score: Option<f64>, out: Option<&Disqualification>, zone: Tz) -> SubmissionRow {
     let verdict = submission.verdict.unwrap_or_default();
     SubmissionRow {
         id: submission.id.to_string(),
@@ -71,6 +88,7 @@ fn row(submission: Submission, score: Option<f64>, zone: Tz) -> SubmissionRow {
         scheme: verdict["scheme"].as_str().unwrap_or_default().to_owned(),
         bytes: verdict["bytes"]["total"].as_u64().filter(|bytes| *bytes > 0),
         score,
+        out: out.map(|out| out_view(out, zone)),
     }
 }
 
@@ -214,14 +232,10 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         received: submission.received_at.map(|at| When::new(at, zone)),
         finished: submission.finished_at.map(|at| When::new(at, zone)),
         problem: problems(locale, submission).into_iter().next(),
-        disqualified: out.as_ref().map(|out| DisqualifiedView {
-            reason: out.reason.clone(),
-            team: out.submission.is_none(),
-            at: Some(When::new(out.at, zone)),
-        }),
+        disqualified: out.as_ref().map(|out| out_view(out, zone)),
         ..StageFacts::default()
     };
-    let mut interim = None;
+    let mut measures = Measured::new();
     if let Some(job) = &job {
         facts.attempt = u32::try_from(job.attempts).unwrap_or(0);
         facts.max_attempts = u32::try_from(job.max_attempts).unwrap_or(0);
@@ -241,7 +255,7 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
                     facts.total = progress.total;
                     facts.timings = progress.timings.into_iter().collect();
                     if submission.state == State::Running {
-                        interim = ReportFragment::from_interim(locale, &contest.rules, &progress.measures);
+                        measures = progress.measures;
                     }
                 }
             }
@@ -263,10 +277,11 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         lens: &lens,
         out: out.is_some(),
     };
-    // A re-run shows what it finds, not the result it may replace.
-    let report = match interim {
-        Some(interim) => Some(interim),
-        None => facts_of.report(state, locale).await?,
+    // A re-run shows what it finds, as soon as there is something, not the result it may replace.
+    let found = submission.verdict.as_ref().filter(|_| submission.state.is_live());
+    let report = match ReportFragment::from_interim(locale, &contest.rules, found, &measures) {
+        Some(interim) if !interim.tasks.is_empty() => Some(interim),
+        interim => facts_of.report(state, locale).await?.or(interim),
     };
     Ok(Parts {
         stages: StagesFragment::new(locale, facts),

@@ -1,12 +1,13 @@
 //! A team's submissions: the API. Sending and reading; drafts are in [`drafts`].
 
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use assay_contest::wire::ItemScores;
 use assay_contest::{Contest, Problem, Text};
 use serde_json::{Value, json};
 
+use super::precheck::Drawn;
 use super::{drafts, submission_pages};
 use crate::auth::{RequireUploader, RequireUser, User};
 use crate::db::audit::{self, Entry};
@@ -54,6 +55,7 @@ async fn submit(
     request: HttpRequest,
     uploader: RequireUploader,
     id: Path<SubmissionId>,
+    drawn: Query<Drawn>,
 ) -> Result<HttpResponse, ApiError> {
     let owner = uploader.for_draft(*id)?;
     // Organizers may look at drafts, but only a member of the team sends one.
@@ -74,7 +76,10 @@ async fn submit(
         .await
         .map_err(ApiError::internal)?
     {
-        Submitted::Rejected(inspection) => Ok(HttpResponse::UnprocessableEntity().json(inspection)),
+        Submitted::Rejected(inspection) => {
+            let answer = drawn.answer(&inspection, &contest.rules).map_err(ApiError::internal)?;
+            Ok(HttpResponse::UnprocessableEntity().json(answer))
+        }
         Submitted::Incomplete(files) => Err(incomplete(&files)),
         Submitted::Sent(Sent::Incomplete) => Err(incomplete(&[])),
         Submitted::Sent(Sent::Already(now)) => Ok(accepted(*id, now)),

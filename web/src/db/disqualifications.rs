@@ -178,6 +178,26 @@ pub async fn of_team(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<Opti
     .await
 }
 
+/// Everything in force against a team: of single submissions, and of the team as a whole. The caller has checked who is asking.
+///
+/// # Errors
+/// The database's.
+pub async fn against(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<Vec<Disqualification>> {
+    sqlx::query_as!(
+        Disqualification,
+        r#"SELECT d.submission_id AS "submission: SubmissionId", s.title AS "title?", d.team_id AS "team_id: TeamId",
+                  t.name AS team, d.reason, u.name AS "by?", d.made_at AS at
+           FROM disqualifications d
+           JOIN teams t ON t.id = d.team_id
+           LEFT JOIN submissions s ON s.id = d.submission_id
+           LEFT JOIN users u ON u.id = d.made_by
+           WHERE d.team_id = $1 AND d.undone_at IS NULL"#,
+        team.0
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Everything in force in a contest, newest first.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ mod stages;
 mod submission;
 mod submissions;
 mod team;
+mod treemap;
 mod weight;
 
 pub use account::{AccountPage, ChoosePage, FieldError, LoginPage, MailedPage, ResetPage, SessionRow, SignupPage};
@@ -39,7 +40,7 @@ pub use error::ErrorPage;
 pub use measures::{Cell, MeasureColumn, MeasureKind};
 pub use page::{ContestInfo, Page, PhaseInfo, Theme, ViewerInfo, When};
 pub use problem::ProblemView;
-pub use report::{HintView, ReportFragment, ScoreView, Sealing, TaskMeasure, TaskView};
+pub use report::{ReportFragment, ScoreView, Sealing, TaskMeasure, TaskView};
 pub use sample::{Parting, SampleView};
 pub use stages::{DisqualifiedView, STEPS, StageFacts, StagesFragment, Step, StepStatus, SubmissionState};
 pub use submission::{FileRow, SubmissionPage, snapshot};
@@ -47,7 +48,7 @@ pub use submissions::{
     DraftFile, DraftView, NewSubmissionPage, QuotaView, SubmissionRow, SubmissionsPage, SubmitGate, UploadLimits,
 };
 pub use team::{MemberRow, TeamInfo, TeamPage};
-pub use weight::{BarPiece, WeightGroup, WeightView};
+pub use weight::{Area, HintView, Room, WeightFragment, WeightGroup};
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};

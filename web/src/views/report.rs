@@ -1,12 +1,12 @@
 //! The report of a submission: verdict, weight, measures, times, samples. Everything that made the score.
 
 use super::certificate::CertificateView;
-use super::filters::{self, Count, Real};
+use super::filters::{self, Real};
 use super::format;
 use super::measures::Cell;
 use super::problem::ProblemView;
 use super::sample::SampleView;
-use super::weight::WeightView;
+use super::weight::WeightFragment;
 use crate::i18n::{self, Arg, Locale};
 use askama::Template;
 
@@ -16,7 +16,7 @@ use askama::Template;
 pub struct ReportFragment {
     /// The language.
     pub locale: Locale,
-    /// Only what is known so far of a grade that goes on: tasks, and nothing else.
+    /// Only what is known so far of a grade that waits or goes on: weight and tasks, and nothing else.
     pub interim: bool,
     /// Whether the checkpoint was accepted.
     pub accepted: bool,
@@ -28,10 +28,8 @@ pub struct ReportFragment {
     pub problems: Vec<ProblemView>,
     /// What is worth knowing and breaks no rule.
     pub findings: Vec<ProblemView>,
-    /// Ways to be smaller, most bytes first.
-    pub hints: Vec<HintView>,
-    /// Exact weight by tensor group; `None` when it could not be weighed.
-    pub weight: Option<WeightView>,
+    /// Exact weight by tensor group and ways to be smaller; `None` when it could not be weighed.
+    pub weight: Option<WeightFragment>,
     /// The score and how it came about; `None` without a grade.
     pub score: Option<ScoreView>,
     /// Per-task measures.
@@ -95,17 +93,6 @@ impl Sealing {
 
 /// A fragment is written by its own template, which escapes; a page takes it as it is.
 impl askama::filters::HtmlSafe for ReportFragment {}
-
-/// One hint.
-#[derive(Clone, Debug, Default)]
-pub struct HintView {
-    /// Stable kebab-case code.
-    pub code: String,
-    /// How many bytes it would save.
-    pub saves: u64,
-    /// What to do.
-    pub message: String,
-}
 
 /// The score and how it came about.
 #[derive(Clone, Debug, Default)]
@@ -238,19 +225,6 @@ impl ReportFragment {
 
     fn duration(&self, seconds: impl Real) -> String {
         format::seconds(self.locale, seconds.real())
-    }
-
-    fn exact(&self, bytes: impl Count) -> String {
-        format::grouped(bytes.count())
-    }
-
-    fn size(&self, bytes: impl Count) -> String {
-        format::size(bytes.count())
-    }
-
-    /// The name of a tensor group; a group without a name of ours keeps its own.
-    fn group(&self, name: &str) -> String {
-        self.known("group", name)
     }
 
     /// The name of a part of the certificate.

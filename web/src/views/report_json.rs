@@ -3,10 +3,10 @@
 use super::certificate::CertificateView;
 use super::format;
 use super::measures::Cell;
-use super::problem::{ProblemView, string, text};
-use super::report::{HintView, ReportFragment, ScoreView, TaskMeasure, TaskView};
+use super::problem::{ProblemView, string};
+use super::report::{ReportFragment, ScoreView, TaskMeasure, TaskView};
 use super::sample::SampleView;
-use super::weight::WeightView;
+use super::weight::WeightFragment;
 use crate::i18n::Locale;
 use crate::outcomes::{Measured, Shown};
 use crate::scoreboard;
@@ -84,8 +84,14 @@ impl ReportFragment {
         }
     }
 
-    /// What a grade that goes on has found so far; `None` before the first accuracy.
-    pub fn from_interim(locale: Locale, contest: &Contest, measures: &Measured) -> Option<ReportFragment> {
+    /// What is known so far of a grade that waits or goes on: the weight of its inspection and, after the first accuracy, the
+    /// tasks. `None` before anything is.
+    pub fn from_interim(
+        locale: Locale,
+        contest: &Contest,
+        inspection: Option<&Value>,
+        measures: &Measured,
+    ) -> Option<ReportFragment> {
         let scope = contest.scope(&Measures(measures.clone()));
         let counting = scoreboard::counting(contest);
         let figures = Figures {
@@ -95,10 +101,12 @@ impl ReportFragment {
             scope: &scope,
         };
         let tasks: Vec<TaskView> = interim_tasks(measures).iter().map(|task| figures.task(task)).collect();
-        (!tasks.is_empty()).then(|| ReportFragment {
+        let weight = inspection.and_then(|found| WeightFragment::from_inspection(locale, Some(contest.base.bytes), found));
+        (!tasks.is_empty() || weight.is_some()).then(|| ReportFragment {
             locale,
             interim: true,
             tasks,
+            weight,
             confidence: format::confidence(contest.score.confidence),
             ..ReportFragment::default()
         })
@@ -106,7 +114,6 @@ impl ReportFragment {
 
     /// An inspection alone: a rejected submission, or a precheck. `base_bytes` is the base model's weight.
     pub fn from_inspection(locale: Locale, base_bytes: Option<u64>, inspection: &Value) -> ReportFragment {
-        let hints = inspection["hints"].as_array().map(Vec::as_slice).unwrap_or_default();
         ReportFragment {
             locale,
             accepted: inspection["verdict"] == "accepted",
@@ -114,15 +121,7 @@ impl ReportFragment {
             scheme: string(&inspection["scheme"]),
             problems: ProblemView::list_from_json(locale, &inspection["problems"]),
             findings: ProblemView::list_from_json(locale, &inspection["findings"]),
-            hints: hints
-                .iter()
-                .map(|hint| HintView {
-                    code: string(&hint["code"]),
-                    saves: hint["saves"].as_u64().unwrap_or(0),
-                    message: text(locale, &hint["message"]),
-                })
-                .collect(),
-            weight: WeightView::from_json(&inspection["bytes"], base_bytes),
+            weight: WeightFragment::from_inspection(locale, base_bytes, inspection),
             ..ReportFragment::default()
         }
     }

@@ -3,7 +3,7 @@
 use super::filters::{self, Count, Real};
 use super::format;
 use super::page::{Page, When};
-use super::stages::SubmissionState;
+use super::stages::{DisqualifiedView, SubmissionState};
 use crate::i18n;
 use askama::Template;
 use serde::Serialize;
@@ -18,6 +18,8 @@ pub struct SubmissionsPage {
     pub decimals: u32,
     /// Newest first.
     pub rows: Vec<SubmissionRow>,
+    /// Why the whole team is out of the ranking, where it is.
+    pub out: Option<DisqualifiedView>,
     /// How much of today's quota is left.
     pub quota: Option<QuotaView>,
 }
@@ -41,6 +43,8 @@ pub struct SubmissionRow {
     pub bytes: Option<u64>,
     /// The published score.
     pub score: Option<f64>,
+    /// Why it is out of the ranking by itself, where it is.
+    pub out: Option<DisqualifiedView>,
 }
 
 impl SubmissionsPage {

@@ -74,7 +74,16 @@ async fn a_disqualified_submission_leaves_the_board_and_the_older_best_comes_bac
             );
         }
     }
+    let marked = format!("data-disqualified=\"{best}\"");
+    for (language, word) in [("en", "Disqualified"), ("ko", "실격")] {
+        a.language = language;
+        let list = a.get("/submissions").await.text;
+        assert_eq!(list.matches("data-disqualified=").count(), 1, "{list}");
+        assert_eq!(list.matches(&format!(">{word}<")).count(), 1, "{list}");
+        assert!(list.contains(&marked) && list.contains(REASON), "{list}");
+    }
     assert_eq!(b.get(&format!("/submissions/{best}")).await.status, 404);
+    assert!(!b.get("/submissions").await.text.contains("data-disqualified"));
     assert!(organizer.get("/admin/submissions").await.text.contains(REASON));
     let listed = organizer.get_json("/api/v1/board/disqualified").await.json();
     assert_eq!(listed["rows"][0]["submission"], json!(best));
@@ -92,6 +101,7 @@ async fn a_disqualified_submission_leaves_the_board_and_the_older_best_comes_bac
     assert_eq!(after.header("etag"), before.header("etag"));
     assert_eq!(after.text, before.text);
     assert!(!a.get(&format!("/submissions/{best}")).await.text.contains(REASON));
+    assert!(!a.get("/submissions").await.text.contains("data-disqualified"));
     let page = format!("/admin/submissions/{best}/reinstate");
     assert_eq!(organizer.get(&page).await.status, 404, "there is nothing to take back");
     let log: Value = value(
@@ -134,6 +144,11 @@ async fn a_disqualified_team_is_out_with_all_it_sends_and_the_board_stays_a_pure
     assert_eq!(titles(&board(&app).await), [(json!(1), json!("two"))]);
     let page = a.get(&format!("/submissions/{one}")).await.text;
     assert!(page.contains("its own reason"), "{page}");
+    // The list says once why the team is out, and marks all it sent.
+    let list = a.get("/submissions").await.text;
+    assert!(list.contains("data-disqualified=\"team\"") && list.contains(REASON), "{list}");
+    assert!(list.contains(&format!("data-disqualified=\"{one}\"")) && list.contains("its own reason"));
+    assert_eq!(list.matches(">Disqualified<").count(), 2, "{list}");
 
     // Whoever computes it anew from the stored rows comes to the same bytes.
     let contest = contests::current(&app.pool).await.unwrap().unwrap();

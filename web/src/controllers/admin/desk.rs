@@ -6,7 +6,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use assay_contest::rules::Revealed;
 
 use super::notice;
-use super::queue::row;
+use super::job::row;
 use crate::auth::RequireOrganizer;
 use crate::controllers::visit::Visit;
 use crate::db::contests::StoredContest;

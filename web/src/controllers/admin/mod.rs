@@ -4,8 +4,11 @@
 mod audit;
 mod contest;
 mod desk;
+mod job;
+mod orders;
 mod people;
 mod queue;
+mod rerun_many;
 mod submissions;
 mod workers;
 
@@ -35,6 +38,9 @@ const SEARCH_CHARS: usize = 100;
 pub fn configure(cfg: &mut ServiceConfig) {
     desk::configure(cfg);
     queue::configure(cfg);
+    rerun_many::configure(cfg);
+    job::configure(cfg);
+    orders::configure(cfg);
     workers::configure(cfg);
     submissions::configure(cfg);
     contest::configure(cfg);

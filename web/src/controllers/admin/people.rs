@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::queue::audited;
+use super::orders::audited;
 use super::submissions::line;
 use super::{Answer, CameFrom, PAGE, address, admin_only, done, notice, optional, record, words};
 use crate::auth::viewer::Role;

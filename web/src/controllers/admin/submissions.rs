@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::queue::{facts, submission};
+use super::orders::{audited, facts, submission};
 use super::{Answer, CameFrom, PAGE, address, done, notice, optional, record, words};
 use crate::auth::{RequireOrganizer, User};
 use crate::boards::Board;
@@ -262,7 +262,7 @@ async fn ask_undo(
         lead: locale.t("confirm-reinstate-lead"),
         facts,
         action: format!("{place}/reinstate"),
-        reason: Some(super::queue::audited(locale, false, &Answer::default())),
+        reason: Some(audited(locale, false, &Answer::default())),
         button: locale.t("confirm-reinstate-button"),
         back: after(&from.back, &list).to_owned(),
         page: visit.page,

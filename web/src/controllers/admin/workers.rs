@@ -7,7 +7,7 @@ use chrono::Utc;
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-use super::queue::audited;
+use super::orders::audited;
 use super::{Answer, CameFrom, done, notice, record};
 use crate::auth::{RequireOrganizer, User};
 use crate::controllers::visit::{Visit, after, see_other};

@@ -101,10 +101,15 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
         },
         bytes: Some(1_546_352),
         score,
+        out: title.starts_with("W8A16").then(|| DisqualifiedView {
+            reason: "The same weights as another team's".into(),
+            ..DisqualifiedView::default()
+        }),
     };
     let submissions = SubmissionsPage {
         page: member(locale, "/submissions"),
         decimals: 4,
+        out: None,
         rows: vec![
             row("", SubmissionState::Draft, None),
             row("W4A16 GPTQ, tied", SubmissionState::Running, None),

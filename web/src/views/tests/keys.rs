@@ -68,11 +68,7 @@ fn composed() -> BTreeSet<String> {
         "header",
         "other",
     ];
-    keys.extend(
-        groups
-            .iter()
-            .flat_map(|group| [format!("group-{group}"), format!("up-group-{group}")]),
-    );
+    keys.extend(groups.map(|group| format!("group-{group}")));
     let dashed = |name: &&str| name.replace('_', "-");
     keys.extend(
         assay_contest::measure::PLAIN

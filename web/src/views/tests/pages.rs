@@ -165,18 +165,51 @@ fn an_empty_board_says_what_to_do_next() {
 }
 
 #[test]
-fn the_bar_is_as_long_as_the_base_and_its_table_sums_up() {
+fn the_map_is_the_base_and_its_areas_are_in_proportion() {
     let weight = report(Locale::En).weight.expect("weighed");
-    let pieces = weight.pieces();
-    let total: u64 = pieces.iter().map(|piece| piece.group.bytes).sum();
-    assert_eq!(total, weight.total);
-    let end: f64 = pieces
-        .last()
-        .map(|p| p.x.parse::<f64>().expect("x") + p.width.parse::<f64>().expect("w"))
-        .expect("pieces");
-    let expected = 1000.0 * 1_859_072.0 / 5_122_464.0;
-    assert!((end - expected).abs() < 0.01, "{end} instead of {expected}");
+    let areas = weight.areas();
+    let share = |area: &Area| {
+        let of = |percent: &str| percent.trim_end_matches('%').parse::<f64>().expect("percent") / 100.0;
+        of(&area.width) * of(&area.height)
+    };
+    let saved = areas.last().filter(|area| area.kind == "saved").expect("saved");
+    assert!((share(saved) - (1.0 - 1_859_072.0 / 5_122_464.0)).abs() < 1e-4);
+    assert!((areas.iter().map(share).sum::<f64>() - 1.0).abs() < 1e-3);
+    let mlp = areas.iter().find(|area| area.kind == "g-mlp").expect("mlp");
+    assert!((share(mlp) - 786_432.0 / 5_122_464.0).abs() < 1e-4);
+    assert_eq!((mlp.label.as_str(), mlp.figure.as_str()), ("MLP", "786.43 kB · 42.3 %"));
+    assert_eq!((mlp.name_room, saved.figure_room), (Room::Always, Room::Always));
+    let header = areas.iter().find(|area| area.kind == "g-header").expect("header");
+    assert_eq!(header.name_room, Room::Never, "a sliver has no room for words");
     assert_eq!(weight.of_base().as_deref(), Some("36.3 %"));
+}
+
+#[test]
+fn a_tensor_group_nobody_named_is_drawn_under_its_own_name() {
+    let inspection = serde_json::json!({
+        "bytes": {"total": 300, "groups": [{"name": "code_books", "bytes": 200}, {"name": "mlp", "bytes": 100}]},
+        "hints": [{"code": "less", "saves": 1, "message": "m"}, {"code": "more", "saves": 30, "message": "n"}]
+    });
+    for locale in Locale::ALL {
+        let weight = WeightFragment::from_inspection(locale, None, &inspection).expect("weighed");
+        let html = weight.render().expect("weight");
+        assert!(html.contains("<text x=\"9\" y=\"20\" class=\"name\">Code books</text>"), "{html}");
+        assert!(html.contains("Code books</th><td class=\"num\">200</td><td class=\"num\">66.7 %</td>"));
+        assert!(html.find("data-hint=\"more\"") < html.find("data-hint=\"less\""), "most bytes first");
+        assert!(html.contains("−30 B<small>−10.0 %</small>"));
+    }
+}
+
+#[test]
+fn the_weight_is_shown_while_a_submission_waits() {
+    let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/sample/contest.toml"));
+    let rules = assay_contest::Contest::parse(&rules.expect("sample contest")).expect("valid");
+    let none = Default::default();
+    assert!(ReportFragment::from_interim(Locale::En, &rules, None, &none).is_none());
+    let inspection = serde_json::json!({"bytes": {"total": 300, "groups": [{"name": "mlp", "bytes": 300}]}});
+    let interim = ReportFragment::from_interim(Locale::En, &rules, Some(&inspection), &none).expect("weight");
+    let html = interim.render().expect("interim");
+    assert!(html.contains("data-weight=\"300\"") && !html.contains("data-report"), "{html}");
 }
 
 #[test]
@@ -189,7 +222,7 @@ fn the_upload_panel_gets_its_sentences_with_their_holes() {
         drafts: vec![],
     };
     let strings: serde_json::Value = serde_json::from_str(&page.strings()).expect("JSON");
-    assert_eq!(strings["up-bytes"], "{bytes}바이트");
+    assert_eq!(strings["up-took"], "검사에 {n}초 걸렸습니다.");
     assert!(strings.as_object().is_some_and(|table| table.len() > 40));
 }
 
