@@ -4,7 +4,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { pages } from "./pages.mjs";
-import { crew, launch, open } from "./crew.mjs";
+import { crew, facts, launch, open } from "./crew.mjs";
 import { address } from "./steps.mjs";
 
 const [out = "screenshots", ...only] = process.argv.slice(2);
@@ -13,8 +13,8 @@ const browser = await launch();
 const people = await crew(browser);
 const taken = [];
 
-for (const locale of ["en-GB", "ko-KR"]) {
-  for (const one of pages.filter(({ name }) => !only.length || only.includes(name))) {
+for (const one of pages.filter(({ name }) => !only.length || only.includes(name))) {
+  for (const locale of ["en-GB", "ko-KR"]) {
     const context = await browser.newContext({ locale, viewport: { width: 1280, height: 900 }, reducedMotion: "reduce" });
     await context.addCookies([...people[one.as], { name: "locale", value: locale.slice(0, 2), url: address }]);
     // Styles as they lie on the disk, to look at changes without building: ASSAY_STATIC=static
@@ -46,13 +46,15 @@ for (const locale of ["en-GB", "ko-KR"]) {
   }
 }
 
+// Sheets of the second round have names of their own.
+const round = facts.sealed ? "sealed." : "";
 // Many at once: English light and Korean dark at both widths, twelve (wide) or sixteen (narrow) a sheet.
 const sheetPage = await browser.newPage({ viewport: { width: 1800, height: 1000 } });
 for (const [kind, each, columns] of [["en.light.1280", 9, 3], ["ko.dark.1280", 9, 3], ["ko.light.390", 16, 8], ["en.dark.390", 16, 8]]) {
   const files = taken.filter((file) => file.endsWith(`.${kind}.png`));
   for (let at = 0; at < files.length; at += each) {
     const figures = files.slice(at, at + each).map((file) => `<figure><figcaption>${file}</figcaption><img src="${file}"></figure>`);
-    const sheet = path.resolve(out, `sheet.${kind}.${at / each}`);
+    const sheet = path.resolve(out, `sheet.${round}${kind}.${at / each}`);
     fs.writeFileSync(`${sheet}.html`, `<!doctype html><style>body{margin:8px;display:grid;grid-template-columns:repeat(${columns},1fr);gap:8px;font:12px sans-serif;background:#888;align-items:start}
       figure{margin:0}img{width:100%;max-height:1100px;object-fit:cover;object-position:top}</style>${figures.join("")}`);
     await sheetPage.goto(`file://${sheet}.html`, { waitUntil: "load" });

@@ -30,11 +30,25 @@ export async function inBrowser(story, options = {}) {
   }
 }
 
+const emailOf = (name) => `${name.toLowerCase().replace(/\W/g, ".")}@example.org`;
+const PASSWORD = "correct horse battery";
+
+/** Logs in whoever signed up earlier under this name. */
+export const logIn = (page, name) => enterAs(page, emailOf(name), PASSWORD);
+
+export async function enterAs(page, email, password) {
+  await page.goto(`${address}/login`);
+  await page.fill("#email", email);
+  await page.fill("#password", password);
+  await page.click("main form button.primary");
+  await page.waitForURL((url) => url.pathname !== "/login");
+}
+
 export async function signUp(page, name) {
   await page.goto(`${address}/signup`);
   await page.fill("#name", name);
-  await page.fill("#email", `${name.toLowerCase().replace(/\W/g, ".")}@example.org`);
-  await page.fill("#password", "correct horse battery");
+  await page.fill("#email", emailOf(name));
+  await page.fill("#password", PASSWORD);
   await page.click("main form button.primary");
   await page.waitForURL((url) => url.pathname !== "/signup");
 }

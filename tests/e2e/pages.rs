@@ -3,8 +3,8 @@
 //! One deployment holds submissions in every state. Grades are real ones; what a grade cannot be waited for in (a worker in
 //! the middle of its work, a failure) is written into the database as the application would have left it.
 
-use std::env;
 use std::process::{Command, Output};
+use std::{env, fs};
 
 use serde_json::json;
 
@@ -90,7 +90,7 @@ async fn furnished() -> (Deployment, serde_json::Value) {
          FROM submissions s JOIN jobs j ON j.submission_id = s.id JOIN attempts a ON a.job_id = j.id,
             (SELECT report FROM results LIMIT 1) r WHERE s.title = 'Against the rules'",
         "UPDATE submissions SET state = 'failed', finished_at = now(), reason = '[{\"code\": \"out-of-device-memory\", \"where\": \"load\",
-            \"message\": {\"en\": \"Three workers ran out of memory while they loaded the model.\", \"ko\": \"워커 3대가 모델을 적재하는 중에 메모리가 부족했습니다.\"},
+            \"message\": {\"en\": \"Three workers ran out of memory while they loaded the model.\", \"ko\": \"작업자 3대가 모델을 적재하는 중에 메모리가 부족했습니다.\"},
             \"fix\": {\"en\": \"The organizer has been told. It used no quota.\", \"ko\": \"운영진에게 알렸습니다. 횟수는 줄지 않았습니다.\"}}]'
          WHERE title = 'Broken machine'",
         "UPDATE submissions SET state = 'cancelled', finished_at = now() WHERE title = 'Withdrawn'",
@@ -123,9 +123,31 @@ async fn furnished() -> (Deployment, serde_json::Value) {
     let facts = json!({
         "invite": invite, "password": "a long enough password", "first": of("graded"), "second": rival.1,
         "queued": of("queued"), "running": of("running"), "graded": of("graded"), "rejected": of("rejected"),
-        "failed": of("failed"), "cancelled": of("cancelled"),
+        "failed": of("failed"), "cancelled": of("cancelled"), "contest": "sample", "sealed": false,
     });
     (assay, facts)
+}
+
+/// Seals three documents of ten, so that less is shown of what was graded, and the organizers can reveal them. Facts of the
+/// second round.
+fn seal(assay: &Deployment, facts: &serde_json::Value) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key) = (folder.path().join("contest.toml"), folder.path().join("seal.key"));
+    let rules = fs::read_to_string(root().join("deploy/sample/contest.toml")).unwrap();
+    // Rules name folders from where they lie, and there may be more "..": above the root there is nothing.
+    let up = "../".repeat(12);
+    let rules = rules.replace(
+        "../../",
+        &format!("{up}{}/", root().display().to_string().trim_start_matches('/')),
+    );
+    fs::write(&file, &rules).unwrap();
+    let (file, key) = (file.to_str().unwrap(), key.to_str().unwrap());
+    let section = assay.admin(&["seal", file, "--share", "0.3", "--key-file", key]);
+    fs::write(file, format!("{rules}\n{section}\n")).unwrap();
+    assay.admin(&["import-contest", file, "--sealed-key-file", key]);
+    let mut facts = facts.clone();
+    facts["sealed"] = true.into();
+    facts
 }
 
 fn script(assay: &Deployment, facts: &serde_json::Value, name: &str, arguments: &[String]) -> Output {
@@ -142,13 +164,17 @@ fn script(assay: &Deployment, facts: &serde_json::Value, name: &str, arguments: 
 #[tokio::test(flavor = "multi_thread")]
 async fn axe_finds_nothing_on_any_page() {
     let (assay, facts) = furnished().await;
-    let output = script(&assay, &facts, "axe.mjs", &[]);
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let look = |facts: &serde_json::Value| {
+        let output = script(&assay, facts, "axe.mjs", &[]);
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    look(&facts);
+    look(&seal(&assay, &facts));
 }
 
 /// Not a test: what `tests/screenshots` runs. `ASSAY_SCREENSHOTS` names the folder and, after it, the pages to take.
@@ -158,11 +184,15 @@ async fn screenshots() {
     let wanted = env::var("ASSAY_SCREENSHOTS").expect("ASSAY_SCREENSHOTS is not set; use tests/screenshots");
     let arguments: Vec<String> = wanted.split_whitespace().map(str::to_owned).collect();
     let (assay, facts) = furnished().await;
-    let output = script(&assay, &facts, "screenshots.mjs", &arguments);
-    print!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{}", assay.logs());
+    let take = |facts: &serde_json::Value| {
+        let output = script(&assay, facts, "screenshots.mjs", &arguments);
+        print!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(output.status.success(), "{}", assay.logs());
+    };
+    take(&facts);
+    take(&seal(&assay, &facts));
 }

@@ -1,5 +1,6 @@
 //! Every sentence a person reads, in English and Korean, from `web/locales/<locale>/*.ftl` (Fluent syntax, embedded at compile time).
 
+use crate::particles;
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue};
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,12 @@ pub fn t(locale: Locale, key: &str, args: &[(&str, &dyn Arg)]) -> String {
         .map(|(name, value)| ((*name).to_owned(), value.arg()))
         .collect();
     let mut errors = Vec::new();
-    bundle.format_pattern(pattern, Some(&args), &mut errors).into_owned()
+    let text = bundle.format_pattern(pattern, Some(&args), &mut errors).into_owned();
+    match locale {
+        // Keys are read by scripts with holes in them; nobody knows yet what stands before a particle.
+        Locale::Ko if !text.contains('{') => particles::fit(&text),
+        _ => text,
+    }
 }
 
 /// Whether `key` is a message.

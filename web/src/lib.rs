@@ -24,6 +24,7 @@ pub mod mail;
 pub mod metrics;
 pub mod middleware;
 pub mod outcomes;
+pub mod particles;
 pub mod precheck;
 pub mod reconciler;
 pub mod relay;

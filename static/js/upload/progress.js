@@ -153,10 +153,14 @@ export class TransferView {
   #say(message, phase, files) {
     const here = files.filter((file) => file.state === 'here');
     let text = message ? message.text ?? this.#t(message.key, message.values) : '';
-    if (!text && here.length && ['uploading', 'paused', 'whole'].includes(phase)) {
-      text = this.#t('up-here', { n: here.length, size: size(here.reduce((sum, file) => sum + file.bytes, 0)) });
+    if (!text) {
+      const parts = [];
+      if (phase === 'whole') parts.push(this.#t('up-whole-note'));
+      if (here.length && ['uploading', 'paused', 'whole'].includes(phase)) {
+        parts.push(this.#t('up-here', { n: here.length, size: size(here.reduce((sum, file) => sum + file.bytes, 0)) }));
+      }
+      text = parts.join(' ');
     }
-    if (!text && phase === 'whole') text = this.#t('up-whole-note');
     const line = this.#parts.message;
     line.dataset.tone = phase === 'failed' ? 'bad' : '';
     if (line.dataset.said === text) return;

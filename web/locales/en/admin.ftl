@@ -43,7 +43,10 @@ tab-teams = Teams
 tab-users = People
 tab-audit = Audit log
 desk-set-aside = { $n } set aside after costing several workers. Look at them, then release or leave them.
-desk-silent = { $n } enrolled workers have not been heard of for longer than a lease.
+desk-silent = { $n ->
+    [one] One enrolled worker has not been heard of for longer than a lease.
+   *[other] { $n } enrolled workers have not been heard of for longer than a lease.
+    }
 desk-whole-queue = The whole queue
 desk-all-workers = All workers
 pager = More
@@ -51,6 +54,7 @@ pager-first = To the start
 pager-next = Next page
 filter = Filter
 filter-words = Title or team
+filter-people = Person or team
 filter-words-hint = any part of it
 filter-class = Error class
 filter-any = any
@@ -225,4 +229,5 @@ done-role = The role is changed.
 done-sessions = The sessions are ended.
 done-quota = The quota is saved.
 done-adopted = The new rules are in force.
+done-revealed = The sealed documents are revealed. The board is computed anew.
 done-nothing = Nothing changed: it was so already.

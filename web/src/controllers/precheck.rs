@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::i18n::Locale;
 use crate::precheck::{self, BODY_BYTES, SlicedFile};
 use crate::state::AppState;
-use crate::views::WeightFragment;
+use crate::views::InspectionFragment;
 
 /// Most files a precheck looks at: beyond every contest's limit.
 const FILES: usize = 4096;
@@ -34,21 +34,19 @@ struct Question {
     files: Vec<SlicedFile>,
 }
 
-/// What a page adds to the address: the language it wants the weight drawn in.
+/// What a page adds to the address: the language it wants the inspection drawn in.
 #[derive(Deserialize)]
 pub(super) struct Drawn {
     drawn: Option<Locale>,
 }
 
 impl Drawn {
-    /// The inspection, and beside it the drawing of its weight as HTML where one is wanted.
+    /// The inspection, and beside it its drawing as HTML where one is wanted.
     pub(super) fn answer(&self, inspection: &Inspection, rules: &Contest) -> anyhow::Result<Value> {
         let mut answer = serde_json::to_value(inspection)?;
-        let weight = self
-            .drawn
-            .and_then(|locale| WeightFragment::from_inspection(locale, Some(rules.base.bytes), &answer));
-        if let Some(weight) = weight {
-            answer["drawn"] = weight.render()?.into();
+        if let Some(locale) = self.drawn {
+            let drawing = InspectionFragment::new(locale, Some(rules.base.bytes), &answer);
+            answer["drawn"] = drawing.render()?.into();
         }
         Ok(answer)
     }

@@ -93,5 +93,5 @@ async fn reveal(
     .await?;
     transaction.commit().await?;
     state.boards.changed();
-    Ok(see_other("/admin"))
+    Ok(see_other("/admin?done=revealed"))
 }

@@ -22,6 +22,7 @@ use crate::db::{contests, disqualifications, jobs, receipt, results};
 use crate::error::ApiError;
 use crate::i18n::Locale;
 use crate::outcomes::{Lens, Measured, Shown};
+use crate::particles;
 use crate::state::AppState;
 use crate::uploader::blocking;
 use crate::views::{
@@ -335,7 +336,9 @@ impl Grade<'_> {
                 }
             }
             _ => match &submission.verdict {
-                Some(verdict) if matches!(submission.state, State::Failed) || refused(submission, verdict) => {
+                Some(verdict)
+                    if matches!(submission.state, State::Failed | State::Cancelled) || refused(submission, verdict) =>
+                {
                     ReportFragment::from_inspection(locale, base_bytes, verdict)
                 }
                 _ => return Ok(None),
@@ -414,13 +417,13 @@ fn note(locale: Locale, standing: Option<&Standing>, scored: bool) -> String {
                     ),
                 ),
             };
-            locale.pick(&en, &ko).to_owned()
+            locale.pick(&en, &particles::fit(&ko)).to_owned()
         }
-        Some(Standing::Unscored { reason }) => locale.pick(&reason.en, &reason.ko).to_owned(),
+        Some(Standing::Unscored { reason }) => locale.pick(&reason.en, &particles::fit(&reason.ko)).to_owned(),
         None if scored => locale
             .pick(
                 "The board shows another submission of the team, its best.",
-                "순위표에는 이 팀의 가장 좋은 다른 제출이 표시됩니다.",
+                "리더보드에는 이 팀의 가장 좋은 다른 제출이 표시됩니다.",
             )
             .to_owned(),
         None => String::new(),

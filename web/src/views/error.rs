@@ -30,6 +30,7 @@ impl ErrorPage {
         match self.status {
             401 | 403 => "error-way-forbidden",
             404 => "error-way-not-found",
+            410 => "error-way-gone",
             429 => "error-way-too-many",
             400..500 => "error-way-request",
             _ => "error-way-server",
@@ -41,6 +42,7 @@ impl ErrorPage {
         match self.status {
             401 | 403 => "error-heading-forbidden",
             404 => "error-heading-not-found",
+            410 => "error-heading-gone",
             429 => "error-heading-too-many",
             400..500 => "error-heading-request",
             _ => "error-heading-server",

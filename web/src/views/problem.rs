@@ -1,6 +1,7 @@
 //! What is wrong with a submission and how to put it right, in the page's language.
 
 use crate::i18n::Locale;
+use crate::particles;
 use serde_json::Value;
 
 /// One coded problem or finding.
@@ -38,9 +39,10 @@ impl ProblemView {
 
 /// A `{en, ko}` in one language; a plain string is itself.
 pub(super) fn text(locale: Locale, value: &Value) -> String {
-    match value {
-        Value::String(plain) => plain.clone(),
-        other => string(&other[locale.code()]),
+    match (locale, value) {
+        (_, Value::String(plain)) => plain.clone(),
+        (Locale::Ko, both) => particles::fit(both["ko"].as_str().unwrap_or_default()),
+        (Locale::En, both) => string(&both["en"]),
     }
 }
 

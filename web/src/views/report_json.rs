@@ -101,7 +101,8 @@ impl ReportFragment {
             scope: &scope,
         };
         let tasks: Vec<TaskView> = interim_tasks(measures).iter().map(|task| figures.task(task)).collect();
-        let weight = inspection.and_then(|found| WeightFragment::from_inspection(locale, Some(contest.base.bytes), found));
+        let weight =
+            inspection.and_then(|found| WeightFragment::from_inspection(locale, Some(contest.base.bytes), found));
         (!tasks.is_empty() || weight.is_some()).then(|| ReportFragment {
             locale,
             interim: true,

@@ -73,9 +73,7 @@ fn best_row(rest: &[usize], weights: &[f64], whole: f64, short: f64, long: f64) 
         })
         .fold(0.0, f64::max)
     };
-    (1..rest.len())
-        .find(|n| worst(n + 1) > worst(*n))
-        .unwrap_or(rest.len())
+    (1..rest.len()).find(|n| worst(n + 1) > worst(*n)).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -120,7 +118,10 @@ mod tests {
         assert_eq!(squarify(&[], FRAME, 1.0), []);
         assert_eq!(squarify(&[0, 0], FRAME, 1.0), [Frame::default(); 2]);
         let frames = squarify(&[4, 0, 4], FRAME, 1.0);
-        assert_eq!((frames[0].width, frames[1], frames[2].width), (30.0, Frame::default(), 30.0));
+        assert_eq!(
+            (frames[0].width, frames[1], frames[2].width),
+            (30.0, Frame::default(), 30.0)
+        );
     }
 
     #[test]

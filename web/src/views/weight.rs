@@ -170,7 +170,12 @@ impl WeightFragment {
                 ..frame
             };
             let saved = whole - self.total;
-            areas.push(area("saved".to_owned(), frame, self.t("weight-saved"), figure(saved, whole)));
+            areas.push(area(
+                "saved".to_owned(),
+                frame,
+                self.t("weight-saved"),
+                figure(saved, whole),
+            ));
         }
         areas
     }
@@ -244,7 +249,11 @@ fn area(kind: String, frame: Frame, label: String, figure: String) -> Area {
         width: percent(frame.width),
         height: percent(frame.height),
         // A figure without its name says nothing.
-        figure_room: if name_room == Room::Never { Room::Never } else { figure_room },
+        figure_room: if name_room == Room::Never {
+            Room::Never
+        } else {
+            figure_room
+        },
         label,
         figure,
         name_room,

@@ -75,13 +75,10 @@ async fn a_disqualified_submission_leaves_the_board_and_the_older_best_comes_bac
         }
     }
     let marked = format!("data-disqualified=\"{best}\"");
-    for (language, word) in [("en", "Disqualified"), ("ko", "실격")] {
-        a.language = language;
-        let list = a.get("/submissions").await.text;
-        assert_eq!(list.matches("data-disqualified=").count(), 1, "{list}");
-        assert_eq!(list.matches(&format!(">{word}<")).count(), 1, "{list}");
-        assert!(list.contains(&marked) && list.contains(REASON), "{list}");
-    }
+    let list = a.get("/submissions").await.text;
+    assert_eq!(list.matches("data-disqualified=").count(), 1, "{list}");
+    assert_eq!(list.matches(">Disqualified<").count(), 1, "{list}");
+    assert!(list.contains(&marked) && list.contains(REASON), "{list}");
     assert_eq!(b.get(&format!("/submissions/{best}")).await.status, 404);
     assert!(!b.get("/submissions").await.text.contains("data-disqualified"));
     assert!(organizer.get("/admin/submissions").await.text.contains(REASON));
@@ -146,7 +143,10 @@ async fn a_disqualified_team_is_out_with_all_it_sends_and_the_board_stays_a_pure
     assert!(page.contains("its own reason"), "{page}");
     // The list says once why the team is out, and marks all it sent.
     let list = a.get("/submissions").await.text;
-    assert!(list.contains("data-disqualified=\"team\"") && list.contains(REASON), "{list}");
+    assert!(
+        list.contains("data-disqualified=\"team\"") && list.contains(REASON),
+        "{list}"
+    );
     assert!(list.contains(&format!("data-disqualified=\"{one}\"")) && list.contains("its own reason"));
     assert_eq!(list.matches(">Disqualified<").count(), 2, "{list}");
 

@@ -30,10 +30,16 @@ async fn real_headers_are_accepted_with_their_exact_weight() {
         assert_eq!(groups, weight as u64, "{name}: the groups add up");
         // Drawn for a page, in its language; nothing else about the answer changes.
         assert!(inspection["drawn"].is_null());
-        let mut drawn = browser.post_json("/api/v1/precheck?drawn=ko", &sliced(&files)).await.json();
+        let mut drawn = browser
+            .post_json("/api/v1/precheck?drawn=ko", &sliced(&files))
+            .await
+            .json();
         let map = drawn.as_object_mut().unwrap().remove("drawn").unwrap();
         let map = map.as_str().unwrap();
-        assert!(map.contains(&format!("data-weight=\"{weight}\"")) && map.contains("어텐션"), "{map}");
+        assert!(
+            map.contains(&format!("data-weight=\"{weight}\"")) && map.contains("어텐션"),
+            "{map}"
+        );
         assert_eq!(drawn, inspection);
     }
 }

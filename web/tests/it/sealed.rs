@@ -214,7 +214,7 @@ async fn nothing_made_of_sealed_documents_is_seen_before_the_reveal() {
     let revealed = organizer
         .submit("/admin", "/admin/reveal", &[("confirm", "sample")])
         .await;
-    assert_eq!(revealed.location(), "/admin");
+    assert_eq!(revealed.location(), "/admin?done=revealed");
     assert_eq!(
         organizer
             .submit("/admin", "/admin/reveal", &[("confirm", "sample")])

@@ -5,8 +5,8 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, ServiceConfig};
 use assay_contest::rules::Revealed;
 
-use super::notice;
 use super::job::row;
+use super::notice;
 use crate::auth::RequireOrganizer;
 use crate::controllers::visit::Visit;
 use crate::db::contests::StoredContest;

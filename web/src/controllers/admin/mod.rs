@@ -134,6 +134,7 @@ fn notice(visit: &mut Visit) {
         Some("sessions") => "done-sessions",
         Some("quota") => "done-quota",
         Some("adopted") => "done-adopted",
+        Some("revealed") => "done-revealed",
         Some("nothing") => "done-nothing",
         _ => return,
     };

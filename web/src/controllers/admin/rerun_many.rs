@@ -15,7 +15,7 @@ use crate::db::{jobs, queue};
 use crate::error::ApiError;
 use crate::i18n;
 use crate::state::AppState;
-use crate::views::{self, ConfirmPage};
+use crate::views::{self, ConfirmPage, job_key};
 
 /// Most submissions graded again by one confirmation.
 const MOST_RERUNS: usize = 500;
@@ -78,7 +78,11 @@ fn many(
     let filter = filter.into_iter().filter(|(.., value)| !value.is_empty());
     let (mut facts, mut hidden) = (Vec::new(), vec![("expected".to_owned(), n.to_string())]);
     for (name, key, value) in filter {
-        facts.push((locale.t(key), value.clone()));
+        let shown = match name {
+            "state" => locale.t(job_key(value)),
+            _ => value.clone(),
+        };
+        facts.push((locale.t(key), shown));
         hidden.push((name.to_owned(), value.clone()));
     }
     let page = ConfirmPage {

@@ -193,9 +193,15 @@ fn a_tensor_group_nobody_named_is_drawn_under_its_own_name() {
     for locale in Locale::ALL {
         let weight = WeightFragment::from_inspection(locale, None, &inspection).expect("weighed");
         let html = weight.render().expect("weight");
-        assert!(html.contains("<text x=\"9\" y=\"20\" class=\"name\">Code books</text>"), "{html}");
+        assert!(
+            html.contains("<text x=\"9\" y=\"20\" class=\"name\">Code books</text>"),
+            "{html}"
+        );
         assert!(html.contains("Code books</th><td class=\"num\">200</td><td class=\"num\">66.7 %</td>"));
-        assert!(html.find("data-hint=\"more\"") < html.find("data-hint=\"less\""), "most bytes first");
+        assert!(
+            html.find("data-hint=\"more\"") < html.find("data-hint=\"less\""),
+            "most bytes first"
+        );
         assert!(html.contains("−30 B<small>−10.0 %</small>"));
     }
 }
@@ -209,7 +215,10 @@ fn the_weight_is_shown_while_a_submission_waits() {
     let inspection = serde_json::json!({"bytes": {"total": 300, "groups": [{"name": "mlp", "bytes": 300}]}});
     let interim = ReportFragment::from_interim(Locale::En, &rules, Some(&inspection), &none).expect("weight");
     let html = interim.render().expect("interim");
-    assert!(html.contains("data-weight=\"300\"") && !html.contains("data-report"), "{html}");
+    assert!(
+        html.contains("data-weight=\"300\"") && !html.contains("data-report"),
+        "{html}"
+    );
 }
 
 #[test]
