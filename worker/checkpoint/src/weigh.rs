@@ -32,9 +32,9 @@ fn group_of(name: &str) -> &'static str {
     match last {
         "weight_zero_point" | "input_zero_point" | "k_zero_point" | "v_zero_point" | "q_zero_point" | "qzeros"
         | "zero" => "zero_points",
-        "weight_shape" | "weight_g_idx" | "g_idx" | "shape" => "shapes",
+        "weight_shape" | "weight_g_idx" | "g_idx" | "shape" | "bitmask" | "row_offsets" | "meta" => "shapes",
         "scales" | "SCB" | "absmax" | "nested_absmax" | "quant_map" | "nested_quant_map" | "weight_scale_inv"
-        | "weight_scale_2" => "scales",
+        | "weight_scale_2" | "scale_packed" => "scales",
         _ if last.ends_with("scale") => "scales",
         _ if name.starts_with("model.embed_tokens.") || name.starts_with("transformer.wte.") => "embedding",
         _ if name.starts_with("lm_head.") => "head",
@@ -245,7 +245,7 @@ fn words(out: u64, cols: u64, bits: u64) -> u64 {
 fn eight_bits(look: &Saving) -> Option<Hint> {
     let packing = packing_allowed(look, "Linear");
     let saves = over_quantized(look, |out, cols, q| match q.layout {
-        Layout::Packed if q.bits == 8 => words(out, cols, 8) - words(out, cols, 4),
+        Layout::Packed(_) if q.bits == 8 => words(out, cols, 8) - words(out, cols, 4),
         Layout::Bytes | Layout::Float8 if q.bits > 4 && packing => out * cols - words(out, cols, 4).min(out * cols),
         _ => 0,
     });
@@ -281,7 +281,9 @@ fn loose_codes(look: &Saving) -> Option<Hint> {
 
 fn small_groups(look: &Saving) -> Option<Hint> {
     let saves = over_quantized(look, |out, cols, p| match p.strategy {
-        Strategy::Group(size) if size < 128 => out * (cols.div_ceil(size) - cols.div_ceil(128)) * 2,
+        Strategy::Group(size) if size < 128 && !matches!(p.layout, Layout::Micro(_)) => {
+            out * (cols.div_ceil(size) - cols.div_ceil(128)) * 2
+        }
         _ => 0,
     });
     hint(

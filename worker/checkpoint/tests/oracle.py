@@ -33,6 +33,35 @@ def float8(b):
     sign, e, m = -1 if b & 128 else 1, b >> 3 & 15, b & 7
     return sign * (m / 8 * 2.0**-6 if e == 0 else (1 + m / 8) * 2.0 ** (e - 7))
 
+def float4(b):
+    return (-1 if b & 8 else 1) * [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][b & 7]
+
+def micro(t, name):
+    """Float4, two a byte: groups of 16 with float8 scales and a divisor in f32, or of 32 with powers of two."""
+    _, (out, half), data = t[name + ".weight_packed"]
+    _, (_, groups), scales = t[name + ".weight_scale"]
+    single = lambda x: struct.unpack("<f", struct.pack("<f", x))[0]
+    divisor = t.get(name + ".weight_global_scale")
+    if divisor:
+        (divisor,) = struct.unpack("<f", divisor[2])
+        scales = [single(float8(b) / divisor) for b in scales]
+    else:
+        scales = [2.0 ** (b - 127) for b in scales]
+    rows = []
+    for r in range(out):
+        for c in range(2 * half):
+            code = data[r * half + c // 2] >> (4 * (c % 2)) & 15
+            rows.append(struct.pack("<H", to_bf16(single(float4(code) * scales[r * groups + c * groups // (2 * half)]))))
+    return b"".join(rows)
+
+def block(t, name):
+    """Float8 with one scale for 128 x 128."""
+    _, (out, cols), data = t[name + ".weight"]
+    dtype, (_, across), scale = t[name + ".weight_scale"]
+    scale = floats(dtype, scale)
+    value = lambda r, c: to_bf16(float8(data[r * cols + c]) * scale[r // 128 * across + c // 128])
+    return b"".join(struct.pack("<H", value(r, c)) for r in range(out) for c in range(cols))
+
 def coded(t, name):
     """Codes of a byte each; one scale for the matrix, a row, or so many columns."""
     dtype, (out, cols), data = t[name + ".weight"]
@@ -52,11 +81,15 @@ def coded(t, name):
 def matrix(t, name):
     if name + ".weight" in t:
         dtype, _, data = t[name + ".weight"]
+        if dtype == "F8_E4M3" and t[name + ".weight_scale"][1][-1] > 1 and t[name + ".weight_scale"][1][0] < t[name + ".weight"][1][0]:
+            return block(t, name)
         if dtype in ("I8", "F8_E4M3"):
             return coded(t, name)
         if dtype == "BF16":
             return data
         return b"".join(struct.pack("<H", to_bf16(x)) for x in floats(dtype, data))
+    if name + ".weight_shape" not in t:
+        return micro(t, name)
     out, cols = struct.unpack("<2q", t[name + ".weight_shape"][2])
     packed = t[name + ".weight_packed"]
     words = packed[1][1]
@@ -70,9 +103,10 @@ def matrix(t, name):
     index = [i for (i,) in struct.iter_unpack("<i", index[2])] if index else [c // (cols // groups) for c in range(cols)]
     rows = []
     for r in range(out):
+        row = int.from_bytes(packed[2][4 * r * words:4 * (r + 1) * words], "little")
         for c in range(cols):
             k = index[c]
-            q = field(packed[2], r * words + c // per, c % per, bits) - half
+            q = (row >> (bits * c) & ((1 << bits) - 1)) - half  # since 0.18, and always for 2, 4 and 8 bits: one stream of bits
             z = 0
             if zero:
                 z = field(zero[2], r // per * groups + k, r % per, bits) - half

@@ -13,6 +13,7 @@ use crate::config::ModelConfig;
 use crate::model::{Linear, Module, Norm};
 use crate::quant::Storage;
 
+pub(crate) use matrix::stream;
 pub use matrix::{Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Rounding, Scales, Weights, Zeros};
 pub(crate) use read::Shards;
 
@@ -120,6 +121,7 @@ impl Checkpoint {
         let (rows, cols) = module.shape(&self.config);
         match self.storage.get(&module) {
             Some(Storage::Dense) => self.shards.dense(&format!("{name}.weight"), rows, cols),
+            Some(Storage::Sparse(mask)) => self.shards.sparse(&name, rows, cols, *mask),
             Some(Storage::Quantized(scheme)) => self.shards.quantized(&name, rows, cols, *scheme),
             None => Err(OpenError::Tensor {
                 tensor: name,

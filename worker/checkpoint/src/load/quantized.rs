@@ -1,67 +1,105 @@
 //! Quantized matrices as compressed-tensors stores them, brought into the form of [`Matrix`].
 
-use super::matrix::stream;
+use super::matrix::{field, stream};
 use super::read::{FLOATS, halves, words};
 use super::{Codebook, Coded, GroupScale, InputScale, Inputs, Matrix, OpenError, Scales, Shards, Weights, Zeros};
 use crate::number::{bf16_to_f32, f16_to_f32};
-use crate::quant::{GroupRule, InputRule, Layout, Quantized, Strategy};
+use crate::quant::{GroupRule, InputRule, Layout, Packing, Quantized, Strategy, Values, marlin};
 use crate::safetensors::Dtype;
 
 impl Shards {
     /// A quantized matrix with what belongs to it.
     pub fn quantized(&self, module: &str, rows: usize, cols: usize, q: Quantized) -> Result<Matrix, OpenError> {
-        let groups = q.groups(cols as u64) as usize;
-        let group = match q.strategy {
-            Strategy::Group(size) => (size as usize).min(cols),
-            _ => cols,
-        };
-        let (scale_dtype, scales) = self.scales(module, rows, groups, q.strategy)?;
-        let scales = Scales::grouped(scales, group);
-        let coded = if q.layout == Layout::Float8 {
-            let (_, bytes) = self.bytes(&format!("{module}.weight"), rows * cols, &[Dtype::F8_E4M3])?;
-            let codes = bytes
-                .chunks(cols.max(1))
-                .flat_map(|row| stream(row.iter().map(|b| u32::from(*b)), 8));
-            Coded::float(8, Codebook::E4m3, codes.collect(), scales, scale_dtype)
-        } else {
-            let codes = match q.layout {
-                Layout::Packed => self.packed_codes(module, rows, cols, q.bits)?,
-                _ => self.byte_codes(module, rows, cols, q.bits)?,
-            };
-            let zeros = if q.symmetric {
-                Zeros::None
-            } else {
-                Zeros::Int(self.zeros(module, rows, groups, q)?)
-            };
-            let index = if q.indexed {
-                self.index(module, cols, groups)?
-            } else {
-                None
-            };
-            Coded {
-                index,
-                ..Coded::int(q.bits, codes, scales, zeros, scale_dtype)
-            }
+        let weights = match q.layout {
+            Layout::Micro(micro) => micro.load(self, module, (rows, cols), q)?,
+            Layout::Marlin24 => marlin::load(self, module, (rows, cols), q)?,
+            _ => Weights::Coded(self.plainly_scaled(module, rows, cols, q)?),
         };
         Ok(Matrix {
             rows,
             cols,
-            weights: Weights::Coded(coded),
+            weights,
             inputs: self.inputs(module, q.inputs)?,
         })
     }
 
-    /// Codes in words, as stored.
-    fn packed_codes(&self, module: &str, rows: usize, cols: usize, bits: u8) -> Result<Vec<u32>, OpenError> {
-        let row_words = (cols * usize::from(bits)).div_ceil(32);
-        let (_, bytes) = self.bytes(&format!("{module}.weight_packed"), rows * row_words, &[Dtype::I32])?;
-        Ok(words(&bytes).collect())
+    /// Integers, and float8, with scales of plain floats.
+    fn plainly_scaled(&self, module: &str, rows: usize, cols: usize, q: Quantized) -> Result<Coded, OpenError> {
+        let (scale_dtype, values) = self.scales(module, (rows, cols), q)?;
+        let scales = Scales {
+            values,
+            rows: match q.strategy {
+                Strategy::Block { rows: size, .. } => size as usize,
+                _ => 1,
+            },
+            cols: q.group_columns(cols),
+        };
+        Ok(
+            if matches!(q.layout, Layout::Float8 | Layout::Sparse(_, Values::Float8)) {
+                let bytes = self.code_bytes(module, (rows, cols), q)?;
+                let codes = bytes
+                    .chunks(cols.max(1))
+                    .flat_map(|row| stream(row.iter().map(|b| u32::from(*b)), 8));
+                Coded::float(8, Codebook::E4m3, codes.collect(), scales, scale_dtype)
+            } else {
+                let codes = match q.layout {
+                    Layout::Packed(packing) => self.packed_codes(module, (rows, cols), q.bits, packing)?,
+                    _ => self.byte_codes(module, (rows, cols), q)?,
+                };
+                let zeros = if q.symmetric {
+                    Zeros::None
+                } else {
+                    Zeros::Int(self.zeros(module, (rows, cols), q)?)
+                };
+                let index = if q.indexed {
+                    self.index(module, cols, q.groups(cols as u64) as usize)?
+                } else {
+                    None
+                };
+                Coded {
+                    index,
+                    ..Coded::int(q.bits, codes, scales, zeros, scale_dtype)
+                }
+            },
+        )
     }
 
-    /// Codes that take a byte each, packed into words.
-    fn byte_codes(&self, module: &str, rows: usize, cols: usize, bits: u8) -> Result<Vec<u32>, OpenError> {
-        let name = format!("{module}.weight");
-        let (_, bytes) = self.bytes(&name, rows * cols, &[Dtype::I8])?;
+    /// Codes in words, as one stream of bits a row.
+    fn packed_codes(
+        &self,
+        module: &str,
+        (rows, cols): (usize, usize),
+        bits: u8,
+        packing: Packing,
+    ) -> Result<Vec<u32>, OpenError> {
+        let row_words = packing.words(cols, bits);
+        let (_, bytes) = self.bytes(&format!("{module}.weight_packed"), rows * row_words, &[Dtype::I32])?;
+        let stored: Vec<u32> = words(&bytes).collect();
+        if packing == Packing::Stream || 32 % bits == 0 {
+            return Ok(stored);
+        }
+        let codes = stored.chunks(row_words.max(1)).flat_map(|row| {
+            let fields = (0..cols).map(|c| packed_field(row, bits, packing, c));
+            stream(fields, bits)
+        });
+        Ok(codes.collect())
+    }
+
+    /// Codes that take a byte each, zeros that were left out put back.
+    fn code_bytes(&self, module: &str, (rows, cols): (usize, usize), q: Quantized) -> Result<Vec<u8>, OpenError> {
+        Ok(match q.layout {
+            Layout::Sparse(mask, values) => mask.spread(self, module, (rows, cols), Some(values))?.1,
+            _ => {
+                self.bytes(&format!("{module}.weight"), rows * cols, &[Dtype::I8, Dtype::F8_E4M3])?
+                    .1
+            }
+        })
+    }
+
+    /// Integers of a byte each, packed into words.
+    fn byte_codes(&self, module: &str, (rows, cols): (usize, usize), q: Quantized) -> Result<Vec<u32>, OpenError> {
+        let bits = q.bits;
+        let bytes = self.code_bytes(module, (rows, cols), q)?;
         let least = -1i32 << (bits - 1);
         if let Some(code) = bytes
             .iter()
@@ -69,7 +107,7 @@ impl Shards {
             .find(|q| !(least..-least).contains(q))
         {
             return Err(OpenError::Tensor {
-                tensor: name,
+                tensor: format!("{module}.{}", q.layout.suffix()),
                 reason: format!("the code {code} has more than {bits} bits"),
             });
         }
@@ -81,18 +119,13 @@ impl Shards {
         Ok(codes.collect())
     }
 
-    /// Scales, rows × groups; a scale of the whole matrix is repeated.
-    fn scales(
-        &self,
-        module: &str,
-        rows: usize,
-        groups: usize,
-        strategy: Strategy,
-    ) -> Result<(Dtype, Vec<f32>), OpenError> {
-        let per_tensor = strategy == Strategy::Tensor;
-        let stored = if per_tensor { 1 } else { rows * groups };
-        let (dtype, scales) = self.floats(&format!("{module}.weight_scale"), stored)?;
-        Ok((dtype, if per_tensor { vec![scales[0]; rows] } else { scales }))
+    /// Scales as stored; one of the whole matrix is repeated for each row.
+    fn scales(&self, module: &str, shape: (usize, usize), q: Quantized) -> Result<(Dtype, Vec<f32>), OpenError> {
+        let (dtype, scales) = self.floats(&format!("{module}.weight_scale"), q.scale_count(shape))?;
+        Ok(match q.strategy {
+            Strategy::Tensor => (dtype, vec![scales[0]; shape.0]),
+            _ => (dtype, scales),
+        })
     }
 
     /// A plain float tensor, widened.
@@ -106,42 +139,35 @@ impl Shards {
         Ok((dtype, values))
     }
 
-    /// Zero points, rows × groups. Beside packed codes they are packed down the rows: [ceil(rows · bits / 32), groups].
-    fn zeros(&self, module: &str, rows: usize, groups: usize, q: Quantized) -> Result<Vec<i16>, OpenError> {
+    /// Zero points, laid out as the scales are. Beside packed codes they are packed down the rows: [words of the rows, groups].
+    fn zeros(&self, module: &str, (rows, cols): (usize, usize), q: Quantized) -> Result<Vec<i16>, OpenError> {
         let name = format!("{module}.weight_zero_point");
-        let signed = |bytes: Vec<u8>| bytes.into_iter().map(|b| i16::from(b as i8));
-        if q.strategy == Strategy::Tensor {
-            let (_, bytes) = self.bytes(&name, 1, &[Dtype::I8])?;
-            return Ok(vec![i16::from(bytes[0] as i8); rows]);
-        }
-        if q.layout != Layout::Packed {
-            let (_, bytes) = self.bytes(&name, rows * groups, &[Dtype::I8])?;
-            return Ok(signed(bytes).collect());
-        }
-        let bits = usize::from(q.bits);
-        let (_, bytes) = self.bytes(&name, (rows * bits).div_ceil(32) * groups, &[Dtype::I32])?;
-        let stored: Vec<u32> = words(&bytes).collect();
-        let per_word = 32 / bits;
-        let offset = 1i32 << (bits - 1);
-        let mask = (1u32 << bits) - 1;
-        let zero = |row: usize, k: usize| {
-            let field = (stored[row / per_word * groups + k] >> (bits * (row % per_word))) & mask;
-            (field as i32 - offset) as i16
+        let Some(packing) = q.packed_zeros() else {
+            let (_, bytes) = self.bytes(&name, q.scale_count((rows, cols)), &[Dtype::I8])?;
+            let zeros: Vec<i16> = bytes.into_iter().map(|b| i16::from(b as i8)).collect();
+            return Ok(match q.strategy {
+                Strategy::Tensor => vec![zeros[0]; rows],
+                _ => zeros,
+            });
         };
-        Ok((0..rows)
-            .flat_map(|row| (0..groups).map(move |k| (row, k)))
-            .map(|(row, k)| zero(row, k))
-            .collect())
+        let groups = q.groups(cols as u64) as usize;
+        let height = packing.words(rows, q.bits);
+        let (_, bytes) = self.bytes(&name, height * groups, &[Dtype::I32])?;
+        let stored: Vec<u32> = words(&bytes).collect();
+        let offset = 1i32 << (q.bits - 1);
+        let mut zeros = vec![0i16; rows * groups];
+        for k in 0..groups {
+            let column: Vec<u32> = stored.iter().skip(k).step_by(groups).copied().collect();
+            for row in 0..rows {
+                zeros[row * groups + k] = (packed_field(&column, q.bits, packing, row) as i32 - offset) as i16;
+            }
+        }
+        Ok(zeros)
     }
 
     /// `weight_g_idx` as stored, widened.
     pub fn stored_index(&self, module: &str, cols: usize) -> Result<Vec<i64>, OpenError> {
-        let name = format!("{module}.weight_g_idx");
-        let (dtype, bytes) = self.bytes(&name, cols, &[Dtype::I32, Dtype::I64])?;
-        Ok(match dtype {
-            Dtype::I64 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
-            _ => words(&bytes).map(|w| i64::from(w as i32)).collect(),
-        })
+        self.integers(&format!("{module}.weight_g_idx"), cols)
     }
 
     /// The group of each column; `None` where the tool left every entry at −1, its way of saying that groups are consecutive.
@@ -206,5 +232,16 @@ impl Shards {
                 }
             }
         })
+    }
+}
+
+/// Field `i` of packed words.
+fn packed_field(words: &[u32], bits: u8, packing: Packing, i: usize) -> u32 {
+    match packing {
+        Packing::Stream => field(words, bits, i),
+        Packing::Words => {
+            let (bits, per_word) = (usize::from(bits), 32 / usize::from(bits));
+            (words[i / per_word] >> (bits * (i % per_word))) & ((1 << bits) - 1)
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{Matrix, OpenError, Weights};
+use crate::quant::Mask;
 use crate::safetensors::{Dtype, Header, TensorInfo};
 
 /// Where a tensor lies.
@@ -86,7 +87,7 @@ impl Shards {
     }
 
     /// A whole tensor, after checking that it has the expected dtype and length.
-    pub(super) fn bytes(&self, name: &str, elements: usize, allowed: &[Dtype]) -> Result<(Dtype, Vec<u8>), OpenError> {
+    pub fn bytes(&self, name: &str, elements: usize, allowed: &[Dtype]) -> Result<(Dtype, Vec<u8>), OpenError> {
         let info = &self.place(name)?.info;
         let need = (elements as u64).checked_mul(info.dtype.bits() / 8);
         if !allowed.contains(&info.dtype) || need != Some(info.bytes()) {
@@ -104,12 +105,30 @@ impl Shards {
     /// A plain float tensor as a matrix.
     pub fn dense(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, OpenError> {
         let (dtype, bytes) = self.bytes(name, rows * cols, FLOATS)?;
-        let weights = match dtype {
-            Dtype::BF16 => Weights::Bf16(halves(&bytes).collect()),
-            Dtype::F16 => Weights::F16(halves(&bytes).collect()),
-            _ => Weights::F32(words(&bytes).map(f32::from_bits).collect()),
-        };
-        Ok(Matrix::plain(rows, cols, weights))
+        Ok(Matrix::plain(rows, cols, plain(dtype, &bytes)))
+    }
+
+    /// A plain float tensor whose zeros were left out.
+    pub fn sparse(&self, module: &str, rows: usize, cols: usize, mask: Mask) -> Result<Matrix, OpenError> {
+        let (dtype, bytes) = mask.spread(self, module, (rows, cols), None)?;
+        Ok(Matrix::plain(rows, cols, plain(dtype, &bytes)))
+    }
+
+    /// A tensor of whole numbers, I64 or I32, widened.
+    pub fn integers(&self, name: &str, elements: usize) -> Result<Vec<i64>, OpenError> {
+        let (dtype, bytes) = self.bytes(name, elements, &[Dtype::I32, Dtype::I64])?;
+        Ok(match dtype {
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
+            _ => words(&bytes).map(|w| i64::from(w as i32)).collect(),
+        })
+    }
+}
+
+fn plain(dtype: Dtype, bytes: &[u8]) -> Weights {
+    match dtype {
+        Dtype::BF16 => Weights::Bf16(halves(bytes).collect()),
+        Dtype::F16 => Weights::F16(halves(bytes).collect()),
+        _ => Weights::F32(words(bytes).map(f32::from_bits).collect()),
     }
 }
 

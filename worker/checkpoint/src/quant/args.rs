@@ -56,8 +56,23 @@ pub(crate) struct Args {
     pub group: Option<u64>,
     pub dynamic: Dynamic,
     pub actorder: ActOrder,
-    /// scales are BF16, F16 or F32, not eight-bit codes
-    pub plain_scales: bool,
+    /// what a scale is stored as
+    pub scales: ScaleType,
+    /// rows and columns of a block; only with `Block`
+    pub block: Option<(u64, u64)>,
+}
+
+/// What a scale is stored as (`scale_dtype`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScaleType {
+    /// BF16, F16 or F32, or not said: versions before 0.13 never say it
+    Plain,
+    /// float8 e4m3fn: NVFP4
+    E4m3,
+    /// an exponent of two in a byte: the MX formats
+    E8m0,
+    /// anything else
+    Other,
 }
 
 /// Keys that compressed-tensors 0.9 to 0.20 knows.
@@ -138,6 +153,10 @@ impl Args {
         } else {
             sharing
         };
+        let block = match (sharing, field("block_structure")) {
+            (Sharing::Block, value) => Some(block_structure(value).ok_or_else(|| wrong("block_structure"))?),
+            _ => None,
+        };
         let dynamic = match field("dynamic") {
             None | Some(Value::Bool(false)) => Dynamic::No,
             Some(Value::Bool(true)) => Dynamic::Yes,
@@ -153,8 +172,23 @@ impl Args {
             group,
             dynamic,
             actorder,
-            plain_scales: scale_dtype_is_float(field("scale_dtype")),
+            scales: scale_type(field("scale_dtype")),
+            block,
         })
+    }
+
+    /// Scales are BF16, F16 or F32, as far as is said.
+    pub fn plain_scales(&self) -> bool {
+        self.scales == ScaleType::Plain
+    }
+
+    /// What scales are stored as where `scale_dtype` may be left out: small floats have scales of their own kind.
+    pub fn stored_scales(&self) -> ScaleType {
+        match (self.scales, self.kind, self.bits, self.group) {
+            (ScaleType::Plain, Kind::Float, 4, Some(16)) => ScaleType::E4m3,
+            (ScaleType::Plain, Kind::Float, 4 | 6, Some(_)) => ScaleType::E8m0,
+            (said, ..) => said,
+        }
     }
 
     /// Also used for the recipe's own `actorder`.
@@ -179,6 +213,8 @@ impl Args {
             self.sharing,
             self.group,
             self.dynamic,
+            self.block,
+            self.stored_scales(),
         ) == (
             other.bits,
             other.kind,
@@ -186,6 +222,8 @@ impl Args {
             other.sharing,
             other.group,
             other.dynamic,
+            other.block,
+            other.stored_scales(),
         )
     }
 
@@ -202,7 +240,10 @@ impl Args {
             (Sharing::Tensor, _) => "tensor".to_owned(),
             (Sharing::Channel, _) => "channel".to_owned(),
             (Sharing::Group | Sharing::TensorGroup, None) => "group".to_owned(),
-            (Sharing::Block, _) => "block".to_owned(),
+            (Sharing::Block, _) => match self.block {
+                None | Some((128, 128)) => "block".to_owned(),
+                Some((rows, cols)) => format!("block {rows}x{cols}"),
+            },
             (Sharing::Token, _) => "token".to_owned(),
             (Sharing::AttnHead, _) => "head".to_owned(),
         };
@@ -210,13 +251,27 @@ impl Args {
     }
 }
 
-/// Scales as plain floats; `torch.float8_e4m3fn` and `torch.uint8` belong to other formats.
-fn scale_dtype_is_float(value: Option<&Value>) -> bool {
-    match value.and_then(Value::as_str) {
-        None => true,
-        Some(name) => matches!(
-            name.strip_prefix("torch.").unwrap_or(name),
-            "bfloat16" | "float16" | "float32"
-        ),
+fn scale_type(value: Option<&Value>) -> ScaleType {
+    match value.map(|v| v.as_str().map(|name| name.strip_prefix("torch.").unwrap_or(name))) {
+        None | Some(Some("bfloat16" | "float16" | "float32")) => ScaleType::Plain,
+        Some(Some("float8_e4m3fn")) => ScaleType::E4m3,
+        Some(Some("uint8" | "float8_e8m0fnu")) => ScaleType::E8m0,
+        Some(_) => ScaleType::Other,
+    }
+}
+
+/// `[128, 128]` or `"128x128"`.
+fn block_structure(value: Option<&Value>) -> Option<(u64, u64)> {
+    let sides: Vec<u64> = match value? {
+        Value::Array(sides) => sides.iter().map(Value::as_u64).collect::<Option<_>>()?,
+        Value::String(text) => text
+            .split('x')
+            .map(|side| side.trim().parse().ok())
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    match sides[..] {
+        [rows, cols] if (1..=1 << 20).contains(&rows) && (1..=1 << 20).contains(&cols) => Some((rows, cols)),
+        _ => None,
     }
 }

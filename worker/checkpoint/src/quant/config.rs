@@ -73,6 +73,9 @@ impl QuantConfig {
                     groups.push(group.map_err(|why| format!("config_groups.{}: {why}", quoted(name)))?);
                 }
             }
+            // a model that was only made sparse, or only rotated
+            None | Some(Value::Null) if alone(map) => {}
+            Some(Value::Object(entries)) if entries.is_empty() && alone(map) => {}
             _ => return Err(format!("config_groups: 1 to {MAX_GROUPS} groups are needed")),
         }
         let ignore = match map.get("ignore") {
@@ -127,6 +130,13 @@ impl QuantConfig {
         }
         Ok(best.map(|(_, index)| index))
     }
+}
+
+/// Something else than groups of quantized modules is configured.
+fn alone(map: &Map<String, Value>) -> bool {
+    ["sparsity_config", "transform_config", "kv_cache_scheme"]
+        .iter()
+        .any(|name| map.get(*name).and_then(Value::as_object).is_some_and(|o| !o.is_empty()))
 }
 
 fn patterns(value: &Value, budget: &mut Budget) -> Result<Patterns, String> {

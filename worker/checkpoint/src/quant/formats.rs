@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::args::{Dynamic, Kind};
+use super::args::{Dynamic, Kind, ScaleType};
 use super::config::{Group, QuantConfig};
 use crate::safetensors::{Dtype, TensorInfo};
 
@@ -98,7 +98,7 @@ fn infer(group: &Group) -> &'static str {
     match (weights.kind, weights.bits) {
         (Kind::Float, 4) if grouped(32) => "mxfp4-pack-quantized",
         (Kind::Float, 6) => "mxfp6-pack-quantized",
-        (Kind::Float, 8) if grouped(32) && !weights.plain_scales => "mxfp8-quantized",
+        (Kind::Float, 8) if grouped(32) && weights.scales == ScaleType::E8m0 => "mxfp8-quantized",
         (Kind::Float, 4) if grouped(16) => "nvfp4-pack-quantized",
         (Kind::Int, _) if group.input.is_some() => "int-quantized",
         (Kind::Int, 1..=8) => "pack-quantized",

@@ -1,6 +1,6 @@
 //! The preset names of compressed-tensors (`scheme: W4A16`) and what they stand for.
 
-use super::args::{ActOrder, Args, Dynamic, Kind, Sharing};
+use super::args::{ActOrder, Args, Dynamic, Kind, ScaleType, Sharing};
 
 /// Weights and input activations of a preset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,8 @@ const fn args(bits: u8, kind: Kind, sharing: Sharing, group: Option<u64>, symmet
         group,
         dynamic,
         actorder: ActOrder::None,
-        plain_scales: true,
+        scales: ScaleType::Plain,
+        block: None,
     }
 }
 
@@ -57,8 +58,20 @@ pub(crate) fn expand(name: &str, version: Option<(u32, u32)>) -> Vec<Preset> {
             input: Some(input),
         }]
     };
-    let float_group = |bits, group| float(bits, Sharing::Group, Some(group), Dynamic::No);
-    let nvfp4 = float(4, Sharing::TensorGroup, Some(16), Dynamic::No);
+    let nvfp4 = Args {
+        scales: ScaleType::E4m3,
+        ..float(4, Sharing::TensorGroup, Some(16), Dynamic::No)
+    };
+    // weights, and inputs, of the MX formats: groups of 32 that share a power of two
+    let mx = |bits| Args {
+        scales: ScaleType::E8m0,
+        ..float(bits, Sharing::Group, Some(32), Dynamic::No)
+    };
+    let running = |args: Args| Args {
+        dynamic: Dynamic::Yes,
+        ..args
+    };
+    let fp8_g128 = float(8, Sharing::Group, Some(128), Dynamic::Yes);
     match name.as_str() {
         "UNQUANTIZED" => vec![Preset {
             weights: None,
@@ -88,8 +101,11 @@ pub(crate) fn expand(name: &str, version: Option<(u32, u32)>) -> Vec<Preset> {
         }
         "FP8_DYNAMIC" => with(float(8, Sharing::Channel, None, Dynamic::No), token(8, Kind::Float)),
         "FP8_BLOCK" => with(
-            float(8, Sharing::Block, None, Dynamic::No),
-            float(8, Sharing::Group, Some(128), Dynamic::Yes),
+            Args {
+                block: Some((128, 128)),
+                ..float(8, Sharing::Block, None, Dynamic::No)
+            },
+            fp8_g128,
         ),
         "NVFP4A16" => only(nvfp4),
         "NVFP4" => with(
@@ -99,37 +115,13 @@ pub(crate) fn expand(name: &str, version: Option<(u32, u32)>) -> Vec<Preset> {
                 ..nvfp4
             },
         ),
-        "MXFP4A16" => only(float_group(4, 32)),
-        "MXFP4" => with(
-            float_group(4, 32),
-            Args {
-                dynamic: Dynamic::Yes,
-                ..float_group(4, 32)
-            },
-        ),
-        "MXFP4XFP8" => with(
-            float_group(4, 32),
-            Args {
-                dynamic: Dynamic::Yes,
-                ..float_group(8, 128)
-            },
-        ),
-        "MXFP8A16" => only(float_group(8, 32)),
-        "MXFP8" => with(
-            float_group(8, 32),
-            Args {
-                dynamic: Dynamic::Yes,
-                ..float_group(8, 32)
-            },
-        ),
-        "MXFP6A16" => only(float_group(6, 32)),
-        "MXFP6A8" => with(
-            float_group(6, 32),
-            Args {
-                dynamic: Dynamic::Yes,
-                ..float_group(8, 32)
-            },
-        ),
+        "MXFP4A16" => only(mx(4)),
+        "MXFP4" => with(mx(4), running(mx(4))),
+        "MXFP4XFP8" => with(mx(4), fp8_g128),
+        "MXFP8A16" => only(mx(8)),
+        "MXFP8" => with(mx(8), running(mx(8))),
+        "MXFP6A16" => only(mx(6)),
+        "MXFP6A8" => with(mx(6), running(mx(8))),
         _ => Vec::new(),
     }
 }
@@ -169,6 +161,38 @@ mod tests {
         assert_eq!(sharing(None), ["channel sym", "g128 sym"]);
         assert!(expand("W9A9", None).is_empty());
         assert_eq!(expand("W3A16", None)[0].weights.unwrap().bits, 3);
+    }
+
+    /// Dumped from compressed-tensors' own table of presets, version by version.
+    #[test]
+    fn presets_are_the_tools_own() {
+        for (text, version) in [
+            (include_str!("../../../../tests/fixtures/presets/0.13.json"), (0, 13)),
+            (include_str!("../../../../tests/fixtures/presets/0.19.json"), (0, 19)),
+        ] {
+            let all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+            assert!(all.len() > 10);
+            for (name, said) in all {
+                let part = |field: &str| {
+                    said[field]
+                        .as_object()
+                        .map(|args| Args::parse(args, &mut Vec::new()).unwrap())
+                };
+                let meanings = expand(&name.to_lowercase(), Some(version));
+                let [meant] = meanings[..] else {
+                    panic!("{name} in {version:?}: {meanings:?}")
+                };
+                for (meant, said) in [(meant.weights, part("weights")), (meant.input, part("input"))] {
+                    match (meant, said) {
+                        (None, None) => {}
+                        (Some(meant), Some(said)) => {
+                            assert!(meant.same(&said), "{name} in {version:?}: {meant:?}, not {said:?}");
+                        }
+                        other => panic!("{name} in {version:?}: {other:?}"),
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@ use crate::config::ModelConfig;
 use crate::listing::Listing;
 use crate::model::{Linear, Module};
 use crate::problem::{Problems, problem};
-use crate::quant::Storage;
+use crate::quant::{InputRule, Layout, Micro, Quantized, Storage, Strategy};
 
-/// Format and modules against what the contest allows. `parts` are the formats of the groups: in mixed precision each has to be allowed.
+/// Format and modules against what the contest allows. `parts` are the formats of the groups: each has to be allowed as well.
+
 pub(super) fn formats(
     format: &str,
     parts: &BTreeSet<&'static str>,
@@ -20,7 +21,8 @@ pub(super) fn formats(
     problems: &mut Problems,
 ) {
     let allows = |format: &str| rules.formats.iter().any(|f| f == format);
-    let parts = parts.iter().copied().filter(|_| format == "mixed-precision");
+    let parts = parts.iter().copied();
+
     let refused = [format].into_iter().chain(parts).find(|f| !allows(f));
     if let Some(format) = refused.filter(|f| *f != "unknown") {
         let allowed = rules.formats.join(", ");
@@ -100,6 +102,87 @@ pub(super) fn recipe_presence(
     }
 }
 
+/// Why vLLM 0.14 on a card without native float4 (an L4) would not load a matrix that is stored so.
+fn refused_by_vllm(how: Storage, (rows, cols): (usize, usize)) -> Option<(&'static str, &'static str)> {
+    let Storage::Quantized(q) = how else {
+        return matches!(how, Storage::Sparse(_)).then_some(SPARSE);
+    };
+    match q {
+        Quantized {
+            layout: Layout::Packed(_),
+            inputs,
+            ..
+        } if inputs != InputRule::Plain => Some((
+            "weights are packed and inputs are quantized",
+            "가중치를 묶고(pack-quantized) 입력도 양자화했습니다",
+        )),
+        Quantized {
+            layout: Layout::Packed(_),
+            bits,
+            ..
+        } if bits != 4 && bits != 8 => Some((
+            "packed integers have neither four nor eight bits",
+            "묶인 정수가 4비트도 8비트도 아닙니다",
+        )),
+        Quantized {
+            layout: Layout::Packed(_),
+            bits: 8,
+            symmetric: false,
+            ..
+        } => Some((
+            "packed eight-bit integers have zero points",
+            "묶인 8비트 정수에 zero point가 있습니다",
+        )),
+        Quantized {
+            layout: Layout::Packed(_),
+            strategy,
+            ..
+        } if !marlin_groups(strategy) || rows % 64 != 0 || cols % 128 != 0 => Some((
+            "packed integers come in groups or shapes its kernels do not have",
+            "그룹 크기나 행렬 모양을 커널이 지원하지 않습니다",
+        )),
+        Quantized {
+            layout: Layout::Bytes,
+            symmetric: false,
+            ..
+        } => Some((
+            "integers of one byte have zero points",
+            "한 바이트짜리 정수에 zero point가 있습니다",
+        )),
+        Quantized {
+            layout: Layout::Bytes,
+            strategy: Strategy::Group(_) | Strategy::Block { .. },
+            ..
+        } => Some((
+            "integers of one byte have scales in groups",
+            "한 바이트짜리 정수의 scale이 그룹별입니다",
+        )),
+        Quantized {
+            layout: Layout::Float8,
+            strategy: Strategy::Group(_),
+            ..
+        } => Some((
+            "float8 weights have scales in groups",
+            "float8 가중치의 scale이 그룹별입니다",
+        )),
+        Quantized {
+            layout: Layout::Micro(Micro::Mxfp6 | Micro::Mxfp8),
+            ..
+        } => Some(("the weights are MXFP6 or MXFP8", "가중치가 MXFP6이나 MXFP8입니다")),
+        Quantized {
+            layout: Layout::Sparse(..),
+            ..
+        } => Some(SPARSE),
+        _ => None,
+    }
+}
+
+const SPARSE: (&str, &str) = ("zeros are left out of the file", "0인 값을 빼고 저장했습니다");
+
+fn marlin_groups(strategy: Strategy) -> bool {
+    matches!(strategy, Strategy::Channel | Strategy::Group(32 | 64 | 128))
+}
+
 /// What runs here and would not load in vLLM: worth knowing, no reason to reject.
 pub(super) fn elsewhere(storage: &BTreeMap<Module, Storage>, model: &ModelConfig, findings: &mut Problems) {
     let at = |module: Module| storage.get(&module).copied().unwrap_or(Storage::Dense);
@@ -126,6 +209,16 @@ pub(super) fn elsewhere(storage: &BTreeMap<Module, Storage>, model: &ModelConfig
         (Module::Head, "the head is quantized", "헤드가 양자화되어 있습니다"),
     ] {
         if matches!(at(module), Storage::Quantized(_)) {
+            tell(module.name(model.family), en, ko);
+        }
+    }
+    // each reason once, at the first matrix that has it
+    let mut told = BTreeSet::new();
+    for (module, how) in storage {
+        if matches!(module, Module::Layer(..))
+            && let Some((en, ko)) = refused_by_vllm(*how, module.shape(model))
+            && told.insert(en)
+        {
             tell(module.name(model.family), en, ko);
         }
     }

@@ -2,6 +2,9 @@
 
 mod matrix;
 
+pub(crate) use matrix::{float8, nan_codes, padding, scale_not_positive, scale_overflow, scales, written_shape};
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use assay_contest::Problem;
@@ -10,10 +13,10 @@ use crate::config::ModelConfig;
 use crate::inspection::{Hint, Inspection, Verdict};
 use crate::listing::Listing;
 use crate::load::{OpenError, Shards};
-use crate::model::Module;
+use crate::model::{Linear, Module};
 use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::problem::{Problems, problem};
-use crate::quant::Storage;
+use crate::quant::{Layout, Micro, Storage};
 use crate::safetensors::Dtype;
 
 /// Bytes read at a time; a multiple of every element size.
@@ -74,15 +77,60 @@ fn look(
         }
     }
     for (module, how) in &storage {
-        if let Storage::Quantized(scheme) = how
-            && !(model.tie && *module == Module::Head)
-        {
-            let name = module.name(model.family);
-            let shape = module.shape(&model);
-            matrix::check(&shards, &name, shape, *scheme, problems, findings).map_err(failed)?;
+        if model.tie && *module == Module::Head {
+            continue;
+        }
+        let (name, shape) = (module.name(model.family), module.shape(&model));
+        match how {
+            Storage::Dense => Ok(()),
+            Storage::Sparse(mask) => mask.check(&shards, &name, shape, problems),
+            Storage::Quantized(scheme) => matrix::check(&shards, &name, shape, *scheme, problems, findings),
+        }
+        .map_err(failed)?;
+    }
+    divisors(&shards, &model, &storage, findings).map_err(failed)?;
+    head(&shards, &model, problems).map_err(failed)
+}
+
+/// NVFP4 matrices that vLLM fuses have to divide their scales by the same number: it takes the largest for all of them.
+fn divisors(
+    shards: &Shards,
+    model: &ModelConfig,
+    storage: &BTreeMap<Module, Storage>,
+    findings: &mut Problems,
+) -> Result<(), OpenError> {
+    for layer in 0..model.layers {
+        for fused in [&[Linear::Q, Linear::K, Linear::V][..], &[Linear::Gate, Linear::Up]] {
+            let mut found = Vec::new();
+            for which in fused {
+                let module = Module::Layer(layer, *which);
+                let Some(Storage::Quantized(q)) = storage.get(&module) else {
+                    continue;
+                };
+                if q.layout == Layout::Micro(Micro::Nvfp4) {
+                    let name = module.name(model.family);
+                    found.push((shards.floats(&format!("{name}.weight_global_scale"), 1)?.1[0], name));
+                }
+            }
+            if found.windows(2).any(|pair| pair[0].0 != pair[1].0) {
+                let values: Vec<String> = found.iter().map(|(value, _)| value.to_string()).collect();
+                let (values, place) = (values.join(", "), &found[0].1);
+                findings.push(problem(
+                    "nvfp4-global-scales-differ",
+                    format!("{place}.weight_global_scale"),
+                    (
+                        format!("{place} and the matrices that are fused with it have different global scales ({values}); they are computed as stored, vLLM would take the largest for all and compute wrong weights"),
+                        format!("{place}와(과) 함께 합쳐지는 행렬들의 전역 scale이 서로 다릅니다({values}). 여기서는 저장된 대로 계산하지만 vLLM은 가장 큰 값을 모두에 써서 가중치가 틀려집니다"),
+                    ),
+                    (
+                        "Quantize q, k, v (and gate, up) with one global scale, as llm-compressor does.",
+                        "llm-compressor처럼 q, k, v(와 gate, up)에 같은 전역 scale을 쓰세요.",
+                    ),
+                ));
+            }
         }
     }
-    head(&shards, &model, problems).map_err(failed)
+    Ok(())
 }
 
 fn unreadable(why: &str) -> Problem {
@@ -101,7 +149,12 @@ fn unreadable(why: &str) -> Problem {
 }
 
 /// Calls `each` with consecutive pieces of a tensor and the offset of each.
-fn stream(shards: &Shards, name: &str, bytes: u64, mut each: impl FnMut(u64, &[u8])) -> Result<(), OpenError> {
+pub(crate) fn stream(
+    shards: &Shards,
+    name: &str,
+    bytes: u64,
+    mut each: impl FnMut(u64, &[u8]),
+) -> Result<(), OpenError> {
     let mut buffer = vec![0u8; CHUNK.min(bytes as usize)];
     let mut at = 0;
     while at < bytes {

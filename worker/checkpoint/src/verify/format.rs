@@ -9,7 +9,8 @@ use crate::listing::Listing;
 use crate::model::Module;
 use crate::problem::{Problems, problem, quoted};
 use crate::quant::config::{Group, QuantConfig};
-use crate::quant::{InputRule, Quantized, Refusal, Storage, formats, quantized};
+use crate::quant::{InputRule, Kept, Layout, Mask, Micro, Quantized, Refusal, Storage, Values, formats, quantized};
+
 use crate::safetensors::TensorInfo;
 
 /// What was decided.
@@ -22,6 +23,8 @@ pub(super) struct Decision {
     pub scheme: String,
     /// compressed-tensors' configuration
     pub quant: Option<QuantConfig>,
+    /// matrices stored dense with what quantizing them computed beside them
+    pub leftovers: BTreeMap<Module, Quantized>,
     /// how each matrix is stored; `None` when the format is not one we run, or the configuration is broken
     pub storage: Option<BTreeMap<Module, Storage>>,
 }
@@ -33,6 +36,7 @@ impl Decision {
             parts: BTreeSet::new(),
             scheme: String::new(),
             quant: None,
+            leftovers: BTreeMap::new(),
             storage: None,
         }
     }
@@ -43,12 +47,13 @@ impl Decision {
             parts: BTreeSet::new(),
             scheme,
             quant: None,
+            leftovers: BTreeMap::new(),
             storage: None,
         }
     }
 }
 
-pub(super) type Tensors<'a> = BTreeMap<&'a str, &'a TensorInfo>;
+pub(crate) type Tensors<'a> = BTreeMap<&'a str, &'a TensorInfo>;
 
 /// Decides. `config` is config.json, `model` what was read from it (nothing if it is broken).
 pub(super) fn decide(
@@ -104,8 +109,8 @@ pub(super) fn decide(
 }
 
 const USE_SUPPORTED: (&str, &str) = (
-    "Submit dense weights or one of llm-compressor's schemes W4A16, W4A16_ASYM, W8A16, W8A8, W4A8, FP8, FP8_DYNAMIC.",
-    "dense 또는 llm-compressor의 W4A16, W4A16_ASYM, W8A16, W8A8, W4A8, FP8, FP8_DYNAMIC 가운데 하나로 제출하세요.",
+    "Submit dense weights or one of llm-compressor's schemes, for example W4A16, W8A8, FP8_DYNAMIC, NVFP4A16 or MXFP4A16.",
+    "dense 또는 llm-compressor의 방식(예: W4A16, W8A8, FP8_DYNAMIC, NVFP4A16, MXFP4A16)으로 제출하세요.",
 );
 
 fn not_supported(format: &str, what: (String, String)) -> assay_contest::Problem {
@@ -172,6 +177,7 @@ fn unconfigured(
         parts: BTreeSet::new(),
         scheme: dense_scheme(tensors),
         quant: None,
+        leftovers: BTreeMap::new(),
         storage,
     }
 }
@@ -194,8 +200,17 @@ fn compressed(
     let mut decision = Decision::unknown();
     decision.scheme = quant.groups.iter().map(formats::scheme).collect::<Vec<_>>().join(" + ");
     let looks_dense = looks.is_none() && !tensors.is_empty();
-    if let Some(schemes) = schemes(&quant, looks_dense, &mut decision, problems, findings) {
-        decision.storage = model.and_then(|m| assign(&quant, &schemes, m, problems, findings));
+    if let Some(schemes) = schemes(&quant, looks_dense, tensors, &mut decision, problems, findings) {
+        decision.storage = model.and_then(|m| assign(&quant, &schemes, m, tensors, problems, findings));
+        // never compressed: announced as quantized, stored as floats
+        if let Some(storage) = decision.storage.as_mut().filter(|_| looks_dense) {
+            for (module, how) in storage {
+                if let Storage::Quantized(scheme) = how {
+                    decision.leftovers.insert(*module, *scheme);
+                    *how = Storage::Dense;
+                }
+            }
+        }
     }
     decision.quant = Some(quant);
     decision
@@ -205,14 +220,13 @@ fn compressed(
 fn schemes(
     quant: &QuantConfig,
     looks_dense: bool,
+    tensors: &Tensors,
     decision: &mut Decision,
     problems: &mut Problems,
     findings: &mut Problems,
 ) -> Option<Vec<Option<Quantized>>> {
-    if let Some(name) = &quant.sparse {
-        decision.format = formats::compressed(name).unwrap_or("unknown").to_owned();
-        let what = (format!("sparse storage ({name})"), format!("희소 저장({name})"));
-        problems.push(not_supported(&decision.format, what));
+    if let Some(name) = quant.sparse.as_deref().filter(|name| Kept::of_format(name).is_none()) {
+        problems.push(unknown_name("config.json: quantization_config.sparsity_config", name));
         return None;
     }
     let mut per_group = Vec::new();
@@ -236,12 +250,31 @@ fn schemes(
         _ => "mixed-precision",
     }
     .to_owned();
+    let masks = tensors.keys().any(|name| name.ends_with(".bitmask"));
+    if let Some(name) = quant.sparse.as_ref().filter(|_| !masks) {
+        findings.push(not_sparse(name));
+    } else if let Some(name) = &quant.sparse {
+        decision.format = name.clone();
+        let sparse = if name == "sparse-bitmask" {
+            "sparse"
+        } else {
+            "2:4 sparse"
+        };
+        decision.scheme = match decision.scheme.as_str() {
+            "" => format!("BF16 {sparse}"),
+            scheme => format!("{scheme} {sparse}"),
+        };
+    }
     // saved without compression: the configuration announces what the tensors do not have
-    if !decision.parts.is_empty() && (looks_dense || decision.format == "dense") {
-        problems.push(not_compressed(
-            &decision.scheme,
-            quant.status.as_deref().unwrap_or_default(),
-        ));
+    let status = quant.status.as_deref().unwrap_or_default();
+    let scales = looks_dense && tensors.keys().any(|name| name.ends_with(".weight_scale"));
+    if !decision.parts.is_empty() && scales && status != "compressed" {
+        findings.push(stored_dense(&decision.scheme, status));
+        decision.scheme = format!("{} stored dense", decision.scheme);
+        decision.format = "dense".to_owned();
+        decision.parts.clear();
+    } else if !decision.parts.is_empty() && (looks_dense || decision.format == "dense") {
+        problems.push(not_compressed(&decision.scheme, status));
         return None;
     }
     if quant.transforms {
@@ -254,7 +287,7 @@ fn schemes(
     }
     let mut schemes = Vec::new();
     for (group, format) in quant.groups.iter().zip(per_group) {
-        match quantized(format, group) {
+        match quantized(format, group, quant.version) {
             Ok(scheme) => schemes.push(scheme),
             Err(refusal) => {
                 problems.push(refused(refusal, format, &group.name));
@@ -262,14 +295,23 @@ fn schemes(
             }
         }
     }
+    let mxfp4 = |scheme: &Option<Quantized>| scheme.is_some_and(|q| q.layout == Layout::Micro(Micro::Mxfp4));
+    if quant.version == Some((0, 13)) && schemes.iter().any(mxfp4) {
+        findings.push(quartered());
+    }
     Some(schemes)
 }
 
 fn unknown_format(quant: &QuantConfig, group: &Group) -> assay_contest::Problem {
     let shown = group.format.as_deref().or(quant.format.as_deref()).unwrap_or_default();
+    let place = format!("config.json: quantization_config.config_groups.{}", quoted(&group.name));
+    unknown_name(&place, shown)
+}
+
+fn unknown_name(place: &str, shown: &str) -> assay_contest::Problem {
     problem(
         "format-unknown",
-        format!("config.json: quantization_config.config_groups.{}", quoted(&group.name)),
+        place,
         (
             format!("\"{shown}\" is not a known format"),
             format!("\"{shown}\"은(는) 알려진 형식이 아닙니다"),
@@ -291,6 +333,55 @@ fn not_compressed(scheme: &str, status: &str) -> assay_contest::Problem {
         (
             "Save with save_pretrained(..., save_compressed=True).",
             "save_pretrained(..., save_compressed=True)로 저장하세요.",
+        ),
+    )
+}
+
+fn stored_dense(scheme: &str, status: &str) -> assay_contest::Problem {
+    problem(
+        "stored-dense",
+        "config.json: quantization_config",
+        (
+            format!(
+                "{scheme} was computed but not applied to the file (quantization_status: {status}): weights are dense, with their scales beside them, and are graded as they are"
+            ),
+            format!(
+                "{scheme}을(를) 계산했지만 파일에는 적용하지 않았습니다(quantization_status: {status}). 가중치가 dense로 저장되어 있고 저장된 그대로 채점합니다"
+            ),
+        ),
+        (
+            "Save with save_pretrained(..., save_compressed=True); the file becomes much smaller.",
+            "save_pretrained(..., save_compressed=True)로 저장하면 파일이 훨씬 작아집니다.",
+        ),
+    )
+}
+
+fn not_sparse(name: &str) -> assay_contest::Problem {
+    problem(
+        "sparsity-not-stored",
+        "config.json: quantization_config.sparsity_config",
+        (
+            format!("{name} is declared and no tensor is stored so"),
+            format!("{name}로 선언되어 있는데 그렇게 저장된 텐서가 없습니다"),
+        ),
+        (
+            "It is graded as stored; other loaders may refuse it.",
+            "저장된 대로 채점합니다. 다른 로더는 거부할 수 있습니다.",
+        ),
+    )
+}
+
+fn quartered() -> assay_contest::Problem {
+    problem(
+        "mxfp4-exponent-bug",
+        "config.json: quantization_config.version",
+        (
+            "compressed-tensors 0.13 stored MXFP4 exponents two too small: every weight is a quarter of what it should be, and is computed as stored",
+            "compressed-tensors 0.13은 MXFP4 지수를 2만큼 작게 저장합니다. 모든 가중치가 원래의 1/4이며 저장된 대로 계산합니다",
+        ),
+        (
+            "Compress again with compressed-tensors 0.14 or later.",
+            "compressed-tensors 0.14 이후 버전으로 다시 압축하세요.",
         ),
     )
 }
@@ -345,18 +436,45 @@ fn report_unknown(quant: &QuantConfig, findings: &mut Problems) {
     ));
 }
 
+/// The same with zeros left out, where the configuration says that some are and the tensors show where.
+fn masked(quant: &QuantConfig, how: Storage, name: &str, tensors: &Tensors) -> Storage {
+    let Some(kept) = quant.sparse.as_deref().and_then(Kept::of_format) else {
+        return how;
+    };
+    let Some((found, _)) = Mask::of(name, tensors) else {
+        return how;
+    };
+    let mask = Mask { kept, ..found };
+    match how {
+        Storage::Quantized(q) => match q.layout {
+            Layout::Bytes => Storage::Quantized(Quantized {
+                layout: Layout::Sparse(mask, Values::Bytes),
+                ..q
+            }),
+            Layout::Float8 => Storage::Quantized(Quantized {
+                layout: Layout::Sparse(mask, Values::Float8),
+                ..q
+            }),
+            _ => how,
+        },
+        _ => Storage::Sparse(mask),
+    }
+}
+
 /// Every module to its group's storage. Groups that mean nothing are a finding, patterns that cannot be matched a problem.
 fn assign(
     quant: &QuantConfig,
     schemes: &[Option<Quantized>],
     model: &ModelConfig,
+    tensors: &Tensors,
     problems: &mut Problems,
     findings: &mut Problems,
 ) -> Option<BTreeMap<Module, Storage>> {
     let mut used = vec![false; quant.groups.len()];
     let mut storage = BTreeMap::new();
     for module in Module::all(model) {
-        let group = match quant.group_of(module, &module.name(model.family)) {
+        let name = module.name(model.family);
+        let group = match quant.group_of(module, &name) {
             Ok(group) => group,
             Err(why) => {
                 problems.push(invalid(&format!("targets or ignore: {why}")));
@@ -376,7 +494,12 @@ fn assign(
             problems.push(not_supported("embed_tokens", what));
             return None;
         }
-        storage.insert(module, scheme.map_or(Storage::Dense, Storage::Quantized));
+        let fitted = scheme.map(|scheme| {
+            let shape = |suffix: &str| tensors.get(format!("{name}.{suffix}").as_str()).map(|t| &t.shape[..]);
+            scheme.fitted(module.shape(model), shape("weight_packed"), shape("weight_zero_point"))
+        });
+        let how = fitted.map_or(Storage::Dense, Storage::Quantized);
+        storage.insert(module, masked(quant, how, &name, tensors));
     }
     for (group, used) in quant.groups.iter().zip(used) {
         if !used {

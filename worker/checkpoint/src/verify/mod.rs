@@ -2,7 +2,7 @@
 
 mod against;
 mod base;
-mod data;
+pub(crate) mod data;
 mod files;
 mod format;
 mod modules;
@@ -26,6 +26,8 @@ use crate::safetensors::{Dtype, Header};
 use crate::weigh::{Saving, hints, weigh};
 
 pub use data::verify_data;
+pub(crate) use format::Tensors;
+pub(crate) use modules::Expect;
 
 /// Looks at a folder's listing: names, lengths, headers, small texts. No tensor data, no clock, no network; a few milliseconds.
 ///
@@ -115,6 +117,7 @@ fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkpoin
         tensors::check(
             model,
             storage,
+            &decision.leftovers,
             decision.quant.as_ref(),
             &tensors,
             &mut problems,

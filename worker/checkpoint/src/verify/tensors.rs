@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::ModelConfig;
 use crate::model::{Module, Norm, layer_prefix};
 use crate::problem::{Problems, problem};
-use crate::quant::Storage;
 use crate::quant::config::QuantConfig;
+use crate::quant::{Quantized, Storage};
 use crate::safetensors::{Dtype, TensorInfo};
 
 use super::format::Tensors;
@@ -16,6 +16,7 @@ use super::modules::{self, Expect, FLOATS, Stored};
 pub(super) fn check(
     model: &ModelConfig,
     storage: &BTreeMap<Module, Storage>,
+    leftovers: &BTreeMap<Module, Quantized>,
     quant: Option<&QuantConfig>,
     tensors: &Tensors,
     problems: &mut Problems,
@@ -25,14 +26,23 @@ pub(super) fn check(
     let mut expected: BTreeMap<String, Expect> = BTreeMap::new();
     for (module, how) in storage {
         let name = module.name(model.family);
-        if *module == Module::Head && !head_is_expected(model, *how, tensors, problems, findings) {
+        // tied to a quantized embedding, the head is that embedding
+        let own = if model.tie && Some(how) == storage.get(&Module::Embedding) {
+            Storage::Dense
+        } else {
+            *how
+        };
+        if *module == Module::Head && !head_is_expected(model, own, tensors, problems, findings) {
             continue;
         }
         if *module == Module::Embedding && embedding_is_lost(model, &name, tensors, problems) {
             continue;
         }
         if modules::told_apart(&name, *how, tensors, problems) {
-            modules::expect(&name, module.shape(model), *how, &mut expected, problems);
+            modules::expect(&name, module.shape(model), *how, &mut expected, problems, findings);
+            if let Some(scheme) = leftovers.get(module) {
+                modules::expect_leftovers(&name, module.shape(model), *scheme, &mut expected);
+            }
         } else {
             // one clear sentence instead of three missing and one unexpected tensor
             modules::expect_anything(&name, &mut expected);
@@ -161,7 +171,7 @@ fn head_is_expected(
             ));
             true
         }
-        (true, Some(Stored::Floats)) => {
+        (true, Some(Stored::Floats | Stored::Sparse(_))) => {
             findings.push(problem(
                 "tied-copy",
                 "lm_head.weight",

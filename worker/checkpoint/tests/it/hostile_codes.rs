@@ -77,7 +77,7 @@ fn schemes() {
         ),
         (
             "inputs in groups with power-of-two scales",
-            &[],
+            &["group-size"; 2],
             c(
                 &float("channel"),
                 &set(grouped("float", 4, 32), "scale_dtype", json!("torch.uint8")),

@@ -195,9 +195,10 @@ fn quantized_head_and_embedding_run_here() {
             .iter()
             .filter(|c| **c == "vllm-would-refuse")
             .count(),
-        2
+        3 // the embedding, the head, and groups of 16
     );
     let found = verify(&small.listing(), None, Some(&rules()));
+
     assert_eq!(codes(&found.problems), ["module-not-allowed", "module-not-allowed"]);
     let dir = small.save();
     let open = assay_checkpoint::Checkpoint::open(dir.path()).unwrap();

@@ -41,6 +41,11 @@ fn every_weight_of_every_fixture() {
         ("w8a8", "c0a11656ff23cec5"),
         ("w8a8-asym-static", "c0a11656ff23cec5"),
         ("w8a8-static", "c0a11656ff23cec5"),
+        ("fp8-block", "e1bc74fd900c35f0"),
+        ("nvfp4a16", "9b79fdb7302497f8"),
+        ("mxfp4a16", "0b28af843fc487b5"),
+        ("w3a16", "c2f5434f6842e194"),
+        ("w2a16-g32", "19b56aee7d3c3578"),
     ] {
         let checkpoint = Checkpoint::open(&checkpoint(name)).unwrap();
         let mut hash = Sha256::new();

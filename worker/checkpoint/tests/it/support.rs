@@ -27,6 +27,8 @@ pub fn rules() -> CheckpointRules {
             "pack-quantized",
             "int-quantized",
             "float-quantized",
+            "nvfp4-pack-quantized",
+            "mxfp4-pack-quantized",
             "mixed-precision",
         ]
         .map(String::from)

@@ -3,7 +3,7 @@
 use crate::load::{OpenError, Shards};
 use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::problem::{Problems, problem};
-use crate::quant::{GroupRule, InputRule, Layout, Quantized, Strategy};
+use crate::quant::{GroupRule, InputRule, Layout, Packing, Quantized, Values, marlin};
 use crate::safetensors::Dtype;
 
 use super::{Problem, stream};
@@ -22,24 +22,40 @@ pub(super) fn check(
     problems: &mut Problems,
     findings: &mut Problems,
 ) -> Result<(), OpenError> {
-    scales(shards, name, q, problems, findings)?;
     match q.layout {
-        Layout::Packed => {
-            written_shape(shards, name, (rows, cols), problems)?;
-            paddings(shards, name, (rows, cols), q, problems)?;
+        Layout::Packed(packing) => {
+            plain_scales(shards, name, q, problems, findings)?;
+            written_shape(shards, &format!("{name}.weight_shape"), (rows, cols), problems)?;
+            paddings(shards, name, (rows, cols), q, packing, problems)?;
         }
         Layout::Bytes => {
-            let weights = [("weight", rows * cols)];
-            let zeros = q.groups(cols as u64) as usize * rows;
-            let zeros = [(
-                "weight_zero_point",
-                if q.strategy == Strategy::Tensor { 1 } else { zeros },
-            )];
-            for (suffix, bytes) in weights.into_iter().chain(zeros.into_iter().filter(|_| !q.symmetric)) {
-                byte_range(shards, &format!("{name}.{suffix}"), bytes as u64, q.bits, problems)?;
+            plain_scales(shards, name, q, problems, findings)?;
+            let bytes = (rows * cols) as u64;
+            byte_range(shards, &format!("{name}.weight"), bytes, q.bits, problems)?;
+        }
+        Layout::Float8 => {
+            plain_scales(shards, name, q, problems, findings)?;
+            float8(shards, &format!("{name}.weight"), (rows * cols) as u64, problems)?;
+        }
+        Layout::Micro(micro) => micro.check(shards, name, (rows, cols), q, problems, findings)?,
+        Layout::Marlin24 => marlin::check(shards, name, (rows, cols), q, problems, findings)?,
+        Layout::Sparse(mask, values) => {
+            plain_scales(shards, name, q, problems, findings)?;
+            mask.check(shards, name, (rows, cols), problems)?;
+            let tensor = format!("{name}.{}", q.layout.suffix());
+            let bytes = shards
+                .tensors()
+                .find(|(n, _)| *n == tensor)
+                .map_or(0, |(_, info)| info.bytes());
+            match values {
+                Values::Bytes => byte_range(shards, &tensor, bytes, q.bits, problems)?,
+                Values::Float8 => float8(shards, &tensor, bytes, problems)?,
             }
         }
-        Layout::Float8 => float8(shards, &format!("{name}.weight"), (rows * cols) as u64, problems)?,
+    }
+    if !q.symmetric && q.packed_zeros().is_none() {
+        let zeros = q.scale_count((rows, cols)) as u64;
+        byte_range(shards, &format!("{name}.weight_zero_point"), zeros, q.bits, problems)?;
     }
     if q.indexed {
         index(shards, name, cols, q, problems)?;
@@ -65,46 +81,49 @@ fn paddings(
     name: &str,
     (rows, cols): (usize, usize),
     q: Quantized,
+    packing: Packing,
     problems: &mut Problems,
 ) -> Result<(), OpenError> {
-    let bits = usize::from(q.bits);
-    let row_words = (cols * bits).div_ceil(32);
-    // only a row that ends inside a word has bits to hide something in
-    if !(cols * bits).is_multiple_of(32) {
-        let mask = u32::MAX << (cols * bits % 32);
-        let mut row = vec![0u8; row_words * 4];
+    let tensor = format!("{name}.weight_packed");
+    let spare = packing.spare(cols, q.bits);
+    // most rows fill their words
+    if spare.iter().any(|mask| *mask != 0) {
+        let mut row = vec![0u8; spare.len() * 4];
         for r in 0..rows {
-            let tensor = format!("{name}.weight_packed");
             shards.read_at(&tensor, (r * row.len()) as u64, &mut row)?;
-            if last_word(&row) & mask != 0 {
+            if row
+                .as_chunks()
+                .0
+                .iter()
+                .zip(&spare)
+                .any(|(w, mask)| u32::from_le_bytes(*w) & mask != 0)
+            {
                 problems.push(padding(&tensor));
                 break;
             }
         }
     }
-    if !q.symmetric && q.strategy != Strategy::Tensor && !(rows * bits).is_multiple_of(32) {
-        let tensor = format!("{name}.weight_zero_point");
-        let mask = u32::MAX << (rows * bits % 32);
-        let groups = q.groups(cols as u64) as usize;
-        let mut last = vec![0u8; groups * 4];
-        shards.read_at(&tensor, ((rows * bits / 32) * last.len()) as u64, &mut last)?;
-        if last
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .any(|w| u32::from_le_bytes(*w) & mask != 0)
-        {
+    let (false, Some(packing)) = (q.symmetric, q.packed_zeros()) else {
+        return Ok(());
+    };
+    let tensor = format!("{name}.weight_zero_point");
+    let mut line = vec![0u8; q.groups(cols as u64) as usize * 4];
+    for (word, mask) in packing
+        .spare(rows, q.bits)
+        .into_iter()
+        .enumerate()
+        .filter(|(_, mask)| *mask != 0)
+    {
+        shards.read_at(&tensor, (word * line.len()) as u64, &mut line)?;
+        if line.as_chunks().0.iter().any(|w| u32::from_le_bytes(*w) & mask != 0) {
             problems.push(padding(&tensor));
+            break;
         }
     }
     Ok(())
 }
 
-fn last_word(row: &[u8]) -> u32 {
-    row.last_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b))
-}
-
-fn padding(tensor: &str) -> Problem {
+pub(crate) fn padding(tensor: &str) -> Problem {
     problem(
         "packed-padding",
         tensor,
@@ -116,34 +135,18 @@ fn padding(tensor: &str) -> Problem {
     )
 }
 
-fn written_shape(shards: &Shards, name: &str, shape: (usize, usize), problems: &mut Problems) -> Result<(), OpenError> {
-    let tensor = format!("{name}.weight_shape");
-    let mut buffer = [0u8; 16];
-    let wide = shards
-        .tensors()
-        .any(|(n, info)| n == tensor && info.dtype == Dtype::I64);
-    let said: Vec<i64> = if wide {
-        shards.read_at(&tensor, 0, &mut buffer)?;
-        buffer
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|b| i64::from_le_bytes(*b))
-            .collect()
-    } else {
-        shards.read_at(&tensor, 0, &mut buffer[..8])?;
-        buffer[..8]
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| i64::from(i32::from_le_bytes(*b)))
-            .collect()
-    };
+pub(crate) fn written_shape(
+    shards: &Shards,
+    tensor: &str,
+    shape: (usize, usize),
+    problems: &mut Problems,
+) -> Result<(), OpenError> {
+    let said = shards.integers(tensor, 2)?;
     let need = [shape.0 as i64, shape.1 as i64];
     if said != need {
         problems.push(problem(
             "weight-shape",
-            &tensor,
+            tensor,
             (
                 format!("{tensor} says {said:?}; by config.json it is {need:?}"),
                 format!("{tensor} 값이 {said:?}입니다. config.json으로는 {need:?}입니다"),
@@ -155,25 +158,35 @@ fn written_shape(shards: &Shards, name: &str, shape: (usize, usize), problems: &
 }
 
 /// Finite scales whose largest product leaves their dtype, or which are zero or negative.
-fn scales(
+fn plain_scales(
     shards: &Shards,
     name: &str,
     q: Quantized,
     problems: &mut Problems,
     findings: &mut Problems,
 ) -> Result<(), OpenError> {
-    let tensor = format!("{name}.weight_scale");
+    let most = match q.layout {
+        Layout::Float8 | Layout::Sparse(_, Values::Float8) => 448.0,
+        // |q − z| is at most 2^bits − 1
+        _ => ((1u32 << q.bits) - 1) as f32,
+    };
+    scales(shards, &format!("{name}.weight_scale"), most, problems, findings)
+}
+
+/// The same of any tensor of plain floats; a code is at most `most`.
+pub(crate) fn scales(
+    shards: &Shards,
+    tensor: &str,
+    most: f32,
+    problems: &mut Problems,
+    findings: &mut Problems,
+) -> Result<(), OpenError> {
     let Some((dtype, bytes)) = shards
         .tensors()
         .find(|(n, _)| *n == tensor)
         .map(|(_, i)| (i.dtype, i.bytes()))
     else {
         return Ok(());
-    };
-    let most = match q.layout {
-        Layout::Float8 => 448.0,
-        // |q − z| is at most 2^bits − 1
-        _ => ((1u32 << q.bits) - 1) as f32,
     };
     let limit = if dtype == Dtype::F16 {
         65504.0
@@ -185,7 +198,7 @@ fn scales(
         huge += u64::from(v.is_finite() && (v.abs() * most > limit));
         odd += u64::from(v <= 0.0);
     };
-    stream(shards, &tensor, bytes, |_, piece| match dtype {
+    stream(shards, tensor, bytes, |_, piece| match dtype {
         Dtype::BF16 => piece
             .as_chunks()
             .0
@@ -199,34 +212,42 @@ fn scales(
         _ => piece.as_chunks().0.iter().for_each(|b| value(f32::from_le_bytes(*b))),
     })?;
     if huge > 0 {
-        problems.push(problem(
-            "scale-overflow",
-            &tensor,
-            (
-                format!("{tensor}: {huge} scales are so large that weights overflow {dtype}"),
-                format!("{tensor}: scale {huge}개가 너무 커서 가중치가 {dtype} 범위를 넘습니다"),
-            ),
-            (
-                "Quantize again; a sane scale is far below 1.",
-                "다시 양자화하세요. 정상적인 scale은 1보다 훨씬 작습니다.",
-            ),
-        ));
+        problems.push(scale_overflow(tensor, huge, dtype));
     }
     if odd > 0 {
-        findings.push(problem(
-            "scale-not-positive",
-            &tensor,
-            (
-                format!("{tensor}: {odd} scales are zero or negative"),
-                format!("{tensor}: scale {odd}개가 0이거나 음수입니다"),
-            ),
-            (
-                "It is computed as stored; check that it is intended.",
-                "저장된 대로 계산합니다. 의도한 것인지 확인하세요.",
-            ),
-        ));
+        findings.push(scale_not_positive(tensor, odd));
     }
     Ok(())
+}
+
+pub(crate) fn scale_overflow(tensor: &str, huge: u64, dtype: Dtype) -> Problem {
+    problem(
+        "scale-overflow",
+        tensor,
+        (
+            format!("{tensor}: {huge} scales are so large that weights overflow {dtype}"),
+            format!("{tensor}: scale {huge}개가 너무 커서 가중치가 {dtype} 범위를 넘습니다"),
+        ),
+        (
+            "Quantize again; a sane scale is far below 1.",
+            "다시 양자화하세요. 정상적인 scale은 1보다 훨씬 작습니다.",
+        ),
+    )
+}
+
+pub(crate) fn scale_not_positive(tensor: &str, odd: u64) -> Problem {
+    problem(
+        "scale-not-positive",
+        tensor,
+        (
+            format!("{tensor}: {odd} scales are zero or negative"),
+            format!("{tensor}: scale {odd}개가 0이거나 음수입니다"),
+        ),
+        (
+            "It is computed as stored; check that it is intended.",
+            "저장된 대로 계산합니다. 의도한 것인지 확인하세요.",
+        ),
+    )
 }
 
 /// Integers of a byte each that do not fit their bits.
@@ -256,23 +277,27 @@ fn byte_range(shards: &Shards, tensor: &str, bytes: u64, bits: u8, problems: &mu
 }
 
 /// Float8 has no infinities and two patterns for NaN.
-fn float8(shards: &Shards, tensor: &str, bytes: u64, problems: &mut Problems) -> Result<(), OpenError> {
+pub(crate) fn float8(shards: &Shards, tensor: &str, bytes: u64, problems: &mut Problems) -> Result<(), OpenError> {
     let mut bad = 0u64;
     stream(shards, tensor, bytes, |_, piece| {
         bad += piece.iter().filter(|b| **b & 0x7F == 0x7F).count() as u64;
     })?;
     if bad > 0 {
-        problems.push(problem(
-            "non-finite",
-            tensor,
-            (
-                format!("{tensor} has {bad} float8 values that are NaN"),
-                format!("{tensor}에 NaN인 float8 값이 {bad}개 있습니다"),
-            ),
-            QUANTIZE_AGAIN,
-        ));
+        problems.push(nan_codes(tensor, bad));
     }
     Ok(())
+}
+
+pub(crate) fn nan_codes(tensor: &str, bad: u64) -> Problem {
+    problem(
+        "non-finite",
+        tensor,
+        (
+            format!("{tensor} has {bad} float8 values that are NaN"),
+            format!("{tensor}에 NaN인 float8 값이 {bad}개 있습니다"),
+        ),
+        QUANTIZE_AGAIN,
+    )
 }
 
 /// Every column in a group that exists, and every group of its size; −1 throughout means consecutive groups.
