@@ -9,6 +9,7 @@
 
 mod base;
 pub mod config;
+mod foreign;
 pub mod inspection;
 pub mod listing;
 pub mod load;

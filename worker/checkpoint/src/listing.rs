@@ -75,9 +75,11 @@ pub fn text_limit(name: &str) -> Option<u64> {
     Some(match name {
         "config.json" => crate::config::MAX_CONFIG_BYTES,
         "recipe.yaml" => 256 << 10,
-        "generation_config.json" | "quantize_config.json" | "quantization_config.json" | "hf_quant_config.json" => {
-            2 << 20
-        }
+        "generation_config.json"
+        | "quantize_config.json"
+        | "quantization_config.json"
+        | "quant_config.json"
+        | "hf_quant_config.json" => 2 << 20,
         "tokenizer_config.json" | "chat_template.jinja" | "chat_template.json" => 4 << 20,
         "tokenizer.json" => 48 << 20,
         "model.safetensors.index.json" => 16 << 20,

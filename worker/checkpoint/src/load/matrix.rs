@@ -199,7 +199,8 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    fn weight(self, value: f32, zero: f32, scale: f32) -> u16 {
+    /// The bfloat16 bits of one weight.
+    pub(crate) fn weight(self, value: f32, zero: f32, scale: f32) -> u16 {
         // A code has at most nine bits and a scale at most 24, so an f32 product rounds at most once, to f32 itself.
         f32_to_bf16(match self {
             Rounding::Product(dtype) => narrow((value - zero) * scale, dtype),

@@ -15,7 +15,8 @@ use crate::quant::Storage;
 
 pub(crate) use matrix::stream;
 pub use matrix::{Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Rounding, Scales, Weights, Zeros};
-pub(crate) use read::Shards;
+pub(crate) use matrix::{field, stream};
+pub(crate) use read::{FLOATS, Shards, halves, words};
 
 /// Why a checkpoint cannot be opened or a tensor cannot be read.
 #[derive(Debug, thiserror::Error)]

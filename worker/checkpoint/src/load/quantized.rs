@@ -11,6 +11,7 @@ impl Shards {
     /// A quantized matrix with what belongs to it.
     pub fn quantized(&self, module: &str, rows: usize, cols: usize, q: Quantized) -> Result<Matrix, OpenError> {
         let weights = match q.layout {
+            Layout::Foreign(kind) => return crate::foreign::load(self, module, (rows, cols), q, kind),
             Layout::Micro(micro) => micro.load(self, module, (rows, cols), q)?,
             Layout::Marlin24 => marlin::load(self, module, (rows, cols), q)?,
             _ => Weights::Coded(self.plainly_scaled(module, rows, cols, q)?),

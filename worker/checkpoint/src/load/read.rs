@@ -81,6 +81,11 @@ impl Shards {
             })
     }
 
+    /// What a tensor is; `None` if it is not stored.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.places.get(name).map(|place| &place.info)
+    }
+
     /// All tensors.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.places.iter().map(|(name, place)| (name.as_str(), &place.info))
@@ -132,12 +137,12 @@ fn plain(dtype: Dtype, bytes: &[u8]) -> Weights {
     }
 }
 
-pub(super) const FLOATS: &[Dtype] = &[Dtype::BF16, Dtype::F16, Dtype::F32];
+pub(crate) const FLOATS: &[Dtype] = &[Dtype::BF16, Dtype::F16, Dtype::F32];
 
-pub(super) fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
+pub(crate) fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b))
 }
 
-pub(super) fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
+pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b))
 }

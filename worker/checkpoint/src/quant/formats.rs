@@ -75,6 +75,17 @@ pub(crate) fn of_method(method: &str) -> Option<&'static str> {
         .map(|(_, format)| format)
 }
 
+/// Whether tensors that look like `looks` may be another tool's `format`.
+pub(crate) fn agrees(format: &str, looks: &str) -> bool {
+    match format {
+        "auto-round" => matches!(looks, "gptq" | "awq" | "float-quantized" | "fp8"),
+        "fp8" => matches!(looks, "fp8" | "float-quantized"),
+        "fbgemm_fp8" => looks == "float-quantized",
+        "modelopt" => matches!(looks, "modelopt" | "float-quantized"),
+        _ => format == looks,
+    }
+}
+
 /// The name of a compressed-tensors format, if it is one.
 pub(crate) fn compressed(name: &str) -> Option<&'static str> {
     COMPRESSED.into_iter().find(|known| *known == name)

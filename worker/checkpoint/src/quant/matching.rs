@@ -9,7 +9,7 @@ use crate::problem::quoted;
 /// Longest pattern, bytes.
 const MAX_PATTERN: usize = 512;
 /// Most entries of a list: older tools list every module they skip.
-const MAX_ENTRIES: usize = 10_000;
+pub(crate) const MAX_ENTRIES: usize = 10_000;
 /// Most `re:` entries in all lists together.
 const MAX_REGEXES: usize = 64;
 /// Backtracking steps a match may take. Module names have under 100 characters; honest patterns take a few dozen.

@@ -14,6 +14,7 @@ pub(crate) use micro::Micro;
 pub(crate) use runnable::{Refusal, quantized};
 pub(crate) use sparse::{Kept, Mask, Values};
 
+use crate::foreign::Foreign;
 use crate::load::Codes;
 
 /// How many weights share a scale.
@@ -84,6 +85,8 @@ pub(crate) enum Layout {
     Marlin24,
     /// bytes or float8 with zeros left out
     Sparse(Mask, Values),
+    /// another tool's
+    Foreign(Foreign),
 }
 
 impl Layout {
@@ -94,6 +97,7 @@ impl Layout {
             Layout::Sparse(mask, _) => mask.suffix(sparse::Part::Compressed),
             Layout::Micro(micro) => micro.suffix(),
             Layout::Bytes | Layout::Float8 => "weight",
+            Layout::Foreign(kind) => kind.suffix(),
         }
     }
 
@@ -124,7 +128,6 @@ pub(crate) enum GroupRule {
     },
     PowerOfTwo,
     /// block-wise float8 with `ue8m0` scales
-    #[allow(dead_code)] // REMOVE
     Ceiling,
     /// with `X.input_global_scale`
     Local,

@@ -11,12 +11,11 @@ const MAX_SHARDS: usize = 1024;
 const MAX_NAME: usize = 128;
 
 /// Companions that tools write and nobody here reads.
-const COMPANIONS: [&str; 7] = [
+const COMPANIONS: [&str; 6] = [
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
-    "quant_config.json",
     "chat_template.json",
     "preprocessor_config.json",
 ];
@@ -208,17 +207,12 @@ fn by_kind(file: &ListedFile, shown: &str, problems: &mut Problems, findings: &m
                 "압축하기 전에 어댑터를 가중치에 합쳐 주세요.",
             ),
         ),
-        Kind::Gguf => (
-            "format-not-supported-yet",
-            (
-                format!("{shown}: GGUF is not supported yet"),
-                format!("{shown}: GGUF는 아직 지원하지 않습니다"),
-            ),
-            (
-                "Submit safetensors: dense or pack-quantized.",
-                "safetensors(dense 또는 pack-quantized)로 제출하세요.",
-            ),
-        ),
+        Kind::Gguf => {
+            let mut refused = crate::foreign::refused("gguf");
+            shown.clone_into(&mut refused.place);
+            problems.push(refused);
+            return;
+        }
         Kind::Unknown => (
             "file-not-allowed",
             (

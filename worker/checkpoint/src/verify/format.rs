@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::config::ModelConfig;
+use crate::foreign::{self, USE_SUPPORTED};
 use crate::listing::Listing;
 use crate::model::Module;
 use crate::problem::{Problems, problem, quoted};
@@ -69,8 +70,9 @@ pub(super) fn decide(
         .filter_map(|name| config.get(*name))
         .find(|v| !v.is_null() && v.as_object().is_none_or(|o| !o.is_empty()));
     let looks = formats::fingerprint(tensors.iter().map(|(name, info)| (*name, *info)));
-    let Some(block) = block else {
-        return unconfigured(looks, model, listing, tensors, problems);
+    let side = if block.is_none() { side_file(listing) } else { None };
+    let Some(block) = block.or(side.as_ref()) else {
+        return unconfigured(looks, model, tensors, problems);
     };
     let Some(map) = block.as_object() else {
         problems.push(invalid("not an object"));
@@ -96,8 +98,8 @@ pub(super) fn decide(
             ));
             return Decision::unknown();
         };
-        problems.push(not_supported(format, (format.to_owned(), format.to_owned())));
-        return Decision::named(format, scheme);
+        let scheme = Decision::named(format, scheme);
+        return other_tool(format, map, scheme, model, looks, tensors, problems, findings);
     }
     match QuantConfig::parse(map) {
         Ok(quant) => compressed(quant, model, tensors, looks, problems, findings),
@@ -108,11 +110,6 @@ pub(super) fn decide(
     }
 }
 
-const USE_SUPPORTED: (&str, &str) = (
-    "Submit dense weights or one of llm-compressor's schemes, for example W4A16, W8A8, FP8_DYNAMIC, NVFP4A16 or MXFP4A16.",
-    "dense 또는 llm-compressor의 방식(예: W4A16, W8A8, FP8_DYNAMIC, NVFP4A16, MXFP4A16)으로 제출하세요.",
-);
-
 fn not_supported(format: &str, what: (String, String)) -> assay_contest::Problem {
     let message = (
         format!("{} is recognised but not supported yet", what.0),
@@ -121,7 +118,7 @@ fn not_supported(format: &str, what: (String, String)) -> assay_contest::Problem
     problem("format-not-supported-yet", format, message, USE_SUPPORTED)
 }
 
-fn invalid(why: &str) -> assay_contest::Problem {
+pub(crate) fn invalid(why: &str) -> assay_contest::Problem {
     problem(
         "quantization-config-invalid",
         "config.json: quantization_config",
@@ -136,21 +133,82 @@ fn invalid(why: &str) -> assay_contest::Problem {
     )
 }
 
+/// The configuration that older tools keep in a file of its own, as a block of config.json.
+fn side_file(listing: &Listing) -> Option<Value> {
+    for (name, method) in [
+        ("quantize_config.json", "gptq"),
+        ("quantization_config.json", "auto-round"),
+        ("quant_config.json", "awq"),
+        ("hf_quant_config.json", "modelopt"),
+    ] {
+        let read = listing.text(name).and_then(|text| crate::config::read_json(text).ok());
+        if let Some(Value::Object(mut map)) = read {
+            map.entry("quant_method").or_insert_with(|| method.into());
+            return Some(Value::Object(map));
+        }
+    }
+    None
+}
+
+/// Another tool's configuration, read if we run its format.
+#[allow(clippy::too_many_arguments)]
+fn other_tool(
+    format: &'static str,
+    map: &serde_json::Map<String, Value>,
+    mut decision: Decision,
+    model: Option<&ModelConfig>,
+    looks: Option<&'static str>,
+    tensors: &Tensors,
+    problems: &mut Problems,
+    findings: &mut Problems,
+) -> Decision {
+    if !foreign::is_read(format) {
+        problems.push(foreign::refused(format));
+        return decision;
+    }
+    let Some(model) = model else {
+        return decision;
+    };
+    if looks.is_none() && !tensors.is_empty() {
+        problems.push(not_compressed(format, ""));
+        return decision;
+    }
+    if let Some(looks) = looks.filter(|looks| !formats::agrees(format, looks)) {
+        problems.push(disagrees(format, looks));
+        return decision;
+    }
+    match foreign::plan(format, &foreign::Look { map, model, tensors }, findings) {
+        Ok(plan) => {
+            decision.scheme = plan.scheme;
+            decision.storage = Some(plan.storage);
+        }
+        Err(problem) => problems.push(*problem),
+    }
+    decision
+}
+
+fn disagrees(format: &str, looks: &str) -> assay_contest::Problem {
+    problem(
+        "format-disagrees",
+        "config.json: quantization_config.quant_method",
+        (
+            format!("config.json says {format}, the tensors look like {looks}"),
+            format!("config.json에는 {format}라고 되어 있는데 텐서는 {looks}처럼 보입니다"),
+        ),
+        (
+            "Upload config.json and safetensors of the same save.",
+            "같은 저장에서 나온 config.json과 safetensors를 올려 주세요.",
+        ),
+    )
+}
+
 /// No quantization configuration: dense, another tool's side file, or a lost configuration.
 fn unconfigured(
     looks: Option<&'static str>,
     model: Option<&ModelConfig>,
-    listing: &Listing,
     tensors: &Tensors,
     problems: &mut Problems,
 ) -> Decision {
-    if listing.file("hf_quant_config.json").is_some() {
-        problems.push(not_supported(
-            "modelopt",
-            ("modelopt".to_owned(), "modelopt".to_owned()),
-        ));
-        return Decision::named("modelopt", String::new());
-    }
     if let Some(format) = looks {
         problems.push(problem(
             "quantization-config-missing",

@@ -25,8 +25,9 @@ use crate::quant::Storage;
 use crate::safetensors::{Dtype, Header};
 use crate::weigh::{Saving, hints, weigh};
 
+pub(crate) use data::stream as pieces;
 pub use data::verify_data;
-pub(crate) use format::Tensors;
+pub(crate) use format::{Tensors, invalid};
 pub(crate) use modules::Expect;
 
 /// Looks at a folder's listing: names, lengths, headers, small texts. No tensor data, no clock, no network; a few milliseconds.
@@ -235,7 +236,9 @@ fn code_in_config(config: &Value, findings: &mut Problems) {
 /// `{"format": "pt"}` is what every tool writes; anything else is somebody's message.
 fn note_metadata(headers: &[(String, Header)], findings: &mut Problems) {
     for (file, header) in headers {
-        for key in header.metadata.keys().filter(|k| *k != "format") {
+        // torchao describes its tensors there
+        let described = header.metadata.contains_key("tensor_names");
+        for key in header.metadata.keys().filter(|k| *k != "format" && !described) {
             let key = quoted(key);
             findings.push(problem(
                 "metadata-extra",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::foreign::{self, Foreign};
 use crate::problem::{Problems, problem};
 use crate::quant::{
     GroupRule, InputRule, Kept, Layout, Mask, Micro, Packing, Quantized, Storage, Strategy, Values, marlin,
@@ -44,6 +45,8 @@ pub(super) enum Stored {
     Floats,
     Sparse(Mask),
     Codes(Layout),
+    /// another tool's, by the tensor that shows it
+    Foreign(&'static str),
 }
 
 impl Stored {
@@ -71,6 +74,9 @@ impl Stored {
                 _ => Layout::Packed(Packing::Stream),
             }));
         }
+        if let Some(suffix) = foreign::marker(name, tensors) {
+            return Some(Stored::Foreign(suffix));
+        }
         match tensor("weight")?.dtype {
             Dtype::I8 => Some(Stored::Codes(Layout::Bytes)),
             Dtype::F8_E4M3 if scale.is_some_and(|s| matches!(s.dtype, Dtype::U8 | Dtype::F8_E8M0)) => {
@@ -82,11 +88,21 @@ impl Stored {
         }
     }
 
-    fn suffix(self) -> &'static str {
+    pub fn suffix(self) -> &'static str {
         match self {
             Stored::Floats => "weight",
             Stored::Sparse(mask) => mask.suffix(crate::quant::sparse::Part::Compressed),
             Stored::Codes(layout) => layout.suffix(),
+            Stored::Foreign(suffix) => suffix,
+        }
+    }
+
+    /// Whether this is what another tool's matrices look like.
+    fn is(self, kind: Foreign) -> bool {
+        match self {
+            Stored::Codes(Layout::Float8) => kind.has("weight_scale"),
+            Stored::Foreign(suffix) => kind.has(suffix),
+            _ => false,
         }
     }
 }
@@ -105,6 +121,7 @@ fn layout_text(layout: Layout) -> (&'static str, &'static str) {
             "커널 순서의 2:4 정수(weight_packed, meta)",
         ),
         Layout::Sparse(mask, _) => sparse_text(mask),
+        Layout::Foreign(kind) => kind.text(),
         Layout::Micro(Micro::Mxfp8) => (
             "float8 with  powers of two as scales (weight, F8_E4M3; weight_scale, U8)",
             "2의 거듭제곱 scale의 float8(weight, F8_E4M3; weight_scale, U8)",
@@ -153,7 +170,7 @@ pub(super) fn told_apart(name: &str, how: Storage, tensors: &Tensors, problems: 
     };
     let place = format!("{name}.{}", stored.suffix());
     match (how, stored) {
-        (Storage::Dense | Storage::Sparse(_), Stored::Codes(_)) => {
+        (Storage::Dense | Storage::Sparse(_), Stored::Codes(_) | Stored::Foreign(_)) => {
             problems.push(problem(
                 "module-packed",
                 place,
@@ -184,8 +201,16 @@ pub(super) fn told_apart(name: &str, how: Storage, tensors: &Tensors, problems: 
         (Storage::Sparse(said), Stored::Sparse(found)) if said == found => return true,
         (Storage::Dense, Stored::Floats) => return true,
         (Storage::Quantized(q), Stored::Codes(layout)) if alike(q.layout, layout) => return true,
+        (
+            Storage::Quantized(Quantized {
+                layout: Layout::Foreign(kind),
+                ..
+            }),
+            stored,
+        ) if stored.is(kind) => return true,
         (_, stored) => {
             let found = match stored {
+                Stored::Foreign(_) => ("another tool's tensors", "다른 도구의 텐서"),
                 Stored::Floats => storage_text(Storage::Dense),
                 Stored::Sparse(mask) => sparse_text(mask),
                 Stored::Codes(layout) => layout_text(layout),
@@ -250,7 +275,7 @@ const SUFFIXES: [&str; 20] = [
 
 /// Whatever there is of a module that is already reported.
 pub(super) fn expect_anything(name: &str, expected: &mut BTreeMap<String, Expect>) {
-    for suffix in SUFFIXES {
+    for suffix in SUFFIXES.into_iter().chain(foreign::SUFFIXES) {
         let any = Expect {
             shapes: Vec::new(),
             dtypes: &[],
@@ -278,6 +303,10 @@ pub(super) fn expect(
         Storage::Sparse(mask) => return mask.expect((out, cols), None, &mut add),
         Storage::Quantized(q) => q,
     };
+    if let Layout::Foreign(kind) = q.layout {
+        foreign::expect(name, (out, cols), q, kind, &mut add, problems);
+        return;
+    }
     if let Strategy::Group(size) = q.strategy
         && !(cols as u64).is_multiple_of(size)
         && size < cols as u64
@@ -299,6 +328,7 @@ pub(super) fn expect(
         Layout::Micro(micro) => micro.expect(q, (out, cols), &mut add),
         Layout::Marlin24 => marlin::expect(q, name, (out, cols), &mut add, problems),
         Layout::Sparse(mask, values) => mask.expect((out, cols), Some(values), &mut add),
+        Layout::Foreign(_) => {}
     }
     if !matches!(q.layout, Layout::Micro(_) | Layout::Marlin24) {
         add("weight_scale", shared(q, out, cols, FLOATS));

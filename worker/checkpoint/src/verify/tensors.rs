@@ -159,10 +159,10 @@ fn head_is_expected(
             }
             false
         }
-        (true, Some(Stored::Codes(layout))) => {
+        (true, Some(stored @ (Stored::Codes(_) | Stored::Foreign(_)))) => {
             problems.push(problem(
                 "head-ambiguous",
-                format!("lm_head.{}", layout.suffix()),
+                format!("lm_head.{}", stored.suffix()),
                 (
                     "tie_word_embeddings is true, yet a quantized lm_head of its own is stored; loaders would ignore it",
                     "tie_word_embeddings가 true인데 별도로 양자화된 lm_head가 있습니다. 로더는 이것을 무시합니다",

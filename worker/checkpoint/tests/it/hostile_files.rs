@@ -15,7 +15,7 @@ fn files() {
         ("pickle", &["pickle-file"], extra("model.pt")),
         ("code", &["code-file"], extra("modeling_exaone.py")),
         ("library", &["code-file"], extra("kernel.so")),
-        ("gguf", &["format-not-supported-yet"], extra("model.gguf")),
+        ("gguf", &["format-refused"], extra("model.gguf")),
         ("adapter", &["adapter-file"], extra("adapter_config.json")),
         ("archive", &["file-not-allowed"], extra("weights.zip")),
         ("odd name", &["file-name"], extra("Copy of config.json")),
@@ -39,7 +39,11 @@ fn files() {
             &["index-missing"],
             Small::dense().file("consolidated.safetensors", &weights),
         ),
-        ("modelopt", &["format-not-supported-yet"], extra("hf_quant_config.json")),
+        (
+            "modelopt",
+            &["not-compressed"],
+            Small::dense().file("hf_quant_config.json", br#"{"quantization": {"quant_algo": "FP8"}}"#),
+        ),
         ("recipe broken", &["recipe-unreadable"], extra("recipe.yaml")),
         (
             "recipe with code",

@@ -6,6 +6,7 @@
 mod against;
 mod data;
 mod fixtures;
+mod foreign;
 mod formats;
 mod golden;
 mod hostile_codes;

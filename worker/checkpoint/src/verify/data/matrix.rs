@@ -23,6 +23,7 @@ pub(super) fn check(
     findings: &mut Problems,
 ) -> Result<(), OpenError> {
     match q.layout {
+        Layout::Foreign(kind) => return crate::foreign::check(shards, name, (rows, cols), q, kind, problems, findings),
         Layout::Packed(packing) => {
             plain_scales(shards, name, q, problems, findings)?;
             written_shape(shards, &format!("{name}.weight_shape"), (rows, cols), problems)?;
