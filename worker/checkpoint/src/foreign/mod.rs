@@ -179,7 +179,7 @@ pub(crate) fn plan(format: &str, look: &Look, findings: &mut Problems) -> Result
         .values()
         .filter_map(|how| match how {
             Storage::Quantized(q) => Some(scheme(*q)),
-            Storage::Dense => None,
+            _ => None,
         })
         .collect();
     Ok(Plan {

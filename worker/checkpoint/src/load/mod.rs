@@ -13,7 +13,6 @@ use crate::config::ModelConfig;
 use crate::model::{Linear, Module, Norm};
 use crate::quant::Storage;
 
-pub(crate) use matrix::stream;
 pub use matrix::{Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Rounding, Scales, Weights, Zeros};
 pub(crate) use matrix::{field, stream};
 pub(crate) use read::{FLOATS, Shards, halves, words};

@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn words_show_their_version() {
         let q = |bits| Quantized {
-            layout: Layout::Packed,
+            layout: Layout::Bytes,
             bits,
             strategy: Strategy::Channel,
             symmetric: true,
