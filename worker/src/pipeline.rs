@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use assay_checkpoint::{BaseModel, Checkpoint, Inspection, OpenError};
-use assay_contest::Problem;
 use assay_contest::wire::{Progress, Report, Stage};
+use assay_contest::{LineageRule, Problem};
 use assay_engine::{Answer, ENGINE_VERSION, Engine, LoadError, Model, Options, executor};
 use assay_tasks::{Response, Settings, TaskSet};
 
@@ -118,6 +118,7 @@ impl<'a> Run<'a> {
         let found = look(
             &self.job.checkpoint,
             base.as_ref(),
+            rules.map(|rules| rules.weights.as_path()),
             rules.map(|rules| &rules.contest.checkpoint),
         );
         let found = found.map_err(halt::not_looked_at)?;
@@ -126,6 +127,15 @@ impl<'a> Run<'a> {
         self.progress.measures.insert("bytes".into(), found.bytes.total as f64);
         if !found.accepted() {
             return self.rejected(found);
+        }
+
+        if found.lineage.is_none()
+            && rules.is_some_and(|rules| rules.contest.checkpoint.lineage == LineageRule::Required)
+        {
+            return Err(infra(
+                "base",
+                "the contest requires the base's weights to be compared, and this worker does not have them (--base-weights)",
+            ));
         }
 
         self.enter(Stage::Load)?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use assay_checkpoint::Inspection;
+use assay_checkpoint::{Inspection, Lineage, Relation};
 use assay_contest::wire::{Report, TaskReport};
 use assay_contest::{Certificate, Problem};
 
@@ -61,6 +61,9 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         &[Side::Left, Side::Right, Side::Right],
         "             ",
     ));
+    if let Some(found) = &found.lineage {
+        lineage(&mut out, found, locale);
+    }
     problems(&mut out, locale.say("Problems", "문제점"), &found.problems, locale);
     problems(&mut out, locale.say("Findings", "참고 사항"), &found.findings, locale);
     if !found.hints.is_empty() {
@@ -80,6 +83,64 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         }
     }
     out
+}
+
+/// How many matrices are what to the base's; those that are not made from it layer by layer, with their error in units of the band.
+fn lineage(out: &mut String, found: &Lineage, locale: Locale) {
+    let mut counts = std::collections::BTreeMap::new();
+    for (_, cell) in found.cells() {
+        *counts.entry(cell.relation).or_insert(0usize) += 1;
+    }
+    let told: Vec<String> = counts
+        .iter()
+        .map(|(relation, n)| format!("{n} {}", relation_name(*relation, locale)))
+        .collect();
+    line(out, locale.say("Lineage", "계보"), &told.join(", "));
+    for row in found
+        .rows
+        .iter()
+        .filter(|row| row.cells.iter().any(|cell| cell.relation.is_against()))
+    {
+        let cells = row
+            .cells
+            .iter()
+            .zip(&found.columns)
+            .filter(|(cell, _)| cell.relation.is_against());
+        let cells: Vec<String> = cells
+            .map(|(cell, column)| match cell.value() {
+                Some(value) => format!(
+                    "{} {} ({value:.2})",
+                    plain(column),
+                    relation_name(cell.relation, locale)
+                ),
+                None => format!("{} {}", plain(column), relation_name(cell.relation, locale)),
+            })
+            .collect();
+        let _ = writeln!(
+            out,
+            "  {} {:>3}  {}",
+            locale.say("layer", "층"),
+            row.layer,
+            cells.join(", ")
+        );
+    }
+}
+
+fn relation_name(relation: Relation, locale: Locale) -> &'static str {
+    let (en, ko) = match relation {
+        Relation::Same => ("same", "동일"),
+        Relation::Rounded => ("rounded", "반올림"),
+        Relation::Compensated => ("compensated", "오차 보정"),
+        Relation::Tuned => ("tuned scales", "스케일 조정"),
+        Relation::Folded => ("folded", "행·열 스케일"),
+        Relation::Rescaled => ("rescaled", "스케일 변경"),
+        Relation::Pruned => ("pruned", "가지치기"),
+        Relation::Changed => ("changed", "변경"),
+        Relation::Replaced => ("replaced", "교체"),
+        Relation::Resized => ("resized", "크기 변경"),
+        Relation::Unplaced => ("of no layer", "소속 층 없음"),
+    };
+    locale.say(en, ko)
 }
 
 /// What a person calls a group of the weight.

@@ -14,7 +14,7 @@ pub enum Verdict {
 }
 
 /// What was found in a submission.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     /// rejected iff `problems` is not empty
     pub verdict: Verdict,
@@ -30,6 +30,9 @@ pub struct Inspection {
     pub bytes: Weight,
     /// how to make it smaller, most bytes first
     pub hints: Vec<Hint>,
+    /// how its weights relate to the base's; none where they were not compared
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<crate::lineage::Lineage>,
 }
 
 impl Inspection {

@@ -11,6 +11,7 @@ mod base;
 pub mod config;
 mod foreign;
 pub mod inspection;
+mod lineage;
 pub mod listing;
 pub mod load;
 pub mod model;
@@ -26,6 +27,7 @@ mod weigh;
 
 pub use base::BaseModel;
 pub use inspection::{Group, Hint, Inspection, Verdict, Weight};
+pub use lineage::{Cell, Lineage, LineageRow, Relation, verify_lineage};
 pub use listing::{Content, ListedFile, Listing, LookError};
 pub use load::{
     Checkpoint, Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, OpenError, Rounding, Scales, Weights,

@@ -155,6 +155,28 @@ impl Norm {
         Some(name)
     }
 
+    /// The layer it belongs to.
+    pub const fn layer(self) -> Option<usize> {
+        match self {
+            Norm::Q(i) | Norm::K(i) | Norm::PostAttention(i) | Norm::PostFeedforward(i) => Some(i),
+            Norm::InputPre(i) | Norm::MlpPre(i) => Some(i),
+            Norm::Final => None,
+        }
+    }
+
+    /// The same norm of another layer.
+    pub const fn at(self, layer: usize) -> Norm {
+        match self {
+            Norm::Q(_) => Norm::Q(layer),
+            Norm::K(_) => Norm::K(layer),
+            Norm::PostAttention(_) => Norm::PostAttention(layer),
+            Norm::PostFeedforward(_) => Norm::PostFeedforward(layer),
+            Norm::InputPre(_) => Norm::InputPre(layer),
+            Norm::MlpPre(_) => Norm::MlpPre(layer),
+            Norm::Final => Norm::Final,
+        }
+    }
+
     /// Length of its weight.
     pub fn width(self, config: &ModelConfig) -> usize {
         match self {

@@ -95,6 +95,20 @@ pub struct CheckpointRules {
     pub max_files: u32,
     /// Whether recipe.yaml has to be there.
     pub recipe: RecipeRule,
+    /// What becomes of weights that were not made from the base's.
+    #[serde(skip_serializing_if = "is_default")]
+    pub lineage: LineageRule,
+}
+
+/// What becomes of a submission whose weights are not the base's, only compressed.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineageRule {
+    /// It is graded, and what was found is shown.
+    #[default]
+    Report,
+    /// It is rejected.
+    Required,
 }
 
 /// Whether a submission must bring its recipe.yaml.

@@ -46,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("{name}");
         // the two models with random weights are other models, not compressions of the base
         let base = base.as_ref().filter(|_| !compare::is_random(&name));
-        let found = look(&checkpoints.join(&name), base, None).with_context(|| name.clone())?;
+        let found = look(&checkpoints.join(&name), base, None, None).with_context(|| name.clone())?;
         let row = measured(&args, name.clone(), found);
         page.rows.push(row.with_context(|| name)?);
     }

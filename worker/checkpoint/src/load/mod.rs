@@ -79,6 +79,15 @@ impl Checkpoint {
         })
     }
 
+    /// Of parts that were verified together.
+    pub(crate) fn verified(config: ModelConfig, storage: BTreeMap<Module, Storage>, shards: Shards) -> Checkpoint {
+        Checkpoint {
+            config,
+            storage,
+            shards,
+        }
+    }
+
     /// The model's architecture.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -116,7 +125,17 @@ impl Checkpoint {
         Ok(out)
     }
 
-    fn matrix(&self, module: Module) -> Result<Matrix, OpenError> {
+    /// How a matrix is stored.
+    pub(crate) fn storage(&self, module: Module) -> Option<Storage> {
+        self.storage.get(&module).copied()
+    }
+
+    /// The open files.
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    pub(crate) fn matrix(&self, module: Module) -> Result<Matrix, OpenError> {
         let name = module.name(self.config.family);
         let (rows, cols) = module.shape(&self.config);
         match self.storage.get(&module) {

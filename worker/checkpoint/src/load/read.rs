@@ -86,6 +86,16 @@ impl Shards {
         self.places.get(name).map(|place| &place.info)
     }
 
+    /// What a tensor's elements are.
+    pub fn dtype(&self, name: &str) -> Result<Dtype, OpenError> {
+        Ok(self.place(name)?.info.dtype)
+    }
+
+    /// Where a tensor begins: its file, and the offset in it. Unknown ones come first.
+    pub fn position(&self, name: &str) -> (usize, u64) {
+        self.places.get(name).map_or((0, 0), |place| (place.file, place.offset))
+    }
+
     /// All tensors.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.places.iter().map(|(name, place)| (name.as_str(), &place.info))

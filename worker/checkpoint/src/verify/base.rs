@@ -8,17 +8,54 @@ use crate::config::ModelConfig;
 use crate::listing::Listing;
 use crate::problem::{Problems, problem, quoted};
 
-/// The fields whose change is worth a finding when the contest leaves them free.
-const NOTED: [&str; 9] = [
+/// The fields whose change is worth a finding when the contest leaves them free: the shape, which shows in the weights too.
+const NOTED: [&str; 7] = [
     "num_hidden_layers",
     "num_layers",
     "num_attention_heads",
     "num_key_value_heads",
     "head_dim",
     "intermediate_size",
-    "max_position_embeddings",
     "tie_word_embeddings",
+];
+
+/// Side doors: fields that change what the model does and leave the weights as they are. What each changes, in English and Korean.
+const SIDE_DOORS: [(&str, &str, &str); 8] = [
+    (
+        "max_position_embeddings",
+        "how long a prompt may be, and with it the memory that runtimes reserve",
+        "입력의 최대 길이와 런타임이 잡아 두는 메모리",
+    ),
+    ("eos_token_id", "where an answer ends", "답이 끝나는 위치"),
+    ("bos_token_id", "what a text begins with", "텍스트의 시작 토큰"),
+    ("pad_token_id", "what a batch is filled up with", "배치를 채우는 토큰"),
+    ("rope_parameters", "how positions are encoded", "위치 인코딩"),
+    ("rms_norm_eps", "every norm", "모든 norm"),
+    (
+        "sliding_window",
+        "how far attention looks back",
+        "어텐션이 돌아보는 거리",
+    ),
+    (
+        "layer_types",
+        "which layers look back only so far",
+        "어느 층이 가까운 곳만 보는지",
+    ),
+];
+
+/// Entries of generation_config.json that steer or cut what is written; sampling is the contest's in any case.
+const GENERATION: [&str; 11] = [
     "eos_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+    "sequence_bias",
+    "repetition_penalty",
+    "max_length",
+    "max_new_tokens",
+    "stop_strings",
 ];
 
 /// config.json against the base's: locked fields must agree, other changes are noted.
@@ -77,18 +114,42 @@ pub(super) fn check(
             ));
         }
     }
+    for (field, en, ko) in SIDE_DOORS.iter().filter(|(f, ..)| !locked.contains(f)) {
+        // the list of layers follows their number, which has a finding of its own
+        if *field == "layer_types" && theirs.as_ref().is_some_and(|theirs| theirs.layers != ours.layers) {
+            continue;
+        }
+        let (ours, wanted) = pair(field);
+        if !equal(&ours, &wanted) {
+            let (ours, wanted) = (quoted(&ours.to_string()), quoted(&wanted.to_string()));
+            findings.push(problem(
+                "config-side-door",
+                format!("config.json: {field}"),
+                (
+                    format!("{field} is {ours}, the base model's is {wanted}: it changes {en}, not the weights"),
+                    format!(
+                        "{field} 값이 {ours}입니다. 기준 모델은 {wanted}입니다. 가중치가 아니라 {ko}을(를) 바꿉니다"
+                    ),
+                ),
+                (
+                    "Nothing has to be done if that is intended; the contest can lock the field.",
+                    "의도한 것이라면 할 일은 없습니다. 대회가 이 항목을 고정할 수 있습니다.",
+                ),
+            ));
+        }
+    }
     if let Some(theirs) = &theirs {
         same_model(ours, theirs, problems);
     }
     if let (Some(bytes), Some(wanted)) = (listing.text("generation_config.json"), &base.generation_config) {
         let ours = crate::config::read_json(bytes).unwrap_or_default();
-        if ours.get("eos_token_id") != wanted.get("eos_token_id") {
+        for field in GENERATION.iter().filter(|f| ours.get(**f) != wanted.get(**f)) {
             findings.push(problem(
                 "generation-config-ignored",
-                "generation_config.json: eos_token_id",
+                format!("generation_config.json: {field}"),
                 (
-                    "eos_token_id differs from the base model's; the contest's is used",
-                    "eos_token_id가 기준 모델과 다릅니다. 대회의 값을 씁니다",
+                    format!("{field} differs from the base model's; the contest's is used"),
+                    format!("{field}이(가) 기준 모델과 다릅니다. 대회의 값을 씁니다"),
                 ),
                 ("Nothing has to be done.", "할 일은 없습니다."),
             ));

@@ -1,6 +1,7 @@
 //! The second look: tensor data, streamed.
 
 mod matrix;
+mod scan;
 
 pub(crate) use matrix::{float8, nan_codes, padding, scale_not_positive, scale_overflow, scales, written_shape};
 
@@ -12,12 +13,13 @@ use assay_contest::Problem;
 use crate::config::ModelConfig;
 use crate::inspection::{Hint, Inspection, Verdict};
 use crate::listing::Listing;
-use crate::load::{OpenError, Shards};
+use crate::load::{Checkpoint, OpenError, Shards};
 use crate::model::{Linear, Module};
-use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::problem::{Problems, problem};
 use crate::quant::{Layout, Micro, Storage};
-use crate::safetensors::Dtype;
+use crate::safetensors::TensorInfo;
+
+use scan::{Look, Seen, Work, scan};
 
 /// Bytes read at a time; a multiple of every element size.
 const CHUNK: usize = 1 << 20;
@@ -71,11 +73,9 @@ fn look(
     let shards = Shards::open(dir, headers).map_err(|e| vec![unreadable(&e.to_string())])?;
     let failed = |e: OpenError| vec![unreadable(&e.to_string())];
 
-    for (name, info) in shards.tensors() {
-        if info.dtype.is_plain_float() {
-            floats(&shards, name, info.dtype, info.bytes(), problems).map_err(failed)?;
-        }
-    }
+    let plan = plan(&shards, &model);
+    let seen = scan(&shards, &plan).map_err(failed)?;
+    tell(&plan, &seen, problems);
     for (module, how) in &storage {
         if model.tie && *module == Module::Head {
             continue;
@@ -89,7 +89,13 @@ fn look(
         .map_err(failed)?;
     }
     divisors(&shards, &model, &storage, findings).map_err(failed)?;
-    head(&shards, &model, problems).map_err(failed)
+    let hint = head(&shards, &model, &plan, &seen, problems);
+    if problems.is_empty() {
+        // codes and scales are what the loader takes for granted
+        let checkpoint = Checkpoint::verified(model, storage, shards);
+        crate::lineage::check_sparsity(&checkpoint, &listing, problems).map_err(failed)?;
+    }
+    Ok(hint)
 }
 
 /// NVFP4 matrices that vLLM fuses have to divide their scales by the same number: it takes the largest for all of them.
@@ -133,7 +139,7 @@ fn divisors(
     Ok(())
 }
 
-fn unreadable(why: &str) -> Problem {
+pub(crate) fn unreadable(why: &str) -> Problem {
     problem(
         "files-unreadable",
         "submission",
@@ -166,85 +172,79 @@ pub(crate) fn stream(
     Ok(())
 }
 
-/// Whether any value has all its exponent bits set, four or two values at a time: gigabytes pass through here.
-fn any_non_finite(piece: &[u8], dtype: Dtype) -> bool {
-    let (exponent, low, high) = match dtype {
-        Dtype::BF16 => (
-            0x7F80_7F80_7F80_7F80u64,
-            0x7FFF_7FFF_7FFF_7FFFu64,
-            0x8000_8000_8000_8000u64,
-        ),
-        Dtype::F16 => (0x7C00_7C00_7C00_7C00, 0x7FFF_7FFF_7FFF_7FFF, 0x8000_8000_8000_8000),
-        _ => (0x7F80_0000_7F80_0000, 0x7FFF_FFFF_7FFF_FFFF, 0x8000_0000_8000_0000),
-    };
-    // A lane of `missing` is zero iff its exponent is full; adding `low` then leaves its high bit clear. Lanes never carry.
-    let full = |word: u64| {
-        let missing = (word & exponent) ^ exponent;
-        (missing + low) & high != high
-    };
-    let (words, rest) = piece.as_chunks::<8>();
-    let mut tail = [0u8; 8];
-    tail[..rest.len()].copy_from_slice(rest);
-    words.iter().any(|w| full(u64::from_le_bytes(*w))) || full(u64::from_le_bytes(tail))
+/// Every tensor of plain floats. A head that may be a copy of the embedding is looked at together with it.
+fn plan(shards: &Shards, model: &ModelConfig) -> Vec<Work> {
+    let embedding = format!("{}.weight", Module::Embedding.name(model.family));
+    let alike = |a: &TensorInfo, b: &TensorInfo| a.dtype == b.dtype && a.shape == b.shape && a.dtype.is_plain_float();
+    let find = |wanted: &str| shards.tensors().find(|(name, _)| *name == wanted).map(|(_, info)| info);
+    let is_pair = find(HEAD)
+        .zip(find(&embedding))
+        .is_some_and(|(head, embedding)| alike(head, embedding));
+    let floats = shards
+        .tensors()
+        .filter(|(name, info)| info.dtype.is_plain_float() && !(is_pair && *name == embedding));
+    let floats = floats.map(|(name, info)| Work {
+        name: name.to_owned(),
+        bytes: info.bytes(),
+        look: match is_pair && name == HEAD {
+            true => Look::Pair(info.dtype, embedding.clone()),
+            false => Look::Finite(info.dtype),
+        },
+    });
+    floats.collect()
 }
 
-fn floats(shards: &Shards, name: &str, dtype: Dtype, bytes: u64, problems: &mut Problems) -> Result<(), OpenError> {
-    let mut bad = 0u64;
-    let mut first = None;
-    let size = dtype.bits() / 8;
-    stream(shards, name, bytes, |at, piece| {
-        if !any_non_finite(piece, dtype) {
-            return;
+const HEAD: &str = "lm_head.weight";
+
+/// What was seen, tensor by tensor.
+fn tell(plan: &[Work], seen: &[Seen], problems: &mut Problems) {
+    for (work, seen) in plan.iter().zip(seen) {
+        match &work.look {
+            Look::Finite(_) => non_finite(&work.name, seen.bad, seen.first, problems),
+            Look::Pair(_, other) => {
+                non_finite(&work.name, seen.bad, seen.first, problems);
+                non_finite(other, seen.other.0, seen.other.1, problems);
+            }
         }
-        let values: Box<dyn Iterator<Item = f32>> = match dtype {
-            Dtype::BF16 => Box::new(piece.as_chunks().0.iter().map(|b| bf16_to_f32(u16::from_le_bytes(*b)))),
-            Dtype::F16 => Box::new(piece.as_chunks().0.iter().map(|b| f16_to_f32(u16::from_le_bytes(*b)))),
-            _ => Box::new(piece.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
-        };
-        for (i, _) in values.enumerate().filter(|(_, v)| !v.is_finite()) {
-            bad += 1;
-            first = first.or(Some(at / size + i as u64));
-        }
-    })?;
-    if let Some(first) = first {
-        problems.push(problem(
-            "non-finite",
-            name,
-            (
-                format!("{name} has {bad} values that are NaN or infinite, the first at element {first}"),
-                format!("{name}에 NaN이나 무한대가 {bad}개 있습니다 (첫 위치: {first}번째 원소)"),
-            ),
-            (
-                "Save the model in bfloat16 (float16 overflows at 65504), or repair the step that produced them.",
-                "bfloat16으로 저장하거나(float16은 65504에서 넘칩니다) 그 값을 만든 단계를 고쳐 주세요.",
-            ),
-        ));
     }
-    Ok(())
+}
+
+fn non_finite(name: &str, bad: u64, first: Option<u64>, problems: &mut Problems) {
+    let Some(first) = first else { return };
+    problems.push(problem(
+        "non-finite",
+        name,
+        (
+            format!("{name} has {bad} values that are NaN or infinite, the first at element {first}"),
+            format!("{name}에 NaN이나 무한대가 {bad}개 있습니다 (첫 위치: {first}번째 원소)"),
+        ),
+        (
+            "Save the model in bfloat16 (float16 overflows at 65504), or repair the step that produced them.",
+            "bfloat16으로 저장하거나(float16은 65504에서 넘칩니다) 그 값을 만든 단계를 고쳐 주세요.",
+        ),
+    ));
 }
 
 /// Whether `lm_head.weight` repeats the embedding. Tied and different is a problem: loaders drop the head that was saved.
-fn head(shards: &Shards, model: &ModelConfig, problems: &mut Problems) -> Result<Option<HeadHint>, OpenError> {
+fn head(
+    shards: &Shards,
+    model: &ModelConfig,
+    plan: &[Work],
+    seen: &[Seen],
+    problems: &mut Problems,
+) -> Option<HeadHint> {
     let embedding = format!("{}.weight", Module::Embedding.name(model.family));
-    let find = |wanted: &str| shards.tensors().find(|(n, _)| *n == wanted).map(|(_, info)| info);
-    let (Some(a), Some(b)) = (find("lm_head.weight"), find(&embedding)) else {
-        return Ok(None);
-    };
-    let mut equal = a.dtype == b.dtype && a.shape == b.shape;
-    if equal {
-        let mut other = vec![0u8; CHUNK];
-        let mut failure = None;
-        stream(shards, "lm_head.weight", a.bytes(), |at, piece| {
-            let other = &mut other[..piece.len()];
-            match shards.read_at(&embedding, at, other) {
-                Ok(()) => equal &= piece == other,
-                Err(e) => failure = Some(e),
-            }
-        })?;
-        if let Some(e) = failure {
-            return Err(e);
-        }
+    let has = |wanted: &str| shards.tensors().any(|(name, _)| name == wanted);
+    if !has(HEAD) || !has(&embedding) {
+        return None;
     }
+    // of another dtype or shape they were not compared, and are not equal
+    let pair = plan
+        .iter()
+        .zip(seen)
+        .find(|(work, _)| matches!(work.look, Look::Pair(..)));
+    let equal = pair.is_some_and(|(_, seen)| !seen.differs);
+    let bytes = pair.map_or(0, |(work, _)| work.bytes);
     if model.tie {
         if !equal {
             problems.push(problem(
@@ -257,39 +257,10 @@ fn head(shards: &Shards, model: &ModelConfig, problems: &mut Problems) -> Result
                 ("Set tie_word_embeddings to false to use it, or remove it.", "쓰려면 tie_word_embeddings를 false로 하고, 아니면 지워 주세요."),
             ));
         }
-        return Ok(None);
+        return None;
     }
     if !equal {
-        return Ok(Some(HeadHint::Refuted));
+        return Some(HeadHint::Refuted);
     }
-    Ok(crate::weigh::copy_hint(a.bytes()).map(HeadHint::Confirmed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every 16-bit pattern in every lane, and the tail.
-    #[test]
-    fn lanes_find_exactly_the_non_finite() {
-        for bits in 0..=u16::MAX {
-            for lane in 0..5 {
-                let mut piece = [0x3C; 10];
-                piece[2 * lane..2 * lane + 2].copy_from_slice(&bits.to_le_bytes());
-                assert_eq!(
-                    any_non_finite(&piece, Dtype::BF16),
-                    !bf16_to_f32(bits).is_finite(),
-                    "{bits:#x}"
-                );
-                assert_eq!(
-                    any_non_finite(&piece, Dtype::F16),
-                    !f16_to_f32(bits).is_finite(),
-                    "{bits:#x}"
-                );
-            }
-            let value = f32::from_bits(u32::from(bits) << 16 | 1);
-            let piece = [1f32.to_le_bytes(), value.to_le_bytes(), value.to_le_bytes()].concat();
-            assert_eq!(any_non_finite(&piece, Dtype::F32), !value.is_finite());
-        }
-    }
+    crate::weigh::copy_hint(bytes).map(HeadHint::Confirmed)
 }

@@ -3,6 +3,7 @@
 mod against;
 mod base;
 pub(crate) mod data;
+mod declared;
 mod files;
 mod format;
 mod modules;
@@ -26,6 +27,7 @@ use crate::safetensors::{Dtype, Header};
 use crate::weigh::{Saving, hints, weigh};
 
 pub(crate) use data::stream as pieces;
+pub(crate) use data::unreadable;
 pub use data::verify_data;
 pub(crate) use format::{Tensors, invalid};
 pub(crate) use modules::Expect;
@@ -65,6 +67,7 @@ pub fn verify(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkp
         findings: analysis.findings.finish(),
         bytes,
         hints,
+        lineage: None,
     }
 }
 

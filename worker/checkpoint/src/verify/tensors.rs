@@ -9,6 +9,7 @@ use crate::quant::config::QuantConfig;
 use crate::quant::{Quantized, Storage};
 use crate::safetensors::{Dtype, TensorInfo};
 
+use super::declared::Deviations;
 use super::format::Tensors;
 use super::modules::{self, Expect, FLOATS, Stored};
 
@@ -24,6 +25,7 @@ pub(super) fn check(
 ) {
     let absent_layers = layer_numbers(model, tensors, problems);
     let mut expected: BTreeMap<String, Expect> = BTreeMap::new();
+    let mut deviations = Deviations::default();
     for (module, how) in storage {
         let name = module.name(model.family);
         // tied to a quantized embedding, the head is that embedding
@@ -38,7 +40,9 @@ pub(super) fn check(
         if *module == Module::Embedding && embedding_is_lost(model, &name, tensors, problems) {
             continue;
         }
-        if modules::told_apart(&name, *how, tensors, problems) {
+        if modules::told_apart(&name, *how, tensors, problems)
+            && deviations.none(&name, module.shape(model), *how, tensors, problems)
+        {
             modules::expect(&name, module.shape(model), *how, &mut expected, problems, findings);
             if let Some(scheme) = leftovers.get(module) {
                 modules::expect_leftovers(&name, module.shape(model), *scheme, &mut expected);

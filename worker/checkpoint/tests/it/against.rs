@@ -43,7 +43,20 @@ fn the_contests_rules_and_the_base() {
     assert_eq!(codes(&look(locked, &rules).problems), ["config-locked-field"]);
     // free fields that changed are findings
     let shorter = look(Small::dense().set("max_position_embeddings", json!(64)), &rules);
-    assert!(shorter.accepted() && codes(&shorter.findings).contains(&"config-differs-from-base"));
+    assert!(shorter.accepted() && codes(&shorter.findings).contains(&"config-side-door"));
+    let eps = Small::dense()
+        .set("rms_norm_eps", json!(1e-6))
+        .set("sliding_window", json!(null));
+    let epsilon = look(eps, &rules);
+    assert_eq!(
+        epsilon
+            .findings
+            .iter()
+            .filter(|p| p.code == "config-side-door")
+            .map(|p| p.place.as_str())
+            .collect::<Vec<_>>(),
+        ["config.json: rms_norm_eps"]
+    );
     // ids of the contest's tokenizer must exist
     let mut fewer = Small::dense().set("vocab_size", json!(8));
     let embedding = fewer.tensor("model.embed_tokens.weight");

@@ -228,7 +228,7 @@ fn quantization_configurations() {
         ),
         (
             "shorthand",
-            &["tensor-shape"; 7],
+            &["group-size-differs"; 7],
             p().quant(|q| q["config_groups"] = json!({"W4A16": ["Linear"]})),
         ),
         (

@@ -6,6 +6,7 @@
 mod against;
 mod data;
 mod fixtures;
+mod folder;
 mod foreign;
 mod formats;
 mod golden;
@@ -16,6 +17,7 @@ mod hostile_files;
 mod hostile_micro;
 mod hostile_tensors;
 mod legacy;
+mod lineage;
 mod load;
 mod mutation;
 mod roundtrip;

@@ -38,6 +38,7 @@ pub fn rules() -> CheckpointRules {
         max_bytes: 1 << 32,
         max_files: 30,
         recipe: RecipeRule::Optional,
+        lineage: assay_contest::LineageRule::Report,
     }
 }
 

@@ -19,7 +19,7 @@ use read::Section;
 
 use crate::measure::Name;
 use crate::mistake::ContestErrors;
-use crate::rules::{Base, CheckpointRules, Contest, FORMATS, MODULES, Phase, Quota, RecipeRule};
+use crate::rules::{Base, CheckpointRules, Contest, FORMATS, LineageRule, MODULES, Phase, Quota, RecipeRule};
 
 /// Longest `contest.toml`, in bytes. A contest with every measure of hundreds of tasks has a tenth of it.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -148,6 +148,7 @@ fn measures(notes: &Notes<'_>, section: &mut Section<'_, '_>) -> BTreeMap<String
 
 fn checkpoint(mut section: Section<'_, '_>) -> CheckpointRules {
     let recipes = check::one_of("unknown-recipe-rule", &["optional", "required"]);
+    let lineages = check::one_of("unknown-lineage-rule", &["report", "required"]);
     let rules = CheckpointRules {
         formats: values(section.strings("formats", 1..=FORMATS.len(), check::one_of("unknown-format", FORMATS))),
         modules: values(section.strings("modules", 1..=MODULES.len(), check::one_of("unknown-module", MODULES))),
@@ -158,6 +159,10 @@ fn checkpoint(mut section: Section<'_, '_>) -> CheckpointRules {
         recipe: match section.string_or("recipe", "optional", recipes).value.as_str() {
             "required" => RecipeRule::Required,
             _ => RecipeRule::Optional,
+        },
+        lineage: match section.string_or("lineage", "report", lineages).value.as_str() {
+            "required" => LineageRule::Required,
+            _ => LineageRule::Report,
         },
     };
     section.close();

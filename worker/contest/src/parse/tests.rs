@@ -169,6 +169,7 @@ fn a_good_file_says_what_it_says() {
     assert_eq!(contest.base.measures["acc.gsm8k.exact_match.strict-match"], 0.6);
     assert_eq!(contest.checkpoint.max_bytes, 1 << 32);
     assert_eq!(contest.checkpoint.recipe, RecipeRule::Required);
+    assert_eq!(contest.checkpoint.lineage, LineageRule::Report);
     assert_eq!(contest.grading.profile, Profile::ChatSingle);
     assert_eq!(contest.grading.limit, Some(512));
     assert_eq!(contest.grading.seed, 1234);

@@ -105,6 +105,12 @@ fn every_kind_of_mistake_is_named_in_its_place() {
         ("[\"vocab_size\"]", "\"vocab_size\"", "\"vocab", "wrong-type"),
         ("max_files = 64", "max_files = 1025", "1025", "out-of-range"),
         ("\"required\"", "\"require\"", "\"require", "unknown-recipe-rule"),
+        (
+            "recipe = \"required\"",
+            "recipe = \"required\"\nlineage = \"require\"",
+            "\"require\"",
+            "unknown-lineage-rule",
+        ),
         ("\"chat-single\"", "\"chat_single\"", "\"chat", "unknown-profile"),
         ("tasks = [\"gsm8k\", \"kmmlu\"]", "tasks = []", "[]", "wrong-count"),
         ("limit = 512", "limits = 512", "limits", "unknown-key"),
