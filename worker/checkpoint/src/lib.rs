@@ -26,7 +26,7 @@ mod verify;
 mod weigh;
 
 pub use base::BaseModel;
-pub use inspection::{Group, Hint, Inspection, Verdict, Weight};
+pub use inspection::{Fit, Group, Hint, Inspection, Memory, Parameters, Verdict, Weight};
 pub use lineage::{Cell, Lineage, LineageRow, Relation, verify_lineage};
 pub use listing::{Content, ListedFile, Listing, LookError};
 pub use load::{

@@ -81,7 +81,7 @@ pub struct Reference {
 }
 
 /// What a submission may be.
-#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+#[derive(Serialize, Clone, PartialEq, Debug)]
 pub struct CheckpointRules {
     /// Storage formats allowed, by name: see [`FORMATS`].
     pub formats: Vec<String>,
@@ -98,6 +98,9 @@ pub struct CheckpointRules {
     /// What becomes of weights that were not made from the base's.
     #[serde(skip_serializing_if = "is_default")]
     pub lineage: LineageRule,
+    /// Where a submission might run: shown to teams, without effect on verdict or score. Nothing is shown when absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub deployment: Option<Deployment>,
 }
 
 /// What becomes of a submission whose weights are not the base's, only compressed.
@@ -109,6 +112,27 @@ pub enum LineageRule {
     Report,
     /// It is rejected.
     Required,
+}
+
+/// Devices against which the memory a submission needs is held.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Deployment {
+    /// Tokens of a conversation, prompt and answer together: what the KV cache is counted for.
+    pub context: u64,
+    /// In the order shown, mostly from small to large.
+    pub devices: Vec<Device>,
+}
+
+/// A device a model might run on.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Device {
+    /// The name people see, unique in the contest.
+    pub name: Text,
+    /// Memory of which a model may use nine tenths, in bytes.
+    pub memory_bytes: u64,
+    /// What renting it costs, in US dollars an hour; none for what people own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub usd_per_hour: Option<f64>,
 }
 
 /// Whether a submission must bring its recipe.yaml.

@@ -112,6 +112,8 @@ fuzz_target!(
     |data: &[u8]| {
         let Some((fixture, rest)) = choose(data) else { return };
         let mut listing = fixture.listing.clone();
+        // comparing tokenizers takes most of the time: one fixture keeps its own
+        listing.files.retain(|f| fixture.name == "base" || f.name != "tokenizer.json");
         let mut input = Reader(rest);
         while !input.0.is_empty() {
             edit(&mut listing.files, &mut input);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::HeaderError;
 pub use header::{header_len, parse_header};
-pub use write::{NewTensor, WriteError, header_of, write};
+pub use write::{NewTensor, WriteError, file_length, header_of, write};
 
 /// Longest header we read, bytes. A 1.2B checkpoint quantized to four bits has about 100 KB, a 32B one about 250 KB.
 pub const MAX_HEADER_BYTES: u64 = 8 << 20;

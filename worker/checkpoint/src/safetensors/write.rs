@@ -1,5 +1,7 @@
 //! Writing a file in the reference writer's order, so that sizes can be predicted to the byte.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{Dtype, tensor_bytes};
@@ -64,6 +66,34 @@ pub fn header_of(tensors: &[NewTensor], metadata: &[(&str, &str)]) -> Result<(Ve
     prefix.extend_from_slice(&json);
     let file_bytes = prefix.len() as u64 + at;
     Ok((prefix, file_bytes))
+}
+
+/// Length of the file with these tensors and metadata, as [`header_of`] tells it but without making the header; `None` where it
+/// cannot be written. Names must need no escaping in JSON, which a header's never do.
+pub fn file_length<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [u64])>,
+    metadata: &BTreeMap<&str, &str>,
+) -> Option<u64> {
+    let mut sorted: Vec<_> = tensors.into_iter().collect();
+    sorted.sort_by(|(a, a_type, _), (b, b_type, _)| b_type.cmp(a_type).then_with(|| a.cmp(b)));
+    let digits = |n: u64| u64::from(n.checked_ilog10().unwrap_or(0)) + 1;
+    let mut entries = sorted.len() as u64 + u64::from(!metadata.is_empty());
+    // braces, and a comma between any two
+    let mut json = 2 + entries.saturating_sub(1);
+    entries = 0;
+    if !metadata.is_empty() {
+        json += r#""__metadata__":"#.len() as u64 + serde_json::to_string(metadata).ok()?.len() as u64;
+    }
+    let fixed = r#""":{"dtype":"","shape":[],"data_offsets":[,]}"#.len() as u64;
+    let mut at = 0u64;
+    for (name, dtype, shape) in sorted {
+        let end = at.checked_add(tensor_bytes(dtype, shape)?)?;
+        let dims: u64 = shape.iter().map(|d| digits(*d)).sum();
+        let commas = (shape.len() as u64).saturating_sub(1);
+        entries += fixed + name.len() as u64 + dtype.name().len() as u64 + dims + commas + digits(at) + digits(end);
+        at = end;
+    }
+    (8 + (json + entries).next_multiple_of(8)).checked_add(at)
 }
 
 /// A whole file as bytes.

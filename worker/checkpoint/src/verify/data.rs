@@ -70,6 +70,7 @@ fn look(
     if crate::weigh::weigh(&listing, &headers) != inspection.bytes {
         return Err(vec![unreadable("the files are not the ones that were looked at")]);
     }
+    let saves = crate::weigh::without(&headers, "lm_head.weight");
     let shards = Shards::open(dir, headers).map_err(|e| vec![unreadable(&e.to_string())])?;
     let failed = |e: OpenError| vec![unreadable(&e.to_string())];
 
@@ -89,7 +90,7 @@ fn look(
         .map_err(failed)?;
     }
     divisors(&shards, &model, &storage, findings).map_err(failed)?;
-    let hint = head(&shards, &model, &plan, &seen, problems);
+    let hint = head(&shards, &model, &plan, &seen, saves, problems);
     if problems.is_empty() {
         // codes and scales are what the loader takes for granted
         let checkpoint = Checkpoint::verified(model, storage, shards);
@@ -226,11 +227,13 @@ fn non_finite(name: &str, bad: u64, first: Option<u64>, problems: &mut Problems)
 }
 
 /// Whether `lm_head.weight` repeats the embedding. Tied and different is a problem: loaders drop the head that was saved.
+/// `saves`: what the files would lose with it.
 fn head(
     shards: &Shards,
     model: &ModelConfig,
     plan: &[Work],
     seen: &[Seen],
+    saves: u64,
     problems: &mut Problems,
 ) -> Option<HeadHint> {
     let embedding = format!("{}.weight", Module::Embedding.name(model.family));
@@ -244,7 +247,6 @@ fn head(
         .zip(seen)
         .find(|(work, _)| matches!(work.look, Look::Pair(..)));
     let equal = pair.is_some_and(|(_, seen)| !seen.differs);
-    let bytes = pair.map_or(0, |(work, _)| work.bytes);
     if model.tie {
         if !equal {
             problems.push(problem(
@@ -262,5 +264,5 @@ fn head(
     if !equal {
         return Some(HeadHint::Refuted);
     }
-    crate::weigh::copy_hint(bytes).map(HeadHint::Confirmed)
+    crate::weigh::copy_hint(saves).map(HeadHint::Confirmed)
 }

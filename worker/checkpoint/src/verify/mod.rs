@@ -24,7 +24,7 @@ use crate::model::Module;
 use crate::problem::{Problems, problem, quoted};
 use crate::quant::Storage;
 use crate::safetensors::{Dtype, Header};
-use crate::weigh::{Saving, hints, weigh};
+use crate::weigh::{Saving, hints, memory, parameters, weigh};
 
 pub(crate) use data::stream as pieces;
 pub(crate) use data::unreadable;
@@ -47,12 +47,18 @@ pub fn verify(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkp
                 model,
                 storage,
                 tensors: &tensors,
+                headers: &analysis.headers,
                 rules,
                 base_ties,
             })
         }
         _ => Vec::new(),
     };
+    let memory = match (&analysis.model, &analysis.storage) {
+        (Some(model), Some(storage)) => Some(memory(model, storage, &tensors, rules)),
+        _ => None,
+    };
+    let parameters = analysis.model.as_ref().map(|model| parameters(model, &tensors));
     let bytes = weigh(listing, &analysis.headers);
     let verdict = if analysis.problems.is_empty() {
         Verdict::Accepted
@@ -68,6 +74,8 @@ pub fn verify(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkp
         bytes,
         hints,
         lineage: None,
+        parameters,
+        memory,
     }
 }
 

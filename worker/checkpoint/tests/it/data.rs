@@ -97,17 +97,18 @@ fn data_that_headers_cannot_show() {
     let tied = Small::dense().with(head.clone());
     let untied = tied.clone().set("tie_word_embeddings", json!(false));
     assert_eq!(look(&tied).hints[0].code, "dense-matrices");
+    let shorter = (file_of(&tied.tensors).len() - file_of(&Small::dense().tensors).len()) as u64;
     assert!(
         look(&tied)
             .hints
             .iter()
-            .any(|h| h.code == "tied-copy" && h.saves == 1024)
+            .any(|h| h.code == "tied-copy" && h.saves == shorter)
     );
     assert!(
         look(&untied)
             .hints
             .iter()
-            .any(|h| h.code == "untied-duplicate" && h.saves == 1024)
+            .any(|h| h.code == "untied-duplicate" && h.saves == shorter)
     );
     assert!(
         look(&poke(untied, "lm_head.weight", 1023, &[1]))

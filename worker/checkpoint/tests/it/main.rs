@@ -23,4 +23,5 @@ mod mutation;
 mod roundtrip;
 mod sample;
 mod support;
+mod weight;
 mod written;

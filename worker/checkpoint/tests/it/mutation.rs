@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_checkpoint::safetensors::{Dtype, NewTensor, parse_header, write};
+use assay_checkpoint::safetensors::{Dtype, NewTensor, file_length, parse_header, write};
 use assay_checkpoint::{Content, Listing, verify};
 use proptest::prelude::*;
 
@@ -59,6 +59,9 @@ proptest! {
         let header = parse_header(&file, file.len() as u64).unwrap();
         prop_assert_eq!(header.file_bytes, file.len() as u64);
         prop_assert_eq!(header.header_bytes % 8, 0);
+        let listed = header.tensors.iter().map(|(name, t)| (name.as_str(), t.dtype, t.shape.as_slice()));
+        let metadata = BTreeMap::from([("format", "pt")]);
+        prop_assert_eq!(file_length(listed, &metadata), Some(header.file_bytes));
         prop_assert_eq!(header.metadata.get("format").map(String::as_str), Some("pt"));
         let read: BTreeMap<String, (Dtype, Vec<u64>)> = header.tensors.into_iter().map(|(n, t)| (n, (t.dtype, t.shape))).collect();
         prop_assert_eq!(read, entries);

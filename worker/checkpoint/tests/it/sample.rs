@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use assay_checkpoint::safetensors::{Dtype, NewTensor, header_of};
 use assay_checkpoint::{BaseModel, Content, Inspection, ListedFile, Listing, verify};
-use assay_contest::CheckpointRules;
+use assay_contest::{CheckpointRules, Deployment, Device, Text};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -134,17 +134,33 @@ fn the_first_hint_is_the_untied_copy() {
         let deck = look(&w4a16(false), &tensors(true, true), rules.as_ref());
         assert_eq!(
             (deck.hints[0].code.as_str(), deck.hints[0].saves),
-            ("untied-duplicate", 419_430_400)
+            ("untied-duplicate", 1_390_692_528 - 971_261_368)
         );
         assert!(deck.hints.is_sorted_by_key(|h| std::cmp::Reverse(h.saves)));
         let embedding = deck.hints.iter().find(|h| h.code == "dense-embedding").map(|h| h.saves);
         let allowed = rules.is_some_and(|r| r.modules.len() == 2);
-        assert_eq!(embedding, allowed.then_some(419_430_400 - 108_134_400 - 16));
+        let mut four = tensors(true, true);
+        four.retain(|t| t.name != "model.embed_tokens.weight");
+        for (suffix, dtype, shape) in [
+            ("packed", Dtype::I32, vec![102_400, 256]),
+            ("scale", Dtype::BF16, vec![102_400, 16]),
+            ("shape", Dtype::I64, vec![2]),
+        ] {
+            let name = format!("model.embed_tokens.weight_{suffix}");
+            four.push(NewTensor {
+                name,
+                dtype,
+                shape,
+                data: &[],
+            });
+        }
+        let (_, bytes) = header_of(&four, &[("format", "pt")]).unwrap();
+        assert_eq!(embedding, allowed.then_some(1_390_692_528 - bytes));
     }
-    // the dense base is told what four bits would save: exactly the difference of the two files' tensors
+    // the dense base is told what four bits would save: exactly the difference of the two files
     let base = look(&config(true), &tensors(false, false), None);
     assert_eq!(base.hints[0].code, "dense-matrices");
-    assert_eq!(base.hints[0].saves, 2_558_782_976 - 971_176_736);
+    assert_eq!(base.hints[0].saves, 2_558_821_288 - 971_261_368);
 }
 
 #[test]
@@ -160,4 +176,56 @@ fn it_takes_milliseconds() {
     let each = start.elapsed() / 5;
     // 50 ms are promised; a loaded machine and an unoptimised build get slack
     assert!(each.as_millis() < 250, "{each:?}");
+}
+
+#[test]
+fn bits_and_memory_of_the_sample() {
+    let tied = look(&w4a16(true), &tensors(true, false), None);
+    let parameters = tied.parameters.unwrap();
+    assert_eq!(parameters.total, 1_279_391_488);
+    assert_eq!(parameters.linear, 1_069_547_520);
+    // four bits, a BF16 scale for every 128, and 16 bytes of shape a matrix
+    assert_eq!(
+        parameters.linear_bytes,
+        1_069_547_520 / 2 + 1_069_547_520 / 64 + 210 * 16
+    );
+    assert_eq!(format!("{:.3}", parameters.linear_bits()), "4.125");
+    assert_eq!(format!("{:.2}", parameters.bits(tied.bytes.total)), "6.07");
+
+    let mut rules = rules();
+    let device = |name: &str, gib: u64| Device {
+        name: Text::new(name, name),
+        memory_bytes: gib << 30,
+        usd_per_hour: None,
+    };
+    rules.deployment = Some(Deployment {
+        context: 32768,
+        devices: vec![device("tiny", 1), device("small", 3), device("large", 16)],
+    });
+    let memory = |config: &Value, quantized| look(config, &tensors(quantized, false), Some(&rules)).memory.unwrap();
+    let four = memory(&w4a16(true), true);
+    // every tensor is held as it is stored: nothing is wide, the head is tied
+    assert_eq!(four.weights, 971_176_736);
+    // 30 layers, keys and values, 8 heads of 64, bfloat16
+    assert_eq!((four.context, four.kv), (32768, 32768 * 30 * 2 * 8 * 64 * 2));
+    assert_eq!(
+        four.working,
+        512 * 2 * (2 * 2048 + 2048 + 2 * 512 + 2 * 4096) + 4 * 102_400
+    );
+    assert_eq!(four.total, four.weights + four.kv + four.working);
+    let fits = |m: &assay_checkpoint::Memory| m.devices.iter().map(|d| d.fits).collect::<Vec<_>>();
+    assert_eq!(fits(&four), [false, true, true]);
+    for device in &four.devices {
+        let needed = |tokens: u64| four.weights + four.working + tokens * (four.kv / 32768);
+        let usable = device.memory_bytes / 10 * 9;
+        let longest = device.longest_context;
+        assert!(longest == 0 || needed(longest) <= usable);
+        assert!(longest == 65536 || needed(longest + 1) > usable, "{longest}");
+    }
+    assert_eq!(four.devices[2].longest_context, 65536, "the model's own limit");
+    assert_eq!(fits(&memory(&config(true), false)), [false, false, true]);
+    // a model of shorter positions needs no more than those
+    let mut short = w4a16(true);
+    short["max_position_embeddings"] = json!(8192);
+    assert_eq!(memory(&short, true).kv, 8192 * 30 * 2 * 8 * 64 * 2);
 }

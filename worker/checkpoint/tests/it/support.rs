@@ -39,6 +39,7 @@ pub fn rules() -> CheckpointRules {
         max_files: 30,
         recipe: RecipeRule::Optional,
         lineage: assay_contest::LineageRule::Report,
+        deployment: None,
     }
 }
 

@@ -102,6 +102,18 @@ pub(super) fn confidence(confidence: f64) -> Check {
     ))
 }
 
+/// A price an hour.
+pub(super) fn price(price: f64) -> Check {
+    if (0.0..=10_000.0).contains(&price) {
+        return Ok(());
+    }
+    Err(Fault::number_range(
+        price,
+        "from 0 to 10000, such as 0.35",
+        "0~10000의 수(예: 0.35)",
+    ))
+}
+
 /// 64 lowercase hex digits.
 pub(super) fn sha256(text: &str) -> Check {
     if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {

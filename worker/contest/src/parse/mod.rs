@@ -1,6 +1,7 @@
 //! From the text of `contest.toml` to a [`Contest`], or to everything that is wrong with it.
 
 mod check;
+mod deployment;
 mod fault;
 mod grading;
 mod notes;
@@ -65,7 +66,7 @@ fn contest<'p>(notes: &'p Notes<'_>, table: &'p DeTable<'p>) -> Contest {
         title: root.text("title", check::line(TITLE)),
         timezone: root.string("timezone", check::timezone).value,
         phases: phases(notes, &mut root),
-        checkpoint: checkpoint(root.table("checkpoint")),
+        checkpoint: checkpoint(notes, root.table("checkpoint")),
         grading: grading::read(notes, root.table("grading")),
         score: score::read(notes, root.table("score"), &base),
         quota: quota(root.table("quota")),
@@ -146,7 +147,7 @@ fn measures(notes: &Notes<'_>, section: &mut Section<'_, '_>) -> BTreeMap<String
     measures
 }
 
-fn checkpoint(mut section: Section<'_, '_>) -> CheckpointRules {
+fn checkpoint(notes: &Notes<'_>, mut section: Section<'_, '_>) -> CheckpointRules {
     let recipes = check::one_of("unknown-recipe-rule", &["optional", "required"]);
     let lineages = check::one_of("unknown-lineage-rule", &["report", "required"]);
     let rules = CheckpointRules {
@@ -164,6 +165,9 @@ fn checkpoint(mut section: Section<'_, '_>) -> CheckpointRules {
             "required" => LineageRule::Required,
             _ => LineageRule::Report,
         },
+        deployment: section
+            .table_maybe("deployment")
+            .map(|section| deployment::read(notes, section)),
     };
     section.close();
     rules

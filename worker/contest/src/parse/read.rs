@@ -40,6 +40,11 @@ impl<'p, 's> Section<'p, 's> {
         }
     }
 
+    /// Where the table is written.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
     /// The value of an optional key.
     fn get(&mut self, key: &'static str) -> Option<&'p Spanned<DeValue<'p>>> {
         self.asked.push(key);
@@ -294,6 +299,12 @@ impl<'p, 's> Section<'p, 's> {
     ) -> Item<f64> {
         let value = self.get(key);
         self.checked_number(key, value, check, otherwise)
+    }
+
+    /// An optional number, finite, that passes `check`.
+    pub(super) fn number_maybe(&mut self, key: &'static str, check: impl Fn(f64) -> Result<(), Fault>) -> Option<f64> {
+        let value = self.get(key)?;
+        Some(self.checked_number(key, Some(value), check, 0.0).value)
     }
 
     fn checked_number(

@@ -37,6 +37,50 @@ fn mistakes_in_references_are_named() {
 }
 
 #[test]
+fn mistakes_in_devices_are_named() {
+    let deployment = "[checkpoint.deployment]\ncontext = 4096\n\n[[checkpoint.deployment.devices]]\nname = { en = \"phone\", ko = \"휴대폰\" }\nmemory_bytes = 4_294_967_296\n\n[[checkpoint.deployment.devices]]\nname = { en = \"NVIDIA T4\", ko = \"NVIDIA T4\" }\nmemory_bytes = 16_106_127_360\nusd_per_hour = 0.35\n";
+    let read = Contest::parse(&(good() + deployment))
+        .unwrap()
+        .checkpoint
+        .deployment
+        .unwrap();
+    assert_eq!((read.context, read.devices.len()), (4096, 2));
+    assert_eq!(
+        read.devices.iter().map(|d| d.usd_per_hour).collect::<Vec<_>>(),
+        [None, Some(0.35)]
+    );
+    for (from, to, code) in [
+        ("context = 4096", "context = 0", "out-of-range"),
+        ("context = 4096\n", "", "missing-key"),
+        ("4_294_967_296", "0", "out-of-range"),
+        ("usd_per_hour = 0.35", "usd_per_hour = -1", "out-of-range"),
+        ("usd_per_hour = 0.35", "usd_per_hour = \"free\"", "wrong-type"),
+        ("usd_per_hour", "eur_per_hour", "unknown-key"),
+        ("en = \"phone\"", "en = \"NVIDIA T4\"", ""),
+        (
+            "name = { en = \"phone\", ko = \"휴대폰\" }",
+            "name = { en = \"NVIDIA T4\", ko = \"NVIDIA T4\" }",
+            "repeated",
+        ),
+    ] {
+        assert!(deployment.contains(from), "{from}");
+        let read = Contest::parse(&(good() + &deployment.replacen(from, to, 1)));
+        let found = read.map_or_else(|errors| errors.mistakes, |_| Vec::new());
+        assert_eq!(
+            found.iter().map(|m| m.code).collect::<Vec<_>>(),
+            Vec::from_iter((!code.is_empty()).then_some(code)),
+            "{to}: {found:#?}"
+        );
+    }
+    // rules without devices keep the digest they had
+    assert!(
+        !serde_json::to_string(&Contest::parse(&good()).unwrap())
+            .unwrap()
+            .contains("deployment")
+    );
+}
+
+#[test]
 fn every_kind_of_mistake_is_named_in_its_place() {
     for (from, to, at, code) in [
         ("id = \"spring\"", "id = \"Spring!\"", "\"Spring!", "invalid-slug"),
