@@ -19,6 +19,7 @@ mod hostile_tensors;
 mod legacy;
 mod lineage;
 mod load;
+mod malformed;
 mod mutation;
 mod roundtrip;
 mod sample;
