@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use assay_checkpoint::{Inspection, Lineage, Relation};
+use assay_checkpoint::{Inspection, Lineage, Memory, Relation};
 use assay_contest::wire::{Report, TaskReport};
 use assay_contest::{Certificate, Problem};
 
@@ -61,6 +61,22 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         &[Side::Left, Side::Right, Side::Right],
         "             ",
     ));
+    if let Some(parameters) = found.parameters.filter(|_| found.bytes.total > 0) {
+        let (all, linear) = (parameters.bits(found.bytes.total), parameters.linear_bits());
+        let bits = match locale {
+            Locale::En => format!("{all:.2} bits each ({linear:.3} in the layers' matrices)"),
+            Locale::Ko => format!("하나당 {all:.2}비트 (층의 행렬은 {linear:.3}비트)"),
+        };
+        let count = grouped(parameters.total);
+        line(
+            &mut out,
+            locale.say("Parameters", "파라미터"),
+            &format!("{count}, {bits}"),
+        );
+    }
+    if let Some(needed) = &found.memory {
+        memory(&mut out, needed, locale);
+    }
     if let Some(found) = &found.lineage {
         lineage(&mut out, found, locale);
     }
@@ -83,6 +99,40 @@ pub fn inspection(found: &Inspection, base_bytes: Option<u64>, locale: Locale) -
         }
     }
     out
+}
+
+/// What it takes to run, and which devices can.
+fn memory(out: &mut String, needed: &Memory, locale: Locale) {
+    let (weights, kv, total) = (grouped(needed.weights), grouped(needed.kv), grouped(needed.total));
+    let context = grouped(needed.context);
+    let text = match locale {
+        Locale::En => {
+            format!(
+                "about {total} bytes for {context} tokens: {weights} of weights, {kv} of KV cache, the rest to work in"
+            )
+        }
+        Locale::Ko => {
+            format!("토큰 {context}개에 약 {total}바이트: 가중치 {weights}, KV 캐시 {kv}, 나머지는 작업 공간")
+        }
+    };
+    line(out, locale.say("Memory", "메모리"), &text);
+    let rows: Vec<Vec<String>> = needed
+        .devices
+        .iter()
+        .map(|device| {
+            let answer = match (device.fits, locale) {
+                (true, Locale::En) => format!("fits, up to {} tokens", grouped(device.longest_context)),
+                (true, Locale::Ko) => format!("가능, 최대 {}토큰", grouped(device.longest_context)),
+                (false, _) => locale.say("does not fit", "불가능").to_owned(),
+            };
+            let price = device.usd_per_hour.map_or(String::new(), |usd| match locale {
+                Locale::En => format!("${usd:.2} an hour"),
+                Locale::Ko => format!("시간당 ${usd:.2}"),
+            });
+            vec![plain(locale.text(&device.name)), answer, price]
+        })
+        .collect();
+    out.push_str(&columns(&rows, &[Side::Left, Side::Left, Side::Left], "             "));
 }
 
 /// How many matrices are what to the base's; those that are not made from it layer by layer, with their error in units of the band.
@@ -153,7 +203,8 @@ fn group_name(name: &str, locale: Locale) -> String {
         "norms" => ("norms", "정규화 층"),
         "scales" => ("scales", "스케일"),
         "zero_points" => ("zero points", "영점"),
-        "shapes" => ("shapes, indices", "형상, 인덱스"),
+        "indices" => ("indices", "인덱스"),
+        "shapes" => ("shapes", "형상"),
         "header" => ("headers", "헤더"),
         "other" => ("other", "기타"),
         unknown => return plain(unknown),
