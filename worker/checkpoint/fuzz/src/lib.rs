@@ -52,13 +52,12 @@ pub fn fixtures() -> &'static [Fixture] {
     static ALL: OnceLock<Vec<Fixture>> = OnceLock::new();
     ALL.get_or_init(|| {
         let name = |dir: &Path| dir.file_name().unwrap().to_string_lossy().into_owned();
-        let whole = folders(&root().join("tests/fixtures/checkpoints"))
-            .into_iter()
-            .map(|dir| Fixture {
-                name: name(&dir),
-                listing: Listing::read_dir(&dir).unwrap(),
-                dir: Some(dir),
-            });
+        let checkpoints = ["checkpoints", "foreign"].map(|kind| folders(&root().join("tests/fixtures").join(kind)));
+        let whole = checkpoints.into_iter().flatten().map(|dir| Fixture {
+            name: name(&dir),
+            listing: Listing::read_dir(&dir).unwrap(),
+            dir: Some(dir),
+        });
         let headers = folders(&root().join("tests/fixtures/headers"))
             .into_iter()
             .filter_map(|dir| {
