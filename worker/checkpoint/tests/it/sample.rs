@@ -200,7 +200,7 @@ fn bits_and_memory_of_the_sample() {
     };
     rules.deployment = Some(Deployment {
         context: 32768,
-        devices: vec![device("tiny", 1), device("small", 3), device("large", 16)],
+        devices: vec![device("tiny", 1), device("small", 4), device("large", 16)],
     });
     let memory = |config: &Value, quantized| look(config, &tensors(quantized, false), Some(&rules)).memory.unwrap();
     let four = memory(&w4a16(true), true);
