@@ -181,7 +181,7 @@ fn quantization_configurations() {
         ),
         (
             "three bits in words of four: of 32 columns they could be the older packing, of 48 not",
-            &["tensor-shape"; 2],
+            &["bits-differ"; 2],
             p().quant(|q| weight(q, "num_bits", json!(3))),
         ),
         (

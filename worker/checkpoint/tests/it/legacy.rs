@@ -212,11 +212,11 @@ fn broken_masks_and_shapes() {
             with(marlin(), "scale_packed", |t| t.dtype = Dtype::BF16),
         ),
         (
-            "a scale too many",
+            "two scales too many",
             "tensor-shape",
             with(marlin(), "scale_packed", |t| {
-                t.shape[0] += 1;
-                t.data.extend(vec![0x3C; 2 * t.shape[1] as usize]);
+                t.shape[0] += 2;
+                t.data.extend(vec![0x3C; 4 * t.shape[1] as usize]);
             }),
         ),
         (
