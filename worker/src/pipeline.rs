@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use assay_checkpoint::{BaseModel, Checkpoint, Inspection, OpenError};
 use assay_contest::wire::{Progress, Report, Stage};
-use assay_contest::{LineageRule, Problem};
+use assay_contest::{CacheRule, LineageRule, Problem};
 use assay_engine::{Answer, ENGINE_VERSION, Engine, LoadError, Model, Options, executor};
 use assay_tasks::{Response, Settings, TaskSet};
 
@@ -240,7 +240,13 @@ impl<'a> Run<'a> {
             kv_tokens: self.job.options.kv_tokens.max(longest),
             ..self.job.options.clone()
         };
-        let model = Model::load(checkpoint).map_err(|error| match error {
+        let rules = self.job.grounds.rules.as_ref();
+        let model = Model::load(checkpoint);
+        let model = match rules.map(|rules| rules.contest.checkpoint.kv_cache) {
+            Some(CacheRule::Declared) => model.and_then(|model| model.with_cache_scheme(checkpoint)),
+            Some(CacheRule::Bfloat16) | None => model,
+        };
+        let model = model.map_err(|error| match error {
             LoadError::Open(error) => open_failed(error),
             error @ (LoadError::Plan(_) | LoadError::Shape { .. }) => broken("cannot-load", &error.to_string()),
         })?;

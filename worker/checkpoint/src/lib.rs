@@ -30,8 +30,8 @@ pub use inspection::{Fit, Group, Hint, Inspection, Memory, Parameters, Verdict, 
 pub use lineage::{Cell, Lineage, LineageRow, Relation, verify_lineage};
 pub use listing::{Content, ListedFile, Listing, LookError};
 pub use load::{
-    Checkpoint, Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, OpenError, Rounding, Scales, Weights,
-    Zeros,
+    CacheCodes, Checkpoint, Codebook, Coded, Codes, GroupScale, HeadScale, InputScale, Inputs, Matrix, OpenError,
+    Rounding, Scales, Transform, Transforms, Weights, Zeros, same,
 };
 pub use model::{Linear, Module, Norm};
 pub use verify::{verify, verify_data};

@@ -38,6 +38,6 @@ pub use mistake::{ContestErrors, Mistake};
 pub use problem::{Problem, Text};
 pub use rank::{Entry, Row, Standing, board};
 pub use rules::{
-    Base, CheckpointRules, Contest, Deployment, Device, Floor, Grading, Judge, LineageRule, Order, Phase, Profile,
-    Quota, RecipeRule, Reference, Revealed, SamplePrompt, Score, Sealed,
+    Base, CacheRule, CheckpointRules, Contest, Deployment, Device, Floor, Grading, Judge, LineageRule, Order, Phase,
+    Profile, Quota, RecipeRule, Reference, Revealed, SamplePrompt, Score, Sealed,
 };

@@ -101,6 +101,9 @@ pub struct CheckpointRules {
     /// Where a submission might run: shown to teams, without effect on verdict or score. Nothing is shown when absent.
     #[serde(skip_serializing_if = "is_default")]
     pub deployment: Option<Deployment>,
+    /// What becomes of a key/value cache scheme that a submission declares.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kv_cache: CacheRule,
 }
 
 /// What becomes of a submission whose weights are not the base's, only compressed.
@@ -133,6 +136,17 @@ pub struct Device {
     /// What renting it costs, in US dollars an hour; none for what people own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub usd_per_hour: Option<f64>,
+}
+
+/// What becomes of a key/value cache scheme that a submission declares.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheRule {
+    /// It is a finding, and the cache is not quantized.
+    #[default]
+    Bfloat16,
+    /// Keys and values are quantized on their way into the cache as the scheme says; one that cannot be applied is rejected.
+    Declared,
 }
 
 /// Whether a submission must bring its recipe.yaml.

@@ -1,7 +1,7 @@
 //! The weights of a model, checked against its plan.
 
 use assay_checkpoint::config::{Family, ModelConfig};
-use assay_checkpoint::{Checkpoint, Inputs, Linear, Matrix, Norm, OpenError};
+use assay_checkpoint::{CacheCodes, Checkpoint, Inputs, Linear, Matrix, Norm, OpenError};
 
 use crate::numerics::Precision;
 use crate::plan::{NormPlace, Plan, PlanError};
@@ -29,6 +29,8 @@ pub struct LayerParts {
     pub attention_norm: Vec<f32>,
     /// the norm of the MLP block (hidden): after it in EXAONE 4, before it in EXAONE 3.5
     pub mlp_norm: Vec<f32>,
+    /// how keys and values are quantized on their way into the cache
+    pub cache: Option<CacheCodes>,
 }
 
 /// Everything a model is made of.
@@ -103,6 +105,7 @@ impl Model {
                 } else {
                     Norm::MlpPre(l)
                 })?,
+                cache: None,
             });
         }
         let parts = Parts {
@@ -129,6 +132,30 @@ impl Model {
             .iter_mut()
             .for_each(|f| *f = Precision::Bf16.round(*f));
         self
+    }
+
+    /// The same model with the key/value cache scheme that its checkpoint declares, if it declares one. Loading leaves it out: a contest
+    /// decides whether it is applied.
+    pub fn with_cache_scheme(mut self, checkpoint: &Checkpoint) -> Result<Model, LoadError> {
+        for (l, layer) in self.parts.layers.iter_mut().enumerate() {
+            layer.cache = checkpoint.cache(l)?;
+        }
+        check(&self.plan, &self.parts)?;
+        Ok(self)
+    }
+
+    /// Whether any layer rotates its inputs or outputs.
+    pub fn turns(&self) -> bool {
+        let of_layers = self.parts.layers.iter();
+        of_layers
+            .flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down])
+            .chain(&self.parts.head)
+            .any(|m| !m.transforms.is_empty())
+    }
+
+    /// Whether keys and values are quantized on their way into the cache.
+    pub fn quantizes_cache(&self) -> bool {
+        self.parts.layers.iter().any(|l| l.cache.is_some())
     }
 
     /// The configuration it was loaded with.
@@ -199,6 +226,10 @@ fn check(plan: &Plan, parts: &Parts) -> Result<(), LoadError> {
         )?;
         for norm in l.qk_norm.iter().flat_map(|(q, k)| [q, k]) {
             shape(format!("layer {i}'s head norm"), (norm.len(), 1), (plan.head_dim, 1))?;
+        }
+        for scales in l.cache.iter().flat_map(|cache| [&cache.keys, &cache.values]) {
+            let what = format!("layer {i}'s list of cache scales");
+            shape(what, (scales.len(), 1), (plan.kv_heads, 1))?;
         }
     }
     let table = (plan.vocab, hidden);

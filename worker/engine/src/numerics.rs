@@ -7,7 +7,7 @@
 //! 3. The residual stream, norms, softmax and the activation function are f32. Only additions, multiplications, divisions and square
 //!    roots that IEEE 754 rounds exactly are used, and [`exp`] below, never a platform's own.
 //! 4. Keys and values are rounded to the same precision when stored; attention always reads them back from the pages, also
-//!    inside a prompt.
+//!    inside a prompt. Where the cache is quantized, what is rounded is a head's code times its scale.
 //! 5. Attention walks chunks of [`KV_CHUNK`] keys cut at absolute positions and merges them left to right. A masked key contributes
 //!    exactly zero; a chunk in which every key is masked is skipped.
 //! 6. Sums over a row ([`lane_sum`]) use [`LANES`] partial sums chosen by position, added left to right.
@@ -16,14 +16,18 @@
 //!    is rounded to a [`Precision`]; the finished sum is multiplied by the row's scale, once, in f32. Where groups of columns have
 //!    scales of their own, a code times its group's factor is rounded to the precision (powers of two and NVFP4's float8 factors
 //!    need no rounding), and the finished sum is multiplied by what the groups have in common ([`outer_scale`]).
+//! 9. Where a layer's inputs or outputs are rotated ([`turn`]), that is done in f32, row by row: before inputs are rounded or quantized,
+//!    after finished sums.
 //!
 //! None of these depends on how many rows a step has, which they are, or how many threads work: threads split outputs, never sums.
 
 mod codes;
+mod turn;
 
 use std::ops::Range;
 
 pub use codes::{RowCodes, code_exponent, code_range, outer_scale};
+pub use turn::turn;
 
 /// Tokens in one page of the key/value cache: small enough that a partly filled tail wastes little, large enough that page
 /// tables stay short.

@@ -29,6 +29,9 @@ pub struct Args {
     /// Also continue every prompt greedily by at most N tokens
     #[arg(long, value_name = "N")]
     greedy: Option<usize>,
+    /// Quantize keys and values on their way into the cache, where the checkpoint declares it
+    #[arg(long)]
+    kv_cache: bool,
     #[command(flatten)]
     compute: Compute,
 }
@@ -41,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         kv_tokens: options.kv_tokens.max(longest),
         ..options
     };
-    let mut model = open(&args.dir, &options)?;
+    let mut model = open_with(&args.dir, &options, args.kv_cache, |model| model)?;
     eprintln!("device: {}", model.engine.device());
 
     let mut tensors = Vec::new();
@@ -86,16 +89,23 @@ pub struct Opened {
     pub eos: Vec<u32>,
 }
 
-/// Loads the checkpoint in `dir`.
-pub fn open(dir: &Path, options: &Options) -> anyhow::Result<Opened> {
-    open_with(dir, options, |model| model)
-}
-
-/// As [`open`], with the model changed by `change` before it is handed to the executor.
-pub fn open_with(dir: &Path, options: &Options, change: impl FnOnce(Model) -> Model) -> anyhow::Result<Opened> {
+/// Loads the checkpoint in `dir`, with the key/value cache scheme it declares if `cache` says so; `change` changes the model before
+/// it is handed to the executor.
+pub fn open_with(
+    dir: &Path,
+    options: &Options,
+    cache: bool,
+    change: impl FnOnce(Model) -> Model,
+) -> anyhow::Result<Opened> {
     let checkpoint = Checkpoint::open(dir).with_context(|| dir.display().to_string())?;
     let (vocab, eos) = (checkpoint.config().vocab, checkpoint.config().eos.clone());
-    let model = change(Model::load(&checkpoint).with_context(|| dir.display().to_string())?);
+    let model = Model::load(&checkpoint);
+    let model = if cache {
+        model.and_then(|model| model.with_cache_scheme(&checkpoint))
+    } else {
+        model
+    };
+    let model = change(model.with_context(|| dir.display().to_string())?);
     let engine = Engine::new(executor(Arc::new(model), options)?, options);
     Ok(Opened { engine, vocab, eos })
 }

@@ -281,10 +281,8 @@ pub(crate) fn load(
         Foreign::NvFp4 => coded(modelopt::load(shards, name, (rows, cols))?),
     };
     Ok(Matrix {
-        rows,
-        cols,
-        weights,
         inputs,
+        ..Matrix::plain(rows, cols, weights)
     })
 }
 

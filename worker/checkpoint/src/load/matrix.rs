@@ -1,5 +1,6 @@
 //! The one canonical matrix every storage format is turned into.
 
+use super::transform::Transforms;
 use crate::number::{bf16_to_f32, e2m1_to_f32, e2m3_to_f32, e4m3_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::safetensors::Dtype;
 
@@ -14,6 +15,8 @@ pub struct Matrix {
     pub weights: Weights,
     /// how its inputs are quantized
     pub inputs: Inputs,
+    /// what is applied to its inputs before that, and to its outputs
+    pub transforms: Transforms,
 }
 
 /// How a layer's input row is quantized before the product: `x̂ = s·(q − z)`, as compressed-tensors' fake quantization has it.
@@ -93,6 +96,27 @@ pub enum GroupScale {
         /// `input_global_scale`, finite and positive, exactly the stored value
         global: f32,
     },
+}
+
+/// How a layer's keys and values are quantized on their way into the cache: `x̂ = s·(q − z)` of what would be stored, keys after norm
+/// and rotation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheCodes {
+    /// what a code can be
+    pub codes: Codes,
+    /// of each key/value head's keys
+    pub keys: Vec<HeadScale>,
+    /// of each key/value head's values
+    pub values: Vec<HeadScale>,
+}
+
+/// One head's scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadScale {
+    /// s, finite and positive
+    pub scale: f32,
+    /// z; 0 when symmetric
+    pub zero: i8,
 }
 
 /// How the values of a [`Matrix`] are held: as stored, only regrouped.
@@ -227,6 +251,7 @@ impl Matrix {
             cols,
             weights,
             inputs: Inputs::Plain,
+            transforms: Transforms::default(),
         }
     }
 

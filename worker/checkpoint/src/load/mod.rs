@@ -1,21 +1,30 @@
 //! Loading an accepted checkpoint's tensors for the engine.
 
+mod cache;
 mod matrix;
 mod quantized;
 mod read;
+mod transform;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use assay_contest::Problem;
 
 use crate::config::ModelConfig;
 use crate::model::{Linear, Module, Norm};
 use crate::quant::Storage;
+use crate::quant::cache::CacheScheme;
+use crate::quant::transform::{Assigned, Turn};
 
-pub use matrix::{Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Rounding, Scales, Weights, Zeros};
+pub use matrix::{
+    CacheCodes, Codebook, Coded, Codes, GroupScale, HeadScale, InputScale, Inputs, Matrix, Rounding, Scales, Weights,
+    Zeros,
+};
 pub(crate) use matrix::{field, stream};
 pub(crate) use read::{FLOATS, Shards, halves, words};
+pub use transform::{Transform, Transforms, same};
 
 /// Why a checkpoint cannot be opened or a tensor cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +72,26 @@ fn summary(problems: &[Problem]) -> String {
 pub struct Checkpoint {
     config: ModelConfig,
     storage: BTreeMap<Module, Storage>,
+    cache: Option<CacheScheme>,
+    transforms: Assigned,
     shards: Shards,
+    /// matrices of rotations already read: most are shared by many modules
+    turned: Mutex<BTreeMap<Turn, Arc<Transform>>>,
 }
 
 impl Checkpoint {
     /// Opens a folder, applying every rule of [`crate::verify`] that needs no contest and no base model.
     pub fn open(dir: &Path) -> Result<Checkpoint, OpenError> {
         let listing = crate::listing::Listing::read_dir(dir)?;
-        let (config, storage, tensors) = crate::verify::loadable(&listing).map_err(OpenError::Rejected)?;
-        let shards = Shards::open(dir, tensors)?;
+        let loadable = crate::verify::loadable(&listing).map_err(OpenError::Rejected)?;
+        let shards = Shards::open(dir, loadable.headers)?;
         Ok(Checkpoint {
-            config,
-            storage,
+            config: loadable.model,
+            storage: loadable.storage,
+            cache: loadable.cache,
+            transforms: loadable.transforms,
             shards,
+            turned: Mutex::default(),
         })
     }
 
@@ -84,7 +100,10 @@ impl Checkpoint {
         Checkpoint {
             config,
             storage,
+            cache: None,
+            transforms: Assigned::default(),
             shards,
+            turned: Mutex::default(),
         }
     }
 
@@ -138,7 +157,8 @@ impl Checkpoint {
     pub(crate) fn matrix(&self, module: Module) -> Result<Matrix, OpenError> {
         let name = module.name(self.config.family);
         let (rows, cols) = module.shape(&self.config);
-        match self.storage.get(&module) {
+        let transforms = self.transforms(module)?;
+        let matrix = match self.storage.get(&module) {
             Some(Storage::Dense) => self.shards.dense(&format!("{name}.weight"), rows, cols),
             Some(Storage::Sparse(mask)) => self.shards.sparse(&name, rows, cols, *mask),
             Some(Storage::Quantized(scheme)) => self.shards.quantized(&name, rows, cols, *scheme),
@@ -146,6 +166,7 @@ impl Checkpoint {
                 tensor: name,
                 reason: "this model has no such matrix".to_owned(),
             }),
-        }
+        };
+        Ok(Matrix { transforms, ..matrix? })
     }
 }

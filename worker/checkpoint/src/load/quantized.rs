@@ -2,7 +2,9 @@
 
 use super::matrix::{field, stream};
 use super::read::{FLOATS, halves, words};
-use super::{Codebook, Coded, GroupScale, InputScale, Inputs, Matrix, OpenError, Scales, Shards, Weights, Zeros};
+use super::{
+    Codebook, Coded, GroupScale, InputScale, Inputs, Matrix, OpenError, Scales, Shards, Transforms, Weights, Zeros,
+};
 use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::quant::{GroupRule, InputRule, Layout, Packing, Quantized, Strategy, Values, marlin};
 use crate::safetensors::Dtype;
@@ -21,6 +23,7 @@ impl Shards {
             cols,
             weights,
             inputs: self.inputs(module, q.inputs)?,
+            transforms: Transforms::default(),
         })
     }
 

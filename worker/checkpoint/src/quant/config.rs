@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::args::Args;
 use super::matching::{Budget, Patterns, Specificity};
 use super::presets::{self, Preset};
+use super::transform::TransformConfig;
 use crate::model::Module;
 use crate::problem::quoted;
 
@@ -27,11 +28,14 @@ pub(crate) struct QuantConfig {
     pub format: Option<String>,
     pub groups: Vec<Group>,
     pub ignore: Patterns,
+    /// `kv_cache_scheme`, or what old versions wrote in its place: quantized outputs of the key and value projections
     pub kv_cache: Option<Args>,
+    /// modules of groups that quantize outputs and nothing else
+    pub output_targets: Vec<Patterns>,
     /// `sparsity_config.format` other than `dense`
     pub sparse: Option<String>,
-    /// `transform_config` is not empty
-    pub transforms: bool,
+    /// `transform_config`
+    pub transforms: TransformConfig,
     pub version: Option<(u32, u32)>,
     pub status: Option<String>,
     pub unknown: Vec<String>,
@@ -65,6 +69,8 @@ impl QuantConfig {
             .collect();
         let text = |name: &str| map.get(name).and_then(Value::as_str).map(quoted);
         let version = text("version").as_deref().and_then(presets::version);
+        let transforms = TransformConfig::parse(map.get("transform_config"), &mut budget)
+            .map_err(|why| format!("transform_config.{why}"))?;
         let mut groups = Vec::new();
         match map.get("config_groups") {
             Some(Value::Object(entries)) if (1..=MAX_GROUPS).contains(&entries.len()) => {
@@ -89,24 +95,21 @@ impl QuantConfig {
             }
             Some(_) => return Err("kv_cache_scheme: not an object".to_owned()),
         };
+        let kv_cache = kv_cache.or(groups.iter().find_map(|g: &Group| g.output));
+        let is_output = |g: &mut Group| g.weights.is_none() && g.input.is_none() && g.output.is_some();
+        let output_targets = groups.extract_if(.., is_output).map(|g| g.targets).collect();
         let sparse = map
             .get("sparsity_config")
             .and_then(|s| s.get("format"))
             .and_then(Value::as_str)
             .filter(|f| *f != "dense")
             .map(quoted);
-        let transforms = match map.get("transform_config") {
-            None | Some(Value::Null) => false,
-            Some(Value::Object(fields)) => fields
-                .get("config_groups")
-                .map_or(!fields.is_empty(), |g| g.as_object().is_none_or(|g| !g.is_empty())),
-            Some(_) => true,
-        };
         Ok(QuantConfig {
             format: text("format").filter(|f| f != "fakequant"),
             groups,
             ignore,
             kv_cache,
+            output_targets,
             sparse,
             transforms,
             version,
@@ -139,7 +142,7 @@ fn alone(map: &Map<String, Value>) -> bool {
         .any(|name| map.get(*name).and_then(Value::as_object).is_some_and(|o| !o.is_empty()))
 }
 
-fn patterns(value: &Value, budget: &mut Budget) -> Result<Patterns, String> {
+pub(super) fn patterns(value: &Value, budget: &mut Budget) -> Result<Patterns, String> {
     let strings: Option<Vec<&str>> = match value {
         Value::String(one) => Some(vec![one]),
         Value::Array(list) => list.iter().map(Value::as_str).collect(),

@@ -1,6 +1,7 @@
 //! How a checkpoint's matrices are stored: the compressed-tensors configuration and what it means for each module.
 
 pub(crate) mod args;
+pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod formats;
 pub(crate) mod marlin;
@@ -9,6 +10,7 @@ pub(crate) mod micro;
 pub(crate) mod presets;
 mod runnable;
 pub(crate) mod sparse;
+pub(crate) mod transform;
 
 pub(crate) use micro::Micro;
 pub(crate) use runnable::{Refusal, quantized};

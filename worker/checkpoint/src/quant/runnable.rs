@@ -45,12 +45,6 @@ pub(crate) fn quantized(
             );
         }
     };
-    if group.output.is_some() {
-        return not_yet(
-            format!("{format} with quantized outputs"),
-            format!("출력도 양자화한 {format}"),
-        );
-    }
     let strategy = match (weights.sharing, weights.group) {
         _ if weights.dynamic != Dynamic::No => None,
         (Sharing::Group | Sharing::TensorGroup, Some(size)) if matches!(layout, Layout::Micro(_)) => {

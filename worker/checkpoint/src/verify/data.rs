@@ -16,6 +16,7 @@ use crate::listing::Listing;
 use crate::load::{Checkpoint, OpenError, Shards};
 use crate::model::{Linear, Module};
 use crate::problem::{Problems, problem};
+use crate::quant::cache::scale_names;
 use crate::quant::{Layout, Micro, Storage};
 use crate::safetensors::TensorInfo;
 
@@ -66,7 +67,13 @@ fn look(
     findings: &mut Problems,
 ) -> Result<Option<HeadHint>, Vec<Problem>> {
     let listing = Listing::read_dir(dir).map_err(|e| vec![unreadable(&e.to_string())])?;
-    let (model, storage, headers) = crate::verify::loadable(&listing)?;
+    let super::Loadable {
+        model,
+        storage,
+        headers,
+        cache,
+        transforms,
+    } = crate::verify::loadable(&listing)?;
     if crate::weigh::weigh(&listing, &headers) != inspection.bytes {
         return Err(vec![unreadable("the files are not the ones that were looked at")]);
     }
@@ -91,6 +98,19 @@ fn look(
     }
     divisors(&shards, &model, &storage, findings).map_err(failed)?;
     let hint = head(&shards, &model, &plan, &seen, saves, problems);
+    if cache.is_some_and(|scheme| scheme.stored) {
+        cache_scales(&shards, &model, problems).map_err(failed)?;
+    }
+    for (turn, names) in transforms.stored(&model) {
+        let stored = |name: &&String| shards.tensors().any(|(n, _)| n == format!("{name}.weight"));
+        for name in names.iter().filter(stored) {
+            match shards.transform(name, &turn) {
+                Ok(_) => {}
+                Err(OpenError::Tensor { tensor, reason }) => problems.push(not_a_rotation(&tensor, &reason)),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
     if problems.is_empty() {
         // codes and scales are what the loader takes for granted
         let checkpoint = Checkpoint::verified(model, storage, shards);
@@ -135,6 +155,51 @@ fn divisors(
                     ),
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+fn not_a_rotation(tensor: &str, reason: &str) -> Problem {
+    problem(
+        "transform-invalid",
+        tensor,
+        (
+            format!("{tensor} is not the matrix of a rotation: {reason}"),
+            format!("{tensor}은(는) 회전 행렬이 아닙니다: {reason}"),
+        ),
+        (
+            "Save the model again with the tool that rotated it.",
+            "회전한 도구로 모델을 다시 저장하세요.",
+        ),
+    )
+}
+
+/// Scales of the key/value cache divide what is stored in it.
+fn cache_scales(shards: &Shards, model: &ModelConfig, problems: &mut Problems) -> Result<(), OpenError> {
+    let names: Vec<String> = (0..model.layers)
+        .flat_map(|layer| ['k', 'v'].map(|which| scale_names(model, layer, which)))
+        .flatten()
+        .collect();
+    let stored = shards.tensors().filter(|(name, _)| names.iter().any(|n| n == name));
+    let stored: Vec<(String, usize)> = stored
+        .map(|(name, info)| (name.to_owned(), info.shape.iter().product::<u64>() as usize))
+        .collect();
+    for (name, elements) in stored {
+        // not finite is reported with all other floats
+        if let Some(scale) = shards.floats(&name, elements)?.1.iter().find(|s| **s <= 0.0) {
+            problems.push(problem(
+                "kv-scale-not-positive",
+                &name,
+                (
+                    format!("{name} is {scale}: keys and values cannot be divided by it"),
+                    format!("{name} 값이 {scale}입니다. 키와 값을 나눌 수 없습니다"),
+                ),
+                (
+                    "Calibrate again: the scale of a KV cache is positive.",
+                    "다시 보정(calibration)하세요. KV 캐시의 scale은 양수입니다.",
+                ),
+            ));
         }
     }
     Ok(())

@@ -7,9 +7,10 @@ use serde_json::Value;
 use crate::config::ModelConfig;
 use crate::foreign::{self, USE_SUPPORTED};
 use crate::listing::Listing;
-use crate::model::Module;
+use crate::model::{Linear, Module};
 use crate::problem::{Problems, problem, quoted};
 use crate::quant::config::{Group, QuantConfig};
+use crate::quant::transform::Assigned;
 use crate::quant::{InputRule, Kept, Layout, Mask, Micro, Quantized, Refusal, Storage, Values, formats, quantized};
 
 use crate::safetensors::TensorInfo;
@@ -26,6 +27,8 @@ pub(super) struct Decision {
     pub quant: Option<QuantConfig>,
     /// matrices stored dense with what quantizing them computed beside them
     pub leftovers: BTreeMap<Module, Quantized>,
+    /// what is applied to inputs and outputs of matrices
+    pub transforms: Assigned,
     /// how each matrix is stored; `None` when the format is not one we run, or the configuration is broken
     pub storage: Option<BTreeMap<Module, Storage>>,
 }
@@ -38,6 +41,7 @@ impl Decision {
             scheme: String::new(),
             quant: None,
             leftovers: BTreeMap::new(),
+            transforms: Assigned::default(),
             storage: None,
         }
     }
@@ -49,6 +53,7 @@ impl Decision {
             scheme,
             quant: None,
             leftovers: BTreeMap::new(),
+            transforms: Assigned::default(),
             storage: None,
         }
     }
@@ -236,6 +241,7 @@ fn unconfigured(
         scheme: dense_scheme(tensors),
         quant: None,
         leftovers: BTreeMap::new(),
+        transforms: Assigned::default(),
         storage,
     }
 }
@@ -267,6 +273,18 @@ fn compressed(
                     decision.leftovers.insert(*module, *scheme);
                     *how = Storage::Dense;
                 }
+            }
+        }
+    }
+    if quant.groups.is_empty() && quant.sparse.is_none() {
+        decision.scheme = dense_scheme(tensors);
+    }
+    if let Some(model) = model.filter(|_| !quant.transforms.is_empty()) {
+        match quant.transforms.assign(model) {
+            Ok(assigned) => decision.transforms = assigned,
+            Err(reason) => {
+                problems.push(transform_refused(reason));
+                decision.storage = None;
             }
         }
     }
@@ -335,14 +353,6 @@ fn schemes(
         problems.push(not_compressed(&decision.scheme, status));
         return None;
     }
-    if quant.transforms {
-        let what = (
-            "online transforms (transform_config)".to_owned(),
-            "실행 중 변환(transform_config)".to_owned(),
-        );
-        problems.push(not_supported("transform_config", what));
-        return None;
-    }
     let mut schemes = Vec::new();
     for (group, format) in quant.groups.iter().zip(per_group) {
         match quantized(format, group, quant.version) {
@@ -358,6 +368,18 @@ fn schemes(
         findings.push(quartered());
     }
     Some(schemes)
+}
+
+fn transform_refused((en, ko): (String, String)) -> assay_contest::Problem {
+    problem(
+        "transform-changes-model",
+        "config.json: quantization_config.transform_config",
+        (en, ko),
+        (
+            "Use rotations that leave the function of the model as it was: SpinQuant's R2, R3 and R4, QuIP's U and V.",
+            "모델의 함수를 그대로 두는 회전만 쓰세요: SpinQuant의 R2, R3, R4, QuIP의 U, V.",
+        ),
+    )
 }
 
 fn unknown_format(quant: &QuantConfig, group: &Group) -> assay_contest::Problem {
@@ -539,6 +561,20 @@ fn assign(
                 return None;
             }
         };
+        let outputs = group.is_some_and(|index| quant.groups[index].output.is_some())
+            || quant.output_targets.iter().any(|targets| {
+                let matched = targets.matches(&module.name(model.family), module.class());
+                matches!(matched, Ok(Some(_)))
+            });
+        if outputs && !matches!(module, Module::Layer(_, Linear::K | Linear::V)) {
+            // those of keys and values are an old way to write a scheme of the cache
+            let what = (
+                "quantized outputs of layers other than k_proj and v_proj".to_owned(),
+                "k_proj, v_proj 밖의 출력 양자화".to_owned(),
+            );
+            problems.push(not_supported("output_activations", what));
+            return None;
+        }
         let scheme = group.and_then(|index| {
             used[index] = true;
             schemes[index]

@@ -2,6 +2,7 @@
 
 mod against;
 mod base;
+mod cache;
 pub(crate) mod data;
 mod declared;
 mod files;
@@ -10,10 +11,11 @@ mod modules;
 mod recipe;
 mod shards;
 mod tensors;
+mod transforms;
 
 use std::collections::BTreeMap;
 
-use assay_contest::{CheckpointRules, Problem};
+use assay_contest::{CacheRule, CheckpointRules, Problem};
 use serde_json::Value;
 
 use crate::base::BaseModel;
@@ -23,6 +25,8 @@ use crate::listing::{Content, ListedFile, Listing};
 use crate::model::Module;
 use crate::problem::{Problems, problem, quoted};
 use crate::quant::Storage;
+use crate::quant::cache::CacheScheme;
+use crate::quant::transform::Assigned;
 use crate::safetensors::{Dtype, Header};
 use crate::weigh::{Saving, hints, memory, parameters, weigh};
 
@@ -80,13 +84,27 @@ pub fn verify(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkp
 }
 
 /// What the engine needs of a folder.
-pub(crate) type Loadable = (ModelConfig, BTreeMap<Module, Storage>, Vec<(String, Header)>);
+pub(crate) struct Loadable {
+    pub model: ModelConfig,
+    pub storage: BTreeMap<Module, Storage>,
+    pub headers: Vec<(String, Header)>,
+    /// a declared key/value cache scheme that can be applied
+    pub cache: Option<CacheScheme>,
+    /// what is applied to inputs and outputs of matrices
+    pub transforms: Assigned,
+}
 
 /// A folder the engine can load, or all reasons why not.
 pub(crate) fn loadable(listing: &Listing) -> Result<Loadable, Vec<Problem>> {
     let analysis = analyse(listing, None, None);
     match (analysis.model, analysis.storage) {
-        (Some(model), Some(storage)) if analysis.problems.is_empty() => Ok((model, storage, analysis.headers)),
+        (Some(model), Some(storage)) if analysis.problems.is_empty() => Ok(Loadable {
+            model,
+            storage,
+            headers: analysis.headers,
+            cache: analysis.cache,
+            transforms: analysis.transforms,
+        }),
         _ => Err(analysis.problems.finish()),
     }
 }
@@ -100,6 +118,8 @@ struct Analysis {
     model: Option<ModelConfig>,
     headers: Vec<(String, Header)>,
     storage: Option<BTreeMap<Module, Storage>>,
+    cache: Option<CacheScheme>,
+    transforms: Assigned,
 }
 
 fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&CheckpointRules>) -> Analysis {
@@ -131,6 +151,8 @@ fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkpoin
             storage,
             &decision.leftovers,
             decision.quant.as_ref(),
+            &decision.transforms,
+            rules.is_some_and(|r| r.kv_cache == CacheRule::Declared),
             &tensors,
             &mut problems,
             &mut findings,
@@ -175,6 +197,8 @@ fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkpoin
     note_rounding(&tensors, &mut findings);
     crate::tokenizer::check(listing, base, &mut problems, &mut findings);
     drop(tensors);
+    let scheme = decision.quant.as_ref().and_then(|q| q.kv_cache.as_ref());
+    let cache = scheme.and_then(|args| CacheScheme::of(args).ok());
     Analysis {
         problems,
         findings,
@@ -183,6 +207,8 @@ fn analyse(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkpoin
         model,
         headers: read.headers,
         storage: decision.storage,
+        cache,
+        transforms: decision.transforms,
     }
 }
 

@@ -6,19 +6,24 @@ use crate::config::ModelConfig;
 use crate::model::{Module, Norm, layer_prefix};
 use crate::problem::{Problems, problem};
 use crate::quant::config::QuantConfig;
+use crate::quant::transform::Assigned;
 use crate::quant::{Quantized, Storage};
-use crate::safetensors::{Dtype, TensorInfo};
+use crate::safetensors::TensorInfo;
 
 use super::declared::Deviations;
 use super::format::Tensors;
 use super::modules::{self, Expect, FLOATS, Stored};
+use super::{cache, transforms};
 
-/// Checks; `storage` covers every module of the model.
+/// Checks; `storage` covers every module of the model. `apply_cache`: a declared key/value cache scheme is to be applied.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn check(
     model: &ModelConfig,
     storage: &BTreeMap<Module, Storage>,
     leftovers: &BTreeMap<Module, Quantized>,
     quant: Option<&QuantConfig>,
+    transforms: &Assigned,
+    apply_cache: bool,
     tensors: &Tensors,
     problems: &mut Problems,
     findings: &mut Problems,
@@ -57,8 +62,11 @@ pub(super) fn check(
             expected.insert(name, Expect::one(&[norm.width(model)], FLOATS));
         }
     }
-    if quant.is_some_and(|q| q.kv_cache.is_some()) {
-        expect_kv_scales(model, &mut expected, tensors, findings);
+    let scheme = quant.and_then(|q| q.kv_cache.as_ref());
+    let cache = apply_cache && scheme.is_some();
+    transforms::expect(model, transforms, cache, tensors, &mut expected, problems, findings);
+    if let Some(scheme) = scheme {
+        cache::expect(model, scheme, apply_cache, tensors, &mut expected, problems, findings);
     }
     for (name, expect) in &expected {
         if of_layer(name, model).is_some_and(|layer| absent_layers.contains(&layer)) {
@@ -223,61 +231,6 @@ fn embedding_is_lost(model: &ModelConfig, name: &str, tensors: &Tensors, problem
         (format!("Store the matrix as {name}.weight."), format!("그 행렬을 {name}.weight로 저장하세요.")),
     ));
     true
-}
-
-/// Scales of the KV cache: allowed where the configuration declares it, never needed.
-fn expect_kv_scales(
-    model: &ModelConfig,
-    expected: &mut BTreeMap<String, Expect>,
-    tensors: &Tensors,
-    findings: &mut Problems,
-) {
-    let attention = match model.family {
-        crate::config::Family::Exaone4 => "self_attn",
-        crate::config::Family::Exaone => "attn.attention",
-    };
-    let mut stored = 0;
-    for layer in 0..model.layers {
-        for (which, heads) in [("q", model.heads), ("k", model.kv_heads), ("v", model.kv_heads)] {
-            for kind in ["scale", "zero_point"] {
-                let name = format!("{}{layer}.{attention}.{which}_{kind}", layer_prefix(model.family));
-                stored += usize::from(tensors.contains_key(name.as_str()));
-                let dtypes: &[Dtype] = if kind == "scale" {
-                    FLOATS
-                } else {
-                    &[Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::I8, Dtype::F8_E4M3]
-                };
-                expected.insert(
-                    name,
-                    Expect {
-                        shapes: vec![vec![1], vec![], vec![heads as u64, 1, 1]],
-                        dtypes,
-                        required: false,
-                    },
-                );
-            }
-        }
-    }
-    let without = if stored == 0 {
-        (" and stores no scales", " scale도 저장되어 있지 않습니다")
-    } else {
-        ("", "")
-    };
-    findings.push(problem(
-        "kv-cache-scheme-not-applied",
-        "config.json: quantization_config.kv_cache_scheme",
-        (
-            format!(
-                "the submission asks for a quantized KV cache{}; it is graded with a bfloat16 cache",
-                without.0
-            ),
-            format!(
-                "KV 캐시 양자화가 선언되어 있지만 bfloat16 캐시로 채점합니다.{}",
-                without.1
-            ),
-        ),
-        ("Nothing has to be done.", "할 일은 없습니다."),
-    ));
 }
 
 fn compare(name: &str, expect: &Expect, info: Option<&TensorInfo>, problems: &mut Problems) {

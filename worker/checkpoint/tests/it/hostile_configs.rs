@@ -217,8 +217,8 @@ fn quantization_configurations() {
             p().quant(|q| q["sparsity_config"] = json!({"format": "sparse-24-bitmask"})),
         ),
         (
-            "transforms",
-            &["format-not-supported-yet"],
+            "a transform without a type",
+            &["quantization-config-invalid"],
             p().quant(|q| q["transform_config"] = json!({"config_groups": {"R4": {}}})),
         ),
         (

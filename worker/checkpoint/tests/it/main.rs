@@ -21,6 +21,7 @@ mod lineage;
 mod load;
 mod malformed;
 mod mutation;
+mod rotations;
 mod roundtrip;
 mod sample;
 mod support;

@@ -40,6 +40,7 @@ pub fn rules() -> CheckpointRules {
         recipe: RecipeRule::Optional,
         lineage: assay_contest::LineageRule::Report,
         deployment: None,
+        kv_cache: assay_contest::CacheRule::Bfloat16,
     }
 }
 

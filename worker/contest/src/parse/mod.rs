@@ -20,7 +20,9 @@ use read::Section;
 
 use crate::measure::Name;
 use crate::mistake::ContestErrors;
-use crate::rules::{Base, CheckpointRules, Contest, FORMATS, LineageRule, MODULES, Phase, Quota, RecipeRule};
+use crate::rules::{
+    Base, CacheRule, CheckpointRules, Contest, FORMATS, LineageRule, MODULES, Phase, Quota, RecipeRule,
+};
 
 /// Longest `contest.toml`, in bytes. A contest with every measure of hundreds of tasks has a tenth of it.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -150,6 +152,7 @@ fn measures(notes: &Notes<'_>, section: &mut Section<'_, '_>) -> BTreeMap<String
 fn checkpoint(notes: &Notes<'_>, mut section: Section<'_, '_>) -> CheckpointRules {
     let recipes = check::one_of("unknown-recipe-rule", &["optional", "required"]);
     let lineages = check::one_of("unknown-lineage-rule", &["report", "required"]);
+    let caches = check::one_of("unknown-cache-rule", &["bfloat16", "declared"]);
     let rules = CheckpointRules {
         formats: values(section.strings("formats", 1..=FORMATS.len(), check::one_of("unknown-format", FORMATS))),
         modules: values(section.strings("modules", 1..=MODULES.len(), check::one_of("unknown-module", MODULES))),
@@ -164,6 +167,10 @@ fn checkpoint(notes: &Notes<'_>, mut section: Section<'_, '_>) -> CheckpointRule
         lineage: match section.string_or("lineage", "report", lineages).value.as_str() {
             "required" => LineageRule::Required,
             _ => LineageRule::Report,
+        },
+        kv_cache: match section.string_or("kv_cache", "bfloat16", caches).value.as_str() {
+            "declared" => CacheRule::Declared,
+            _ => CacheRule::Bfloat16,
         },
         deployment: section
             .table_maybe("deployment")

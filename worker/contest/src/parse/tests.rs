@@ -170,6 +170,7 @@ fn a_good_file_says_what_it_says() {
     assert_eq!(contest.checkpoint.max_bytes, 1 << 32);
     assert_eq!(contest.checkpoint.recipe, RecipeRule::Required);
     assert_eq!(contest.checkpoint.lineage, LineageRule::Report);
+    assert_eq!(contest.checkpoint.kv_cache, CacheRule::Bfloat16);
     assert_eq!(contest.grading.profile, Profile::ChatSingle);
     assert_eq!(contest.grading.limit, Some(512));
     assert_eq!(contest.grading.seed, 1234);
@@ -240,8 +241,12 @@ fn what_rules_may_say_besides_is_read() {
     let said = good()
         .replace("limit = 512", "limit = 512\nenable_thinking = false")
         .replace("at_least = 0.5", "at_least = 0.5\njudge = \"value\"")
-        .replace("order =", "confidence = 0.95\nresamples = 2000\norder =");
+        .replace("order =", "confidence = 0.95\nresamples = 2000\norder =")
+        .replace("max_files = 64", "max_files = 64\nkv_cache = \"bfloat16\"");
     assert_eq!(Contest::parse(&said).unwrap().digest(), plain.digest());
+    let applied = Contest::parse(&said.replace("\"bfloat16\"", "\"declared\"")).unwrap();
+    assert_eq!(applied.checkpoint.kv_cache, CacheRule::Declared);
+    assert_ne!(applied.digest(), plain.digest());
     for (from, to) in [
         ("enable_thinking = true", ""),
         ("2048", "2049"),

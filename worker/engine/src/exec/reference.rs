@@ -1,15 +1,15 @@
 //! The oracle: every sum in f64, one row at a time, in the order of the equations. Weights are `bf16(q·s)`; nothing else is
-//! ever rounded but inputs that the checkpoint says are quantized.
+//! ever rounded but inputs, keys and values that the checkpoint says are quantized.
 
 mod inputs;
 
-use self::inputs::fake_quantized;
+use self::inputs::{fake_quantized, quantized};
 use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
 use crate::batch::{Limits, Page, Picked, Segment, StepBatch, StepError, StepOutput, Want};
 use crate::model::{LayerParts, Model};
 use crate::numerics::{self, PAGE_TOKENS};
 use crate::plan::{LayerPlan, NormPlace, Plan};
-use assay_checkpoint::{Inputs, Matrix};
+use assay_checkpoint::{CacheCodes, Inputs, Matrix, Transform, Transforms};
 
 /// The f64 executor.
 pub struct Reference {
@@ -35,12 +35,14 @@ struct Layer {
     mlp_norm: Vec<f64>,
     keys: Vec<f64>,   // (pages, PAGE_TOKENS, kv_heads * head_dim)
     values: Vec<f64>, // (pages, PAGE_TOKENS, kv_heads * head_dim)
+    cache: Option<CacheCodes>,
 }
 
 // A matrix of bf16 values, (rows, cols) row-major, and how its inputs are quantized.
 struct Rows {
     cols: usize,
     inputs: Inputs,
+    transforms: Transforms,
     weights: Vec<u16>,
 }
 
@@ -121,6 +123,7 @@ impl Layer {
             mlp_norm: wide(&parts.mlp_norm),
             keys: vec![0.0; cache],
             values: vec![0.0; cache],
+            cache: parts.cache.clone(),
         }
     }
 
@@ -136,7 +139,7 @@ impl Layer {
         let hd = plan.head_dim;
         let mut q = self.q.times(x); // (heads, head_dim)
         let mut k = self.k.times(x); // (kv_heads, head_dim)
-        let v = self.v.times(x); // (kv_heads, head_dim)
+        let mut v = self.v.times(x); // (kv_heads, head_dim)
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             q = q.chunks(hd).flat_map(|head| norm(head, q_norm, plan)).collect();
             k = k.chunks(hd).flat_map(|head| norm(head, k_norm, plan)).collect();
@@ -145,6 +148,15 @@ impl Layer {
             q.chunks_mut(hd)
                 .chain(k.chunks_mut(hd))
                 .for_each(|head| rotate(head, rotations));
+        }
+        if let Some(cache) = &self.cache {
+            for (heads, scales) in [(&mut k, &cache.keys), (&mut v, &cache.values)] {
+                for (head, s) in heads.chunks_mut(hd).zip(scales) {
+                    let (scale, zero) = (f64::from(s.scale), f64::from(s.zero));
+                    head.iter_mut()
+                        .for_each(|x| *x = quantized(cache.codes, scale, zero, *x));
+                }
+            }
         }
         let at = |j: usize| (pages[j / PAGE_TOKENS] as usize * PAGE_TOKENS + j % PAGE_TOKENS) * plan.kv_width();
         self.keys[at(position)..][..k.len()].copy_from_slice(&k);
@@ -185,6 +197,7 @@ impl Rows {
         Rows {
             cols: matrix.cols,
             inputs: matrix.inputs,
+            transforms: matrix.transforms.clone(),
             weights,
         }
     }
@@ -197,9 +210,30 @@ impl Rows {
     }
 
     fn times(&self, x: &[f64]) -> Vec<f64> {
-        let x = fake_quantized(self.inputs, x);
-        self.weights.chunks(self.cols).map(|row| dot_bf16(row, &x)).collect()
+        let x = turned(self.transforms.input.as_deref(), x.to_vec());
+        let x = fake_quantized(self.inputs, &x);
+        let out = self.weights.chunks(self.cols).map(|row| dot_bf16(row, &x)).collect();
+        turned(self.transforms.output.as_deref(), out)
     }
+}
+
+// x·M, run by run, from M's definition.
+fn turned(transform: Option<&Transform>, x: Vec<f64>) -> Vec<f64> {
+    let Some(transform) = transform else { return x };
+    let n = transform.size();
+    let m = |i: usize, j: usize| match transform {
+        Transform::Hadamard { .. } => 1.0 - 2.0 * f64::from((i & j).count_ones() % 2),
+        Transform::Matrix { values, .. } => f64::from(values[i * n + j]),
+    };
+    let scale = match transform {
+        Transform::Hadamard { .. } => 1.0 / (n as f64).sqrt(),
+        Transform::Matrix { .. } => 1.0,
+    };
+    let run = |run: &[f64]| {
+        let value = |j: usize| (0..n).map(|i| run[i] * m(i, j)).sum::<f64>() * scale;
+        (0..n).map(value).collect::<Vec<f64>>()
+    };
+    x.chunks_exact(n).flat_map(run).collect()
 }
 
 // Eight partial sums: in f64 the order is far below anything compared with, and lanes make the oracle bearable to wait for.

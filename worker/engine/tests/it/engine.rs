@@ -232,6 +232,7 @@ fn copy_layer(l: &assay_engine::LayerParts) -> assay_engine::LayerParts {
         qk_norm: l.qk_norm.clone(),
         attention_norm: l.attention_norm.clone(),
         mlp_norm: l.mlp_norm.clone(),
+        cache: l.cache.clone(),
     }
 }
 

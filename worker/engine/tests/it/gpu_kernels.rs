@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Codebook, Coded, Codes, GroupScale, InputScale, Matrix, Scales, Weights, Zeros};
+use assay_checkpoint::{
+    CacheCodes, Codebook, Coded, Codes, GroupScale, HeadScale, InputScale, Matrix, Scales, Transform, Weights, Zeros,
+};
 use assay_engine::Precision;
 use assay_engine::batch::Segment;
 use assay_engine::exec::cpu::attention::KvCache;
@@ -14,7 +16,7 @@ use assay_engine::exec::gpu::device::Card;
 use assay_engine::exec::gpu::probe::{Heads, Probe, Sequence, Shape};
 use assay_engine::exec::gpu::weights::Layout;
 use assay_engine::numerics::{
-    RowCodes, from_bf16, inverse_frequencies, inverse_rms, k_slices, outer_scale, rotation, silu,
+    RowCodes, from_bf16, inverse_frequencies, inverse_rms, k_slices, outer_scale, rotation, silu, turn,
 };
 
 use crate::support::{Random, matrix};
@@ -247,6 +249,32 @@ fn codes_of_groups_are_the_specified_ones() {
     }
 }
 
+#[test]
+fn turned_rows_are_those_of_the_cpu_to_a_few_units_in_the_last_place() {
+    let r = &mut Random(8);
+    for (width, size) in [(96, 32), (64, 64), (512, 512), (30, 15)] {
+        let x = r.normals(9 * width, 1.0);
+        let matrix = Transform::Matrix {
+            size,
+            values: r.normals(size * size, 0.3),
+        };
+        let hadamard = size.is_power_of_two().then_some(Transform::Hadamard { size });
+        for transform in std::iter::once(matrix).chain(hadamard) {
+            let mut expected = x.clone();
+            expected.chunks_mut(width).for_each(|row| turn(&transform, row));
+            let (exact, turned) = probe().turn(&transform, &x, width).unwrap();
+            let worst = exact
+                .iter()
+                .zip(&expected)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(worst < 2e-5, "{width} in {size}: {worst:e}");
+            let rounded: Vec<f32> = exact.iter().map(|&x| Precision::Pair.round(x)).collect();
+            assert_eq!(turned, rounded);
+        }
+    }
+}
+
 fn assert_near(got: &[f32], expected: &[f32], relative: f32, what: &str) {
     let worst = got
         .iter()
@@ -304,12 +332,24 @@ fn the_activation_function_is_the_cpu_s_to_a_few_units_in_the_last_place() {
 #[test]
 fn attention_is_the_cpu_s_in_any_pages_with_and_without_a_window() {
     let r = &mut Random(6);
-    for (heads, kv_heads, head_dim, window, tokens) in [
-        (4, 2, 16, None, 300),
-        (6, 2, 12, Some(70), 330),
-        (1, 1, 256, None, 65),
-        (5, 1, 64, None, 513),
+    let int8 = Codes::Int { bits: 8 };
+    for (heads, kv_heads, head_dim, window, tokens, codes) in [
+        (4, 2, 16, None, 300, None),
+        (6, 2, 12, Some(70), 330, None),
+        (1, 1, 256, None, 65, None),
+        (5, 1, 64, None, 513, None),
+        (4, 2, 16, None, 130, Some(Codes::Float8)),
+        (4, 2, 16, None, 130, Some(int8)),
     ] {
+        let head = |i: usize| HeadScale {
+            scale: 0.02 * (1 + i) as f32,
+            zero: if codes == Some(int8) { 3 - i as i8 } else { 0 },
+        };
+        let cached = codes.map(|codes| CacheCodes {
+            codes,
+            keys: (0..kv_heads).map(head).collect(),
+            values: (0..kv_heads).map(|i| head(i + 1)).collect(),
+        });
         let sizes = Heads {
             heads,
             kv_heads,
@@ -335,7 +375,8 @@ fn attention_is_the_cpu_s_in_any_pages_with_and_without_a_window() {
             pages: &pages,
             rotations: &turns_flat,
         };
-        let got = probe().attend(sizes, &sequence, &q, &k, &v, pages.len() + 2).unwrap();
+        let got = probe().attend_with(sizes, &sequence, cached.as_ref(), [&q, &k, &v], pages.len() + 2);
+        let got = got.unwrap();
 
         // the CPU's own kernels
         let turned = |x: &[f32], width: usize, scale: f32| {
@@ -357,7 +398,7 @@ fn attention_is_the_cpu_s_in_any_pages_with_and_without_a_window() {
             turned(&k, kv_width, 1.0),
         );
         let pool = Pool::new(1);
-        let mut cache = KvCache::new(kv_heads, head_dim, pages.len() + 2);
+        let mut cache = KvCache::new(kv_heads, head_dim, pages.len() + 2).with_codes(cached);
         let segment = Segment {
             first_row: 0,
             rows: tokens,

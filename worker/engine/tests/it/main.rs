@@ -11,5 +11,6 @@ mod gpu_kernels;
 mod kernels;
 mod numerics;
 mod pages;
+mod rotations;
 mod schedule;
 mod speed;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assay_checkpoint::config::{ComputeDtype, Family, LayerType, Llama3, ModelConfig, Rope};
 use assay_checkpoint::safetensors::{Dtype, Header, parse_header};
-use assay_checkpoint::{Checkpoint, Codes, InputScale, Inputs, Matrix, Weights};
+use assay_checkpoint::{CacheCodes, Checkpoint, Codes, HeadScale, InputScale, Inputs, Matrix, Weights};
 use assay_engine::{Device, Engine, LayerParts, Model, Options, Parts, executor};
 
 pub fn fixtures() -> PathBuf {
@@ -17,6 +17,7 @@ pub fn fixtures() -> PathBuf {
 pub fn load(name: &str) -> Arc<Model> {
     let checkpoint = Checkpoint::open(&fixtures().join("checkpoints").join(name)).unwrap();
     let model = Model::load(&checkpoint).unwrap();
+    let model = model.with_cache_scheme(&checkpoint).unwrap();
     // The golden files of the two random models come from modules cast whole to bf16, RoPE frequencies included.
     Arc::new(if ["hybrid", "exaone35"].contains(&name) {
         model.with_bf16_frequencies()
@@ -196,15 +197,32 @@ pub const PLAIN: Shape = Shape {
     tie: true,
 };
 
+pub fn model_of(config: ModelConfig, parts: Parts) -> Arc<Model> {
+    Arc::new(Model::assemble(config, parts).unwrap())
+}
+
+/// Name, dtype, shape and bytes of each tensor of a file.
+pub fn read_tensors(path: &Path) -> Vec<(String, Dtype, Vec<u64>, Vec<u8>)> {
+    let file = Tensors::read(path);
+    let names = file.header.tensors.iter();
+    names
+        .map(|(name, info)| {
+            let data = file.bytes(name, info.dtype).to_vec();
+            (name.clone(), info.dtype, info.shape.clone(), data)
+        })
+        .collect()
+}
+
 /// A made-up model of three layers.
 pub fn model(shape: &Shape, seed: u64) -> Arc<Model> {
     let (config, parts) = parts(shape, seed);
     Arc::new(Model::assemble(config, parts).unwrap())
 }
 
-/// The same with quantized inputs of every kind; q, k and v read one input with different stored scales.
+/// The same with quantized inputs of every kind and a quantized cache; q, k and v read one input with different stored scales.
 pub fn quantized_model(shape: &Shape, seed: u64) -> Arc<Model> {
     let (config, mut parts) = parts(shape, seed);
+    let s = shape;
     let int = |scale| Inputs::Quantized {
         codes: Codes::Int { bits: 8 },
         scale,
@@ -221,11 +239,20 @@ pub fn quantized_model(shape: &Shape, seed: u64) -> Arc<Model> {
         layer.gate.inputs = int(InputScale::Row { symmetric: true });
         layer.up.inputs = layer.gate.inputs;
         layer.down.inputs = float(InputScale::Row { symmetric: true });
+        let head = |i: usize, scale: f32| HeadScale {
+            scale: scale * (1 + i) as f32,
+            zero: 0,
+        };
+        layer.cache = Some(CacheCodes {
+            codes: Codes::Float8,
+            keys: (0..s.kv_heads).map(|i| head(i, 0.01)).collect(),
+            values: (0..s.kv_heads).map(|i| head(i, 0.003)).collect(),
+        });
     }
     Arc::new(Model::assemble(config, parts).unwrap())
 }
 
-fn parts(shape: &Shape, seed: u64) -> (ModelConfig, Parts) {
+pub fn parts(shape: &Shape, seed: u64) -> (ModelConfig, Parts) {
     let r = &mut Random(seed);
     let s = shape;
     let (q, kv) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
@@ -278,6 +305,7 @@ fn parts(shape: &Shape, seed: u64) -> (ModelConfig, Parts) {
             qk_norm: (s.family == Family::Exaone4).then(|| (norm(r, s.head_dim), norm(r, s.head_dim))),
             attention_norm: norm(r, s.hidden),
             mlp_norm: norm(r, s.hidden),
+            cache: None,
         })
         .collect();
     let parts = Parts {

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use assay_checkpoint::Listing;
 use assay_contest::Profile;
 use assay_engine::{Device, Engine, Options};
 use assay_tasks::{ChatTemplate, DocOutcome, JinjaTemplate, Limit, Response, Settings, TaskSet};
@@ -65,9 +64,10 @@ impl TaskRow {
     pub fn reason(&self, difference: &Difference) -> Option<&'static str> {
         match self.note {
             _ if difference.is_near_tie() => Some("near-tie"),
-            Some(Note::CacheScheme) => Some("cache scheme²"),
-            Some(Note::QuantizedInputs) if difference.margin.is_some_and(|margin| margin < CODE_TIE) => {
-                Some("within a few codes³")
+            Some(Note::CacheScheme | Note::QuantizedInputs)
+                if difference.margin.is_some_and(|margin| margin < CODE_TIE) =>
+            {
+                Some("within a few codes²³")
             }
             _ if self.is_studied(difference) => Some("studied⁴"),
             _ => None,
@@ -166,10 +166,7 @@ impl Run<'_> {
         };
         let set = TaskSet::load(&grounds.tasks_dir, &grounds.tasks)?;
 
-        let listing = Listing::read_dir(&self.fixtures.join("checkpoints").join(self.checkpoint))?;
-        let found = assay_checkpoint::verify(&listing, None, None);
-        let (mut engine, voice, quantized) = self.open(self.device.clone(), &base)?;
-        let note = Note::of(self.checkpoint, &found, quantized);
+        let (mut engine, voice, note) = self.open(self.device.clone(), &base)?;
         let work = Work::prepare(set, &settings, &voice)?;
         let mut oracle = None;
         let mut rows = Vec::new();
@@ -191,17 +188,17 @@ impl Run<'_> {
         Ok(rows)
     }
 
-    /// The checkpoint on a device, and whether its layers quantize their inputs.
-    fn open(&self, device: Device, base: &Path) -> anyhow::Result<(Engine, Voice, bool)> {
+    /// The checkpoint on a device, and its note.
+    fn open(&self, device: Device, base: &Path) -> anyhow::Result<(Engine, Voice, Option<Note>)> {
         let options = Options {
             device,
             threads: self.threads,
             ..Options::default()
         };
         let dir = self.fixtures.join("checkpoints").join(self.checkpoint);
-        let mut quantized = false;
-        let opened = logits::open_with(&dir, &options, |model| {
-            quantized = model.quantizes_inputs();
+        let mut note = None;
+        let opened = logits::open_with(&dir, &options, true, |model| {
+            note = Note::of(self.checkpoint, &model);
             model
         })?;
         let config = assay_checkpoint::Checkpoint::open(&dir)?.config().clone();
@@ -217,7 +214,7 @@ impl Run<'_> {
             prefix,
             thinking: Thinking::Off,
         };
-        Ok((opened.engine, voice, quantized))
+        Ok((opened.engine, voice, note))
     }
 
     fn row(&self, scored: &Scored, recorded: &RecordedTask, note: Option<Note>) -> TaskRow {

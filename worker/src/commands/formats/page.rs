@@ -62,6 +62,7 @@ impl Page {
         };
         for (note, text) in [
             (Note::Bf16Frequencies, BF16_FREQUENCIES),
+            (Note::CacheScheme, CACHE_SCHEME),
             (Note::QuantizedInputs, QUANTIZED_INPUTS),
         ] {
             if has(note) {
@@ -148,6 +149,10 @@ an accepted checkpoint misses a bound: on `cpu` the same token in 99.5% of posit
 const BF16_FREQUENCIES: &str = "\
 Another model with random weights, whose golden file was computed with RoPE's inverse frequencies rounded to bfloat16; the comparison \
 rounds them too.";
+
+const CACHE_SCHEME: &str = "\
+Declares an fp8 key/value cache. The figures are those of a contest that applies it (`kv_cache = \"declared\"`), as the golden file does; a \
+few keys and values at the border of two codes fall the other way.";
 
 const QUANTIZED_INPUTS: &str = "\
 Quantizes the inputs of its layers: a value at the border of two codes falls either way with the last bit of a sum, so no two \

@@ -155,6 +155,12 @@ fn every_kind_of_mistake_is_named_in_its_place() {
             "\"require\"",
             "unknown-lineage-rule",
         ),
+        (
+            "max_files = 64",
+            "max_files = 64\nkv_cache = \"fp8\"",
+            "\"fp8",
+            "unknown-cache-rule",
+        ),
         ("\"chat-single\"", "\"chat_single\"", "\"chat", "unknown-profile"),
         ("tasks = [\"gsm8k\", \"kmmlu\"]", "tasks = []", "[]", "wrong-count"),
         ("limit = 512", "limits = 512", "limits", "unknown-key"),

@@ -4,10 +4,12 @@
 //! lanes. Chunks of keys are cut at absolute positions and merged left to right: a row gives the same bits whether its sequence
 //! was computed at once, in pieces, or found in the cache.
 
+use assay_checkpoint::{CacheCodes, Codes, HeadScale, InputScale};
+
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
 use crate::batch::{Page, Segment};
-use crate::numerics::{KV_CHUNK, LANES, MAX_HEAD_DIM, PAGE_TOKENS, Precision, exp, lane_sum};
+use crate::numerics::{KV_CHUNK, LANES, MAX_HEAD_DIM, PAGE_TOKENS, Precision, RowCodes, exp, lane_sum};
 
 /// One layer's keys and values, rounded but kept in f32.
 pub struct KvCache {
@@ -15,6 +17,7 @@ pub struct KvCache {
     head_len: usize,
     keys: Vec<f32>,   // (kv_heads, pages, head_dim, PAGE_TOKENS)
     values: Vec<f32>, // (kv_heads, pages, PAGE_TOKENS, head_dim)
+    codes: Option<CacheCodes>,
 }
 
 impl KvCache {
@@ -26,7 +29,13 @@ impl KvCache {
             head_len,
             keys: vec![0.0; kv_heads * head_len],
             values: vec![0.0; kv_heads * head_len],
+            codes: None,
         }
+    }
+
+    /// The same cache for keys and values that are quantized first.
+    pub fn with_codes(self, codes: Option<CacheCodes>) -> KvCache {
+        KvCache { codes, ..self }
     }
 
     /// Copies a page.
@@ -46,7 +55,7 @@ impl KvCache {
         self.values.fill(f32::NAN);
     }
 
-    /// Rounds and stores the rows' keys and values. `k` and `v` give the head of a row: (row, kv head) → (head_dim).
+    /// Quantizes, rounds and stores the rows' keys and values. `k` and `v` give the head of a row: (row, kv head) → (head_dim).
     pub fn store<'a>(
         &mut self,
         pool: &Pool,
@@ -55,11 +64,18 @@ impl KvCache {
         k: impl Fn(usize, usize) -> &'a [f32] + Sync,
         v: impl Fn(usize, usize) -> &'a [f32] + Sync,
     ) {
-        let (head_dim, head_len) = (self.head_dim, self.head_len);
+        let (head_dim, head_len, codes) = (self.head_dim, self.head_len, &self.codes);
+        let rule = |scales: &[HeadScale], codes: Codes, head: usize| {
+            let HeadScale { scale, zero } = scales[head];
+            RowCodes::of(codes, InputScale::Fixed { scale, zero }, &[])
+        };
+        let stored = |by: Option<RowCodes>, x: f32| precision.round(by.map_or(x, |by| by.code(x) * by.scale));
         pool.chunks2(
             (&mut self.keys, head_len),
             (&mut self.values, head_len),
             |head, keys, values| {
+                let of_keys = codes.as_ref().map(|c| rule(&c.keys, c.codes, head));
+                let of_values = codes.as_ref().map(|c| rule(&c.values, c.codes, head));
                 for s in segments {
                     for i in 0..s.rows {
                         let position = s.kv_len - s.rows + i;
@@ -67,12 +83,12 @@ impl KvCache {
                         let slot = position % PAGE_TOKENS;
                         let key = keys[page..].iter_mut().skip(slot).step_by(PAGE_TOKENS);
                         key.zip(k(s.first_row + i, head))
-                            .for_each(|(o, &x)| *o = precision.round(x));
+                            .for_each(|(o, &x)| *o = stored(of_keys, x));
                         let value = &mut values[page + slot * head_dim..][..head_dim];
                         value
                             .iter_mut()
                             .zip(v(s.first_row + i, head))
-                            .for_each(|(o, &x)| *o = precision.round(x));
+                            .for_each(|(o, &x)| *o = stored(of_values, x));
                     }
                 }
             },

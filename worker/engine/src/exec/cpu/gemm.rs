@@ -4,13 +4,14 @@
 //! and no sum ever crosses lanes. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use assay_checkpoint::{Inputs, Matrix};
+use assay_checkpoint::{Inputs, Matrix, Transform, same};
 
 use super::inputs::{Packed, sizes};
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
-use crate::numerics::{Precision, from_bf16, k_slices};
+use crate::numerics::{Precision, from_bf16, k_slices, turn};
 
 /// Outputs in a panel: one AVX-512 register, two of AVX2.
 pub const PANEL: usize = 16;
@@ -23,9 +24,17 @@ pub struct Panels {
     /// inputs
     pub cols: usize,
     starts: Vec<usize>,
-    inputs: Vec<(Inputs, Range<usize>)>, // neighbouring panels whose inputs are treated alike
+    inputs: Vec<Treatment>,
+    outputs: Vec<Option<Arc<Transform>>>, // of each part
     panels: usize,
     weights: Vec<u16>, // (panels, cols, PANEL)
+}
+
+// Neighbouring panels whose inputs are treated alike.
+struct Treatment {
+    turn: Option<Arc<Transform>>,
+    inputs: Inputs,
+    panels: Range<usize>,
 }
 
 impl Panels {
@@ -34,14 +43,19 @@ impl Panels {
         let cols = parts.first().map_or(0, |m| m.cols);
         let mut starts = Vec::with_capacity(parts.len());
         let mut homes = Vec::new(); // (matrix, first row) of each panel
-        let mut inputs: Vec<(Inputs, Range<usize>)> = Vec::new();
+        let mut inputs: Vec<Treatment> = Vec::new();
         for matrix in parts {
             let start = homes.len();
             starts.push(start);
             homes.extend((0..matrix.rows).step_by(PANEL).map(|row| (*matrix, row)));
+            let turn = &matrix.transforms.input;
             match inputs.last_mut() {
-                Some((same, panels)) if *same == matrix.inputs => panels.end = homes.len(),
-                _ => inputs.push((matrix.inputs, start..homes.len())),
+                Some(last) if last.inputs == matrix.inputs && same(&last.turn, turn) => last.panels.end = homes.len(),
+                _ => inputs.push(Treatment {
+                    turn: turn.clone(),
+                    inputs: matrix.inputs,
+                    panels: start..homes.len(),
+                }),
             }
         }
         let mut weights = vec![0u16; homes.len() * cols * PANEL];
@@ -61,6 +75,7 @@ impl Panels {
             cols,
             starts,
             inputs,
+            outputs: parts.iter().map(|m| m.transforms.output.clone()).collect(),
             panels: homes.len(),
             weights,
         }
@@ -82,11 +97,14 @@ impl Panels {
             .for_each(|(&w, o)| *o = from_bf16(w));
     }
 
-    /// Copies the outputs of row `row` of a step with `rows` rows, for the part `part`, out of the output buffer.
+    /// Copies, and turns where they are turned, the outputs of row `row` of a step with `rows` rows, for the part `part`, out of the output buffer.
     pub fn gather(&self, buffer: &[f32], rows: usize, row: usize, part: usize, out: &mut [f32]) {
         let first = self.starts[part];
         for (i, out) in out.chunks_mut(PANEL).enumerate() {
             out.copy_from_slice(&buffer[((first + i) * rows + row) * PANEL..][..out.len()]);
+        }
+        if let Some(transform) = &self.outputs[part] {
+            turn(transform, out);
         }
     }
 }
@@ -102,11 +120,27 @@ pub fn linear(
     out: &mut [f32],
 ) {
     let rows = x.len() / weights.cols;
-    for (inputs, panels) in &weights.inputs {
+    let mut turned = std::mem::take(&mut packed.turned);
+    for Treatment {
+        turn: by,
+        inputs,
+        panels,
+    } in &weights.inputs
+    {
+        let x = match by {
+            None => x,
+            Some(transform) => {
+                turned.clear();
+                turned.extend_from_slice(x);
+                pool.chunks(&mut turned, weights.cols, |_, row| turn(transform, row));
+                &turned[..]
+            }
+        };
         packed.fill(pool, isa, precision, *inputs, x, weights.cols);
         let out = &mut out[panels.start * rows * PANEL..panels.end * rows * PANEL];
         multiply(pool, isa, packed, weights, panels.start, out);
     }
+    packed.turned = turned;
 }
 
 /// `out` (panels, rows, PANEL) = packed inputs (rows, cols) times the weights of as many panels, from panel `first` on.

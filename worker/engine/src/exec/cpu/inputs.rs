@@ -16,6 +16,8 @@ pub struct Packed {
     pub scales: Vec<f32>,
     /// whether they are
     pub codes: bool,
+    /// (rows, K): inputs that were turned before
+    pub turned: Vec<f32>,
 }
 
 impl Packed {

@@ -68,7 +68,7 @@ impl Layer {
             qk_norm: parts.qk_norm.clone(),
             attention_norm: parts.attention_norm.clone(),
             mlp_norm: parts.mlp_norm.clone(),
-            cache: KvCache::new(plan.kv_heads, plan.head_dim, pages),
+            cache: KvCache::new(plan.kv_heads, plan.head_dim, pages).with_codes(parts.cache.clone()),
         }
     }
 

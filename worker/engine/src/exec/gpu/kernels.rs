@@ -19,6 +19,7 @@ const IMMEDIATES: u32 = 64;
 
 const COMMON: &str = include_str!("shaders/common.wgsl");
 const ROW_SUM: &str = include_str!("shaders/row_sum.wgsl");
+const CODES: &str = include_str!("shaders/codes.wgsl");
 const LINEAR: &str = include_str!("shaders/linear.wgsl");
 const SCALED: &str = include_str!("shaders/weights_scaled.wgsl");
 
@@ -63,6 +64,7 @@ pub struct Kernels {
     pub(super) heads: Kernel,
     pub(super) attend: Kernel,
     pub(super) activate: Kernel,
+    pub(super) turn: Kernel,
     pub(super) tiles: Kernel,
     pub(super) pick: Kernel,
 }
@@ -70,15 +72,16 @@ pub struct Kernels {
 // name, sources after the common one, buffers read, buffers written
 type Source = (&'static str, &'static [&'static str], usize, usize);
 
-const QUANTIZE: Source = ("quantize", &[include_str!("shaders/quantize.wgsl")], 1, 2);
+const QUANTIZE: Source = ("quantize", &[CODES, include_str!("shaders/quantize.wgsl")], 1, 2);
 const NORM: Source = ("norm", &[ROW_SUM, include_str!("shaders/norm.wgsl")], 3, 2);
 const ADD: Source = ("add", &[ROW_SUM, include_str!("shaders/add.wgsl")], 2, 2);
-const HEADS: Source = ("heads", &[ROW_SUM, include_str!("shaders/heads.wgsl")], 7, 3);
+const HEADS: Source = ("heads", &[ROW_SUM, CODES, include_str!("shaders/heads.wgsl")], 8, 3);
 const ATTEND: Source = ("attend", &[include_str!("shaders/attend.wgsl")], 5, 2);
 const ACTIVATE: Source = ("activate", &[include_str!("shaders/activate.wgsl")], 2, 2);
+const TURN: Source = ("turn", &[include_str!("shaders/turn.wgsl")], 2, 2);
 const TILES: Source = ("tiles", &[include_str!("shaders/tiles.wgsl")], 1, 1);
 const PICK: Source = ("pick", &[include_str!("shaders/pick.wgsl")], 3, 1);
-const ROWS: [Source; 8] = [QUANTIZE, NORM, ADD, HEADS, ATTEND, ACTIVATE, TILES, PICK];
+const ROWS: [Source; 9] = [QUANTIZE, NORM, ADD, HEADS, ATTEND, ACTIVATE, TILES, PICK, TURN];
 
 const WIDE: &str = include_str!("shaders/gemm_wide.wgsl");
 const NARROW: &str = include_str!("shaders/gemm_narrow.wgsl");
@@ -138,6 +141,7 @@ impl Kernels {
             heads: row(HEADS),
             attend: row(ATTEND),
             activate: row(ACTIVATE),
+            turn: row(TURN),
             tiles: row(TILES),
             pick: row(PICK),
         };

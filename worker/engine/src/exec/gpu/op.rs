@@ -1,6 +1,6 @@
 //! One dispatch, for any number of rows.
 
-use assay_checkpoint::{Codes, GroupScale, InputScale};
+use assay_checkpoint::{CacheCodes, Codes, GroupScale, InputScale, Transform};
 
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
@@ -122,6 +122,31 @@ fn fold(pipeline: &wgpu::ComputePipeline, groups: u32) -> (&wgpu::ComputePipelin
 /// The immediates of the kernels over a matrix.
 pub fn dimensions(w: &Weights) -> Vec<u32> {
     vec![0, w.n, w.k, w.octets, w.f16_scales]
+}
+
+/// The immediates of the kernel that turns rows of `width` values, and the matrix it reads.
+pub fn turn_words(width: u32, transform: &Transform) -> (Vec<u32>, &[f32]) {
+    let size = transform.size() as u32;
+    let words = |hadamard: u32, scale: f32| vec![0, width, size, hadamard, scale.to_bits()];
+    match transform {
+        Transform::Hadamard { .. } => (words(1, 1.0 / (size as f32).sqrt()), &[0.0]),
+        Transform::Matrix { values, .. } => (words(0, 1.0), values),
+    }
+}
+
+/// The last immediates of the kernel that stores keys and values, and the scales it reads.
+pub fn cache_words(cache: Option<&CacheCodes>) -> ([u32; 3], Vec<[f32; 4]>) {
+    let Some(cache) = cache else {
+        return ([0; 3], vec![[0.0; 4]]);
+    };
+    let (low, high) = code_range(cache.codes);
+    let kind = match cache.codes {
+        Codes::Int { .. } => 1,
+        _ => 2,
+    };
+    let scales = cache.keys.iter().zip(&cache.values);
+    let scales = scales.map(|(k, v)| [k.scale, k.zero.into(), v.scale, v.zero.into()]);
+    ([kind, low.to_bits(), high.to_bits()], scales.collect())
 }
 
 /// The immediates of the kernel that makes codes of inputs, and the workgroups it gives to a row.

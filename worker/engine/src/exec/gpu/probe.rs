@@ -1,12 +1,12 @@
 //! One kernel at a time on data from the host: for the self-test at the start and for tests.
 
-use assay_checkpoint::{Codes, InputScale, Matrix};
+use assay_checkpoint::{CacheCodes, Codes, InputScale, Matrix, Transform};
 use wgpu::{BufferDescriptor, BufferUsages, MapMode};
 
 use super::GpuError;
 use super::device::{Card, Opened};
 use super::kernels::Kernels;
-use super::op::{Op, dimensions, quantize_words};
+use super::op::{Op, cache_words, dimensions, quantize_words, turn_words};
 use super::weights::{Layout, Weights};
 use crate::batch::Page;
 use crate::numerics::Precision;
@@ -112,6 +112,17 @@ impl Probe {
         Ok((self.down(&q, len)?, self.down(&scales, rows)?))
     }
 
+    /// Rows turned: exact, and rounded as a linear input.
+    pub fn turn(&self, transform: &Transform, x: &[f32], width: usize) -> Result<(Vec<f32>, Vec<f32>), GpuError> {
+        let (words, matrix) = turn_words(width as u32, transform);
+        let (len, x, matrix) = (x.len(), self.up(x)?, self.up(matrix)?);
+        let (exact, turned) = (self.out(len)?, self.out(len)?);
+        let buffers = [&x, &matrix, &exact, &turned];
+        let op = Op::values(&self.device, &self.kernels.turn, &buffers, words, width as u32);
+        self.run(&[op], len / width)?;
+        Ok((self.down(&exact, len)?, self.down(&turned, len)?))
+    }
+
     /// Norms of all rows: exact, and rounded as a linear input.
     pub fn norm(&self, h: &[f32], weight: &[f32], eps: f32) -> Result<(Vec<f32>, Vec<f32>), GpuError> {
         let (width, rows) = (weight.len(), h.len() / weight.len());
@@ -166,6 +177,18 @@ impl Probe {
         v: &[f32],
         pages: usize,
     ) -> Result<Vec<f32>, GpuError> {
+        self.attend_with(sizes, s, None, [q, k, v], pages)
+    }
+
+    /// The same with keys and values quantized on their way into the cache.
+    pub fn attend_with(
+        &self,
+        sizes: Heads,
+        s: &Sequence<'_>,
+        codes: Option<&CacheCodes>,
+        [q, k, v]: [&[f32]; 3],
+        pages: usize,
+    ) -> Result<Vec<f32>, GpuError> {
         let rows: Vec<[u32; 4]> = s.positions.iter().map(|&position| [0, position, 0, 0]).collect();
         let cache = vec![f32::NAN; pages * sizes.kv_heads * sizes.head_dim * crate::numerics::PAGE_TOKENS];
         let (keys, values) = (self.up(&cache)?, self.up(&cache)?);
@@ -179,8 +202,10 @@ impl Probe {
         let (q, k, v) = (self.up(q)?, self.up(k)?, self.up(v)?);
         let shape = [0, sizes.heads as u32, sizes.kv_heads as u32, sizes.head_dim as u32];
         let scale = 1.0 / (sizes.head_dim as f32).sqrt();
-        let words = [&shape[..], &[0, scale.to_bits(), 0, 1]].concat();
-        let buffers = [&list, &table, &turns, &none, &none, &k, &v, &q, &keys, &values];
+        let (codes, scales) = cache_words(codes);
+        let scales = self.up(&scales)?;
+        let words = [&shape[..], &[0, scale.to_bits(), 0, 1], &codes].concat();
+        let buffers = [&list, &table, &turns, &none, &none, &k, &v, &scales, &q, &keys, &values];
         let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
         let store = Op::rows(&self.device, &self.kernels.heads, &buffers, words, each);
         let words = [&shape[..], &[sizes.window.unwrap_or(0) as u32]].concat();

@@ -2,18 +2,20 @@
 //!
 //! Every activation has its own buffer, because barriers are set buffer by buffer: queries, keys and values are then computed side by side.
 
+use std::sync::Arc;
+
 use wgpu::BufferUsages;
 
 use super::GpuError;
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
-use super::op::{NARROW_ROWS, Op, dimensions, quantize_words};
+use super::op::{NARROW_ROWS, Op, cache_words, dimensions, quantize_words, turn_words};
 use super::weights::Weights;
 use crate::batch::Limits;
 use crate::model::{LayerParts, Model};
 use crate::numerics::{HEAD_TILE, PAGE_TOKENS};
 use crate::plan::{NormPlace, Plan};
-use assay_checkpoint::{Codes, InputScale, Inputs, Matrix};
+use assay_checkpoint::{Codes, InputScale, Inputs, Matrix, Transform, same};
 
 /// Outputs whose logits are held at once.
 pub const HEAD_ROWS: usize = 64;
@@ -60,13 +62,16 @@ struct Activations {
     a_exact: wgpu::Buffer, // the same, not rounded
     gate: wgpu::Buffer,
     up: wgpu::Buffer,
-    m: wgpu::Buffer,          // silu(gate)·up
-    m_exact: wgpu::Buffer,    // the same, not rounded
-    branch: wgpu::Buffer,     // attention's or the MLP's result
-    codes: wgpu::Buffer,      // a quantized input
-    row_scales: wgpu::Buffer, // (rows), of `codes`
-    ones: wgpu::Buffer,       // (rows), the scales of inputs that are not quantized
-    all: wgpu::Buffer,        // (rows) of row, 0: the list of all rows
+    m: wgpu::Buffer,            // silu(gate)·up
+    m_exact: wgpu::Buffer,      // the same, not rounded
+    branch: wgpu::Buffer,       // attention's or the MLP's result
+    turned: wgpu::Buffer,       // a rotated input, rounded
+    turned_exact: wgpu::Buffer, // the same, not rounded
+    raw: wgpu::Buffer,          // an output before it is rotated
+    codes: wgpu::Buffer,        // a quantized input
+    row_scales: wgpu::Buffer,   // (rows), of `codes`
+    ones: wgpu::Buffer,         // (rows), the scales of inputs that are not quantized
+    all: wgpu::Buffer,          // (rows) of row, 0: the list of all rows
 }
 
 /// Uploads the weights and lays out the program.
@@ -78,6 +83,7 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         |what: &str, rows: u64, width: usize| device.buffer(what, rows * width as u64 * 4, BufferUsages::empty());
     let wide = |what: &str, width: usize| memory(what, rows, width);
     let widest = plan.hidden.max(plan.intermediate).max(plan.q_width());
+    let turns = model.turns();
     let acts = Activations {
         h: wide("the residual stream", plan.hidden)?,
         x: wide("linear inputs", plan.hidden)?,
@@ -92,6 +98,9 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         m: wide("MLP activations", plan.intermediate)?,
         m_exact: wide("MLP activations", plan.intermediate)?,
         branch: wide("branches", plan.hidden)?,
+        turned: wide("rotated inputs", if turns { widest } else { 1 })?,
+        turned_exact: wide("rotated inputs", if turns { widest } else { 1 })?,
+        raw: wide("outputs to rotate", if turns { widest } else { 1 })?,
         codes: wide("input codes", widest)?,
         row_scales: wide("input scales", 1)?,
         ones: device.upload("ones", &vec![1f32; rows as usize])?,
@@ -131,6 +140,8 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         acts: &acts,
         ops: Vec::new(),
         coded: None,
+        turned: None,
+        matrices: Vec::new(),
     };
     b.embed(&embedding, &ports.rows);
     for (i, layer) in parts.layers.iter().enumerate() {
@@ -138,11 +149,11 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
     }
     let layers = std::mem::take(&mut b.ops);
     b.norm(&ports.outputs, &parts.final_norm)?;
-    let (head, inputs) = match &parts.head {
-        Some(head) => (Weights::upload(device, "the output head", head)?, head.inputs),
-        None => (embedding, parts.embedding.inputs),
+    let head = match &parts.head {
+        Some(head) => Weights::upload(device, "the output head", head)?,
+        None => embedding,
     };
-    b.product(&head, inputs, &acts.x, &acts.normed, &ports.logits);
+    b.product(&head, model.head(), &acts.x, &acts.normed, &ports.logits)?;
     let sizes = vec![0, 0, plan.vocab as u32, tiles as u32];
     let buffers = [&ports.logits, &ports.tiles];
     b.ops
@@ -166,7 +177,9 @@ struct Builder<'a> {
     plan: &'a Plan,
     acts: &'a Activations,
     ops: Vec<Op>,
-    coded: Option<Inputs>, // what `codes` holds, until another input takes its place
+    coded: Option<Inputs>,          // what `codes` holds, until another input takes its place
+    turned: Option<Arc<Transform>>, // what `turned` was turned by, until then
+    matrices: Vec<(Arc<Transform>, wgpu::Buffer)>, // of rotations, each uploaded once
 }
 
 impl Builder<'_> {
@@ -241,20 +254,34 @@ impl Builder<'_> {
         out: &wgpu::Buffer,
     ) -> Result<(), GpuError> {
         let w = Weights::upload(self.device, what, matrix)?;
-        self.product(&w, matrix.inputs, rounded, exact, out);
-        Ok(())
+        self.product(&w, matrix, rounded, exact, out)
     }
 
-    // out = x·W, from the rounded input or, where the layer quantizes its inputs, from codes made of the exact one
+    // out = x·W, from the rounded input or, where the layer quantizes its inputs, from codes made of the exact one; both turned first
+    // where the layer turns them, as is out
     fn product(
         &mut self,
         w: &Weights,
-        inputs: Inputs,
+        matrix: &Matrix,
         rounded: &wgpu::Buffer,
         exact: &wgpu::Buffer,
         out: &wgpu::Buffer,
-    ) {
+    ) -> Result<(), GpuError> {
         let acts = self.acts;
+        let (inputs, transforms) = (matrix.inputs, &matrix.transforms);
+        let (rounded, exact) = match &transforms.input {
+            None => (rounded, exact),
+            Some(by) => {
+                if !same(&self.turned, &transforms.input) {
+                    self.turn(exact, by, w.k, &acts.turned_exact)?;
+                    (self.turned, self.coded) = (Some(Arc::clone(by)), None);
+                }
+                (&acts.turned, &acts.turned_exact)
+            }
+        };
+        if transforms.input.is_none() && self.turned.is_some() {
+            (self.turned, self.coded) = (None, None); // codes of the turned input are no longer these
+        }
         let (x, row_scales) = match inputs {
             Inputs::Plain => (rounded, &acts.ones),
             Inputs::Quantized { codes, scale } => {
@@ -265,9 +292,32 @@ impl Builder<'_> {
                 (&acts.codes, &acts.row_scales)
             }
         };
-        let buffers = [x, row_scales, out];
+        let made = transforms.output.as_ref().map_or(out, |_| &acts.raw);
+        let buffers = [x, row_scales, made];
         self.ops
             .push(Op::product(self.device, self.kernels, w, buffers, NARROW_ROWS));
+        if let Some(by) = &transforms.output {
+            self.turn(made, by, w.n, out)?;
+            (self.turned, self.coded) = (None, None); // its rounded copy went where inputs are kept
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, x: &wgpu::Buffer, by: &Arc<Transform>, width: u32, out: &wgpu::Buffer) -> Result<(), GpuError> {
+        let (words, values) = turn_words(width, by);
+        let held = self.matrices.iter().find(|(held, _)| Arc::ptr_eq(held, by));
+        let matrix = match held {
+            Some((_, matrix)) => matrix.clone(),
+            None => {
+                let matrix = self.device.upload("a rotation", values)?;
+                self.matrices.push((Arc::clone(by), matrix.clone()));
+                matrix
+            }
+        };
+        let buffers = [x, &matrix, out, &self.acts.turned];
+        let kernel = &self.kernels.turn;
+        self.ops.push(Op::values(self.device, kernel, &buffers, words, width));
+        Ok(())
     }
 
     fn quantize(&mut self, exact: &wgpu::Buffer, width: u32, codes: Codes, scale: InputScale) {
@@ -284,7 +334,7 @@ impl Builder<'_> {
         let buffers = [list, &acts.h, &weight, &acts.normed, &acts.x];
         self.ops
             .push(Op::rows(self.device, &self.kernels.norm, &buffers, words, 1).numbered());
-        self.coded = None;
+        (self.coded, self.turned) = (None, None);
         Ok(())
     }
 
@@ -294,7 +344,7 @@ impl Builder<'_> {
         let words = vec![0, plan.hidden as u32, plan.eps.to_bits(), weight.is_some().into()];
         let weight = self.device.upload("a norm", weight.map_or(&[0.0], Vec::as_slice))?;
         self.rows(&self.kernels.add, &[&acts.branch, &weight, &acts.h, &acts.x], words, 1);
-        self.coded = None;
+        (self.coded, self.turned) = (None, None);
         Ok(())
     }
 
@@ -304,7 +354,9 @@ impl Builder<'_> {
         let sizes = [0, plan.heads as u32, plan.kv_heads as u32, plan.head_dim as u32];
         let scale = 1.0 / (plan.head_dim as f32).sqrt();
         let flags = [parts.qk_norm.is_some().into(), layer.rope.into()];
-        let words = [&sizes[..], &[plan.eps.to_bits(), scale.to_bits()], &flags].concat();
+        let (codes, scales) = cache_words(parts.cache.as_ref());
+        let scales = self.device.upload("cache scales", &scales)?;
+        let words = [&sizes[..], &[plan.eps.to_bits(), scale.to_bits()], &flags, &codes].concat();
         let (q_norm, k_norm) = parts.qk_norm.as_ref().map_or((&[0.0][..], &[0.0][..]), |(q, k)| (q, k));
         let (q_norm, k_norm) = (
             self.device.upload("a head norm", q_norm)?,
@@ -318,6 +370,7 @@ impl Builder<'_> {
             &k_norm,
             &acts.k,
             &acts.v,
+            &scales,
             &acts.q,
             &cache.keys,
             &cache.values,
@@ -341,7 +394,7 @@ impl Builder<'_> {
             &acts.a,
         ];
         self.rows(&self.kernels.attend, &buffers, words, plan.heads as u32);
-        self.coded = None;
+        (self.coded, self.turned) = (None, None);
         Ok(())
     }
 
@@ -356,6 +409,6 @@ impl Builder<'_> {
             vec![0, width],
             width,
         ));
-        self.coded = None;
+        (self.coded, self.turned) = (None, None);
     }
 }

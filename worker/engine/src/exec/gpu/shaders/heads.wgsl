@@ -10,6 +10,9 @@ struct Heads {
     scale: f32,      // of the queries
     normalise: u32,
     rotate: u32,
+    cache: u32,      // codes of keys and values: 0 none, 1 integers, 2 float8
+    low: f32,        // least code
+    high: f32,       // greatest code
 }
 var<immediate> p: Heads;
 
@@ -20,14 +23,24 @@ var<immediate> p: Heads;
 @group(0) @binding(4) var<storage, read> k_weight: array<f32>;          // (head_dim)
 @group(0) @binding(5) var<storage, read> k: array<f32>;                 // (rows, kv_heads, head_dim)
 @group(0) @binding(6) var<storage, read> v: array<f32>;                 // (rows, kv_heads, head_dim)
-@group(0) @binding(7) var<storage, read_write> q: array<f32>;           // (rows, heads, head_dim)
-@group(0) @binding(8) var<storage, read_write> keys: array<f32>;        // (pages, kv_heads, head_dim, 64)
-@group(0) @binding(9) var<storage, read_write> values: array<f32>;      // (pages, kv_heads, 64, head_dim)
+@group(0) @binding(7) var<storage, read> cache_scales: array<vec4<f32>>; // (kv_heads): scale and zero point of keys, of values
+@group(0) @binding(8) var<storage, read_write> q: array<f32>;           // (rows, heads, head_dim)
+@group(0) @binding(9) var<storage, read_write> keys: array<f32>;        // (pages, kv_heads, head_dim, 64)
+@group(0) @binding(10) var<storage, read_write> values: array<f32>;     // (pages, kv_heads, 64, head_dim)
 
 var<workgroup> head: array<f32, 256>; // (head_dim)
 
 fn term(i: u32) -> f32 {
     return head[i] * head[i];
+}
+
+// What is stored of a key or value.
+fn cached(x: f32, scale: f32, zero: f32) -> f32 {
+    if p.cache == 0u {
+        return rounded(x);
+    }
+    let code = limit(divide(x, scale) + zero, p.low, p.high);
+    return rounded((select(round(code), round_float8(code), p.cache == 2u) - zero) * scale);
 }
 
 @compute @workgroup_size(64)
@@ -79,13 +92,14 @@ fn main(
     let page = pages[rows[row].z + position / 64u];
     let slot = position % 64u;
     let stored = (page * p.kv_heads + kv_head) * p.head_dim * 64u;
+    let by = cache_scales[select(kv_head, 0u, is_query || p.cache == 0u)];
     for (var i = t; i < p.head_dim; i += 64u) {
         if is_query {
             q[source + i] = head[i] * p.scale;
         } else if is_value {
-            values[stored + slot * p.head_dim + i] = rounded(head[i]);
+            values[stored + slot * p.head_dim + i] = cached(head[i], by.z, by.w);
         } else {
-            keys[stored + i * 64u + slot] = rounded(head[i]);
+            keys[stored + i * 64u + slot] = cached(head[i], by.x, by.y);
         }
     }
 }
