@@ -50,7 +50,7 @@ pub use submissions::{
     DraftFile, DraftView, NewSubmissionPage, QuotaView, SubmissionRow, SubmissionsPage, SubmitGate, UploadLimits,
 };
 pub use team::{MemberRow, TeamInfo, TeamPage};
-pub use weight::{Area, HintView, Room, WeightFragment, WeightGroup};
+pub use weight::{Area, DeviceView, HintView, MemoryView, Room, WeightFragment, WeightGroup};
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};

@@ -33,6 +33,10 @@ pub struct WeightFragment {
     pub groups: Vec<WeightGroup>,
     /// Ways to be smaller, most bytes first.
     pub hints: Vec<HintView>,
+    /// Bits a parameter takes: of the whole model, and of the matrices of its layers.
+    pub bits: Option<(f64, f64)>,
+    /// What it needs on a device; `None` in reports of earlier versions.
+    pub memory: Option<MemoryView>,
 }
 
 /// A fragment is written by its own template, which escapes; a page takes it as it is.
@@ -56,6 +60,38 @@ pub struct HintView {
     pub saves: u64,
     /// What to do.
     pub message: String,
+}
+
+/// Memory a device needs to run the submission, as predicted.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryView {
+    /// Tokens of the conversation it is predicted for.
+    pub context: u64,
+    /// Bytes of weights.
+    pub weights: u64,
+    /// Bytes of the KV cache.
+    pub kv: u64,
+    /// Bytes of activations.
+    pub working: u64,
+    /// The three together.
+    pub total: u64,
+    /// The contest's devices, in its order.
+    pub devices: Vec<DeviceView>,
+}
+
+/// One device of the contest's list.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceView {
+    /// Its name.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory: u64,
+    /// What an hour of it costs in US dollars, where it is rented.
+    pub usd_per_hour: Option<f64>,
+    /// Whether the submission fits.
+    pub fits: bool,
+    /// Tokens of the longest conversation that fits.
+    pub longest: u64,
 }
 
 /// One area of the map, its place in percent of the whole.
@@ -135,7 +171,29 @@ impl WeightFragment {
             base: base.filter(|base| *base > 0),
             groups: groups.collect(),
             hints,
+            bits: bits(inspection),
+            memory: memory(locale, &inspection["memory"]),
         })
+    }
+
+    /// `4.41 bits per parameter, …`.
+    fn bits_note(&self, bits: &(f64, f64)) -> String {
+        let (all, linear) = (format!("{:.2}", bits.0), format!("{:.2}", bits.1));
+        i18n::t(self.locale, "weight-bits", &[("all", &all), ("linear", &linear)])
+    }
+
+    /// What the predicted memory consists of, in one sentence.
+    fn memory_note(&self, memory: &MemoryView) -> String {
+        let context = format::grouped(memory.context);
+        let [total, weights, kv, working] = [memory.total, memory.weights, memory.kv, memory.working].map(format::size);
+        let args: [(&str, &dyn Arg); 5] = [
+            ("context", &context),
+            ("total", &total),
+            ("weights", &weights),
+            ("kv", &kv),
+            ("working", &working),
+        ];
+        i18n::t(self.locale, "memory-note", &args)
     }
 
     /// The areas of the map. Its whole is the base model where that is the larger: what is left empty in it was saved.
@@ -225,6 +283,39 @@ impl WeightFragment {
     fn t1(&self, key: &str, name: &str, value: impl Arg) -> String {
         i18n::t(self.locale, key, &[(name, &value)])
     }
+}
+
+/// Bits a parameter, of `parameters: {total, linear, linear_bytes}`.
+fn bits(inspection: &Value) -> Option<(f64, f64)> {
+    let parameters = &inspection["parameters"];
+    let part = |bytes: &Value, of: &Value| Some(8.0 * bytes.as_f64()? / of.as_f64().filter(|n| *n > 0.0)?);
+    Some((
+        part(&inspection["bytes"]["total"], &parameters["total"])?,
+        part(&parameters["linear_bytes"], &parameters["linear"])?,
+    ))
+}
+
+/// Reads `memory: {context, weights, kv, working, total, devices: [{name, memory_bytes, usd_per_hour?, fits, longest_context}]}`.
+fn memory(locale: Locale, memory: &Value) -> Option<MemoryView> {
+    let number = |key: &str| memory[key].as_u64();
+    let devices = memory["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Some(MemoryView {
+        context: number("context")?,
+        weights: number("weights")?,
+        kv: number("kv")?,
+        working: number("working")?,
+        total: number("total")?,
+        devices: devices
+            .iter()
+            .map(|device| DeviceView {
+                name: text(locale, &device["name"]),
+                memory: device["memory_bytes"].as_u64().unwrap_or(0),
+                usd_per_hour: device["usd_per_hour"].as_f64(),
+                fits: device["fits"] == true,
+                longest: device["longest_context"].as_u64().unwrap_or(0),
+            })
+            .collect(),
+    })
 }
 
 fn figure(bytes: u64, whole: u64) -> String {

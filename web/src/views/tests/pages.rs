@@ -207,6 +207,35 @@ fn a_tensor_group_nobody_named_is_drawn_under_its_own_name() {
 }
 
 #[test]
+fn a_device_says_whether_it_can_run_the_checkpoint() {
+    let inspection = serde_json::json!({
+        "bytes": {"total": 1000, "groups": [{"name": "mlp", "bytes": 1000}]},
+        "parameters": {"total": 2000, "linear": 1600, "linear_bytes": 840},
+        "memory": {"context": 4096, "weights": 1_000_000, "kv": 500_000, "working": 2_000, "total": 1_502_000, "devices": [
+            {"name": {"en": "Phone", "ko": "휴대전화"}, "memory_bytes": 1_000_000, "fits": false, "longest_context": 0},
+            {"name": {"en": "T4", "ko": "T4"}, "memory_bytes": 16_000_000_000_u64, "usd_per_hour": 0.526, "fits": true, "longest_context": 32_768}
+        ]}
+    });
+    let weight = WeightFragment::from_inspection(Locale::En, None, &inspection).expect("weighed");
+    let html = weight.render().expect("weight");
+    assert!(
+        html.contains("4.00 bits per parameter of the whole model; 4.20 in"),
+        "{html}"
+    );
+    assert!(html.contains("About 1.50 MB for a conversation of 4,096 tokens"));
+    let row = |device: &str| html.split("<tr>").find(|row| row.contains(device)).expect("row");
+    assert!(row(">Phone<").contains("data-tone=\"bad\">no<") && !row(">Phone<").contains('$'));
+    assert!(row(">T4<").contains("data-tone=\"good\">yes<") && row(">T4<").contains("$0.53"));
+    assert!(row(">T4<").contains("32,768"));
+    // Reports of earlier versions know nothing of it.
+    let earlier = serde_json::json!({"bytes": {"total": 1000, "groups": []}, "memory": null, "parameters": null});
+    let html = WeightFragment::from_inspection(Locale::Ko, None, &earlier)
+        .expect("weighed")
+        .render();
+    assert!(!html.expect("weight").contains("devices"));
+}
+
+#[test]
 fn the_weight_is_shown_while_a_submission_waits() {
     let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/sample/contest.toml"));
     let rules = assay_contest::Contest::parse(&rules.expect("sample contest")).expect("valid");
