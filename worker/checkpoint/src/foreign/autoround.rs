@@ -112,7 +112,7 @@ pub(super) fn plan(look: &Look) -> Result<BTreeMap<Module, Storage>, Box<Problem
         let inside = |block: &&str| name.strip_prefix(*block).is_some_and(|rest| rest.starts_with('.'));
         let listed = match module {
             Module::Head => head || extra.is_some(),
-            _ => extra.is_some() || blocks.as_ref().is_none_or(|list| list.iter().any(|b| inside(b))),
+            _ => extra.is_some() || blocks.as_ref().is_none_or(|list| list.iter().any(inside)),
         };
         if !listed {
             return Ok(None);

@@ -171,7 +171,7 @@ impl Cell {
     /// Error in units of the band: at most 1 where the scheme explains it. Dense weights have no band: any error is beyond it.
     pub fn value(&self) -> Option<f64> {
         match (self.error?, self.band.unwrap_or(0.0)) {
-            (error, _) if error == 0.0 => Some(0.0),
+            (0.0, _) => Some(0.0),
             (error, band) if band > 0.0 => Some(error / band),
             (error, _) => Some(1.0 + error),
         }

@@ -11,7 +11,6 @@ use crate::problem::{Problems, problem};
 use crate::quant::{InputRule, Layout, Micro, Quantized, Storage, Strategy};
 
 /// Format and modules against what the contest allows. `parts` are the formats of the groups: each has to be allowed as well.
-
 pub(super) fn formats(
     format: &str,
     parts: &BTreeSet<&'static str>,

@@ -611,7 +611,7 @@ fn awq_layouts() {
 fn float8_of_other_tools() {
     let weight = |name: &str, out: usize, cols: usize| {
         let codes = (0..out * cols)
-            .map(|i| (some(i, 0x7E) as u8) | ((i % 3 == 0) as u8) << 7)
+            .map(|i| (some(i, 0x7E) as u8) | u8::from(i.is_multiple_of(3)) << 7)
             .collect();
         tensor(format!("{name}.weight"), Dtype::F8_E4M3, &[out, cols], codes)
     };

@@ -458,7 +458,7 @@ fn heads_and_units_that_were_removed() {
         kept.map(|(_, v)| *v).collect()
     };
     // query heads 1 and 3 of 4 and every fourth unit of the MLP go
-    let head = |r: usize| (r / 64) % 2 == 0;
+    let head = |r: usize| (r / 64).is_multiple_of(2);
     let unit = |r: usize| r % 4 != 3;
     for i in 0..4 {
         let name = |matrix: &str| format!("model.layers.{i}.{matrix}.weight");

@@ -240,9 +240,8 @@ pub(in super::super) fn check(
             )),
         }
     }
-    match stored_index(shards, name, cols)? {
-        Some(stored) => check_index(&format!("{name}.g_idx"), &stored, groups, q, problems),
-        None => {}
+    if let Some(stored) = stored_index(shards, name, cols)? {
+        check_index(&format!("{name}.g_idx"), &stored, groups, q, problems);
     }
     Ok(())
 }
