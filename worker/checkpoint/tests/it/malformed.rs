@@ -336,19 +336,37 @@ fn table() -> Vec<(u8, &'static str, Small, Answer)> {
             33,
             "fewer positions",
             d().set("max_position_embeddings", json!(64)),
-            Found("config-differs-from-base"),
+            Found("config-side-door"),
         ),
     ]
 }
 
 /// What needs a format, a data check or a tokenizer of its own, and where it is tested.
 const ELSEWHERE: [(u8, &str); 8] = [
-    (9, "NVFP4 with other global scales in q, k and v"),
-    (10, "MXFP4 exponents two too small"),
-    (11, "three bits packed the old way"),
-    (14, "weight_scale beside dense weights"),
-    (19, "GPTQ zero points of the other version"),
-    (21, "bitsandbytes without nested_offset"),
+    (
+        9,
+        "NVFP4 with other global scales in q, k and v: `hostile_micro`, fused_matrices_divide_by_the_same_number",
+    ),
+    (
+        10,
+        "MXFP4 exponents two too small: `hostile_micro`, what_a_version_is_known_for",
+    ),
+    (
+        11,
+        "three bits packed the old way: `roundtrip`, equal_widths_are_told_apart_by_version_and_by_zero_points",
+    ),
+    (
+        14,
+        "weight_scale beside dense weights: `hostile_micro`, weights_that_were_never_compressed",
+    ),
+    (
+        19,
+        "GPTQ zero points of the other version: `foreign`, gptq_versions_are_read_from_the_words",
+    ),
+    (
+        21,
+        "bitsandbytes without nested_offset: `foreign`, bitsandbytes_broken_in_one_place",
+    ),
     (27, "a dynamic kv_cache_scheme without scales: `fixtures`, w4a16-kv8"),
     (29, "tokenizer or template changed: `against`, tokenizers_and_templates"),
 ];
