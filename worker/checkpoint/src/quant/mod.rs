@@ -208,8 +208,15 @@ impl Quantized {
                 _ => None,
             }
         };
-        let found = fits(cols, codes.and_then(|s| s.last()).copied())
-            .or_else(|| fits(rows, zeros.and_then(|s| s.first()).copied()));
+        let found = fits(cols, codes.and_then(|s| s.last()).copied()).or_else(|| {
+            fits(
+                rows,
+                zeros
+                    .filter(|_| self.packed_zeros().is_some())
+                    .and_then(|s| s.first())
+                    .copied(),
+            )
+        });
         match found {
             Some(packing) => Quantized {
                 layout: Layout::Packed(packing),

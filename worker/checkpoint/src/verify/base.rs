@@ -128,7 +128,7 @@ pub(super) fn check(
                 (
                     format!("{field} is {ours}, the base model's is {wanted}: it changes {en}, not the weights"),
                     format!(
-                        "{field} 값이 {ours}입니다. 기준 모델은 {wanted}입니다. 가중치가 아니라 {ko}을(를) 바꿉니다"
+                        "{field} 값이 {ours}입니다. 기준 모델은 {wanted}입니다. 가중치가 아니라 다음을 바꿉니다: {ko}"
                     ),
                 ),
                 (

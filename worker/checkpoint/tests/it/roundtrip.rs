@@ -77,6 +77,14 @@ fn plan(seed: u64) -> (Plan, Random) {
     (plan, random)
 }
 
+/// Seven rows of byte-sized zero points, one for each block, are no zero points packed down the rows.
+#[test]
+fn zero_points_of_blocks_say_nothing_about_the_packing_of_codes() {
+    let (plan, mut random) = plan(12_640_826_247_356_666_746);
+    let (small, expected) = submission(&plan, &mut random);
+    assert_reads(&small, &plan, &expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
