@@ -21,7 +21,7 @@ try {
     assert.equal(await pick(page, fixture("untied-w4a16")), "accepted");
     const exact = fs.statSync(path.join(fixture("untied-w4a16"), "model.safetensors")).size;
     assert.equal(Number(await page.locator("[data-bytes]").getAttribute("data-bytes")), exact);
-    const figures = await page.locator(".groups tbody td:nth-child(2)").allInnerTexts();
+    const figures = await page.locator(".groups:not(.devices) tbody td:nth-child(2)").allInnerTexts();
     assert.equal(figures.reduce((sum, text) => sum + Number(text.replaceAll(",", "")), 0), exact);
     assert.equal(await page.locator(".treemap .box rect.g:not(.saved)").count(), figures.length);
     const saves = await page.locator("[data-saves]").evaluateAll((hints) => hints.map((hint) => Number(hint.dataset.saves)));
