@@ -137,12 +137,8 @@ pub(super) fn inputs_stay(format: &str, en: &str, ko: &str) -> Problem {
         "inputs-not-quantized",
         format,
         (
-            format!(
-                "the format's runtime quantizes inputs ({en}); here only the weights are, which is never less exact"
-            ),
-            format!(
-                "이 형식의 런타임은 입력도 {ko} 양자화하지만, 여기서는 가중치만 적용합니다. 정확도는 낮아지지 않습니다"
-            ),
+            format!("the format's runtime quantizes inputs ({en}); here only the weights are"),
+            format!("이 형식의 런타임은 입력도 {ko} 양자화하지만, 여기서는 가중치만 양자화합니다"),
         ),
         ("Nothing has to be done.", "할 일은 없습니다."),
     )
