@@ -96,6 +96,10 @@ launch() { # launch PIDFILE LOG COMMAND...
   local pidfile=$1 log=$2 ; shift 2
   setsid nohup "$@" >>"$log" 2>&1 </dev/null &
   echo $! > "$pidfile"
+  # Until it has become the command it bears this shell's name, and none while it changes: `running` would say it is gone.
+  while kill -0 $! 2>/dev/null && { cmp -s "/proc/$$/cmdline" "/proc/$!/cmdline" || ! grep -q . "/proc/$!/cmdline"; }; do
+    sleep 0.01
+  done
 }
 terminate() { # terminate PIDFILE NAME SECONDS — asks, waits, then kills
   running "$1" "$2" || { rm -f "$1"; return 0; }
@@ -145,7 +149,7 @@ CONF
   launch "$dir/pid" "$dir/log/start" env -u RABBITMQ_NODE_PORT "${environment[@]}" "$bin"
   for ((i = 0; ; i++)); do
     port_busy "$port" && return 0
-    running "$dir/pid" rabbit && [ $i -lt 600 ] || { tail -n 20 "$dir/log/start" "$dir"/log/*.log >&2; die "RabbitMQ did not start"; }
+    running "$dir/pid" rabbit && [ $i -lt 600 ] || { tail -n 20 "$dir"/log/* >&2 || true; die "RabbitMQ did not start"; }
     sleep 0.1
   done
 }
