@@ -91,15 +91,24 @@ pg_start() {
 pg_stop() { as_pg "$(pg_bin)/pg_ctl" -D "$1/cluster" -m fast -w stop >/dev/null 2>&1 || true; }
 
 # Background processes with a pid file; a pid counts only while it still belongs to the same program.
-running() { local pid ; pid=$(cat "$1" 2>/dev/null) && kill -0 "$pid" 2>/dev/null && grep -qa "$2" "/proc/$pid/cmdline"; }
+running() { # running PIDFILE NAME
+  local pid line i ; pid=$(cat "$1" 2>/dev/null) || return 1
+  for ((i = 0; i < 50; i++)); do
+    kill -0 "$pid" 2>/dev/null || return 1
+    line=$(command_line "$pid")
+    # One just launched bears this shell's name until it has become the command, and while it changes it has none.
+    if [ -n "$line" ] && [ "$line" != "$(command_line $$)" ]; then
+      case $line in *"$2"*) return 0 ;; *) return 1 ;; esac
+    fi
+    sleep 0.02
+  done
+  return 1
+}
+command_line() { tr '\0' ' ' 2>/dev/null < "/proc/$1/cmdline" || true; }
 launch() { # launch PIDFILE LOG COMMAND...
   local pidfile=$1 log=$2 ; shift 2
   setsid nohup "$@" >>"$log" 2>&1 </dev/null &
   echo $! > "$pidfile"
-  # Until it has become the command it bears this shell's name, and none while it changes: `running` would say it is gone.
-  while kill -0 $! 2>/dev/null && { cmp -s "/proc/$$/cmdline" "/proc/$!/cmdline" || ! grep -q . "/proc/$!/cmdline"; }; do
-    sleep 0.01
-  done
 }
 terminate() { # terminate PIDFILE NAME SECONDS — asks, waits, then kills
   running "$1" "$2" || { rm -f "$1"; return 0; }
