@@ -35,7 +35,10 @@ fn look(small: &Small) -> Inspection {
     let listing = Listing::read_dir(dir.path()).unwrap();
     let begun = Instant::now();
     let first = verify(&listing, Some(&small_base()), Some(&rules()));
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "headers are answered at once"
+    );
     verify_data(dir.path(), &first)
 }
 
