@@ -21,6 +21,7 @@ mod quant;
 mod recipe;
 pub mod safetensors;
 mod strict_json;
+mod threads;
 mod tokenizer;
 mod verify;
 mod weigh;

@@ -71,6 +71,20 @@ impl Problems {
         problems.into_iter().for_each(|p| self.push(p));
     }
 
+    /// Adds another collection, with what it only counted.
+    pub(crate) fn join(&mut self, other: Problems) {
+        let mut counted = other.counts;
+        for problem in other.list {
+            if let Some(count) = counted.get_mut(&problem.code) {
+                *count -= 1;
+            }
+            self.push(problem);
+        }
+        for (code, count) in counted.into_iter().filter(|(_, count)| *count > 0) {
+            *self.counts.entry(code).or_default() += count;
+        }
+    }
+
     /// True when nothing was found.
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()

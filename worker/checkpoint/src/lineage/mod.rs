@@ -21,8 +21,6 @@ mod subset;
 mod tell;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use assay_contest::{CheckpointRules, LineageRule};
 
@@ -31,14 +29,12 @@ use crate::listing::Listing;
 use crate::load::{Checkpoint, OpenError};
 use crate::model::{Linear, Module};
 use crate::problem::Problems;
+use crate::threads;
 
 pub use map::{Cell, Lineage, LineageRow, Relation};
 
 use claims::Claims;
 use rows::Rows;
-
-/// Most threads: beyond that the disk is what is waited for.
-const MAX_THREADS: usize = 16;
 
 /// Compares every weight of an accepted folder with the base model in `base`, and the recipe's claims with what is found.
 ///
@@ -97,29 +93,13 @@ fn look(dir: &Path, base: &Checkpoint, inspection: &Inspection) -> Result<(Linea
         .into_iter()
         .chain((0..ours.config().layers).map(Job::Layer))
         .collect();
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(MAX_THREADS);
-    let work = || {
-        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let cells = job.run(&ours, base, &places);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((*job, cells));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
-    });
-    for (job, cells) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    let compared = threads::each(&jobs, |job| job.run(&ours, base, &places));
+    for (job, cells) in jobs.iter().zip(compared) {
         let mut cells = cells?;
         match job {
             Job::Embedding => lineage.embedding = cells.pop(),
             Job::Head => lineage.head = cells.pop(),
-            Job::Layer(layer) => lineage.rows[layer].cells = cells,
+            Job::Layer(layer) => lineage.rows[*layer].cells = cells,
         }
     }
     Ok((lineage, claims))

@@ -19,6 +19,7 @@ use crate::problem::{Problems, problem};
 use crate::quant::cache::scale_names;
 use crate::quant::{Layout, Micro, Storage};
 use crate::safetensors::TensorInfo;
+use crate::threads;
 
 use scan::{Look, Seen, Work, scan};
 
@@ -84,17 +85,24 @@ fn look(
     let plan = plan(&shards, &model);
     let seen = scan(&shards, &plan).map_err(failed)?;
     tell(&plan, &seen, problems);
-    for (module, how) in &storage {
-        if model.tie && *module == Module::Head {
-            continue;
-        }
+    let modules: Vec<(&Module, &Storage)> = storage
+        .iter()
+        .filter(|(module, _)| !(model.tie && **module == Module::Head))
+        .collect();
+    let checked = threads::each(&modules, |(module, how)| {
         let (name, shape) = (module.name(model.family), module.shape(&model));
+        let (mut problems, mut findings) = (Problems::default(), Problems::default());
         match how {
             Storage::Dense => Ok(()),
-            Storage::Sparse(mask) => mask.check(&shards, &name, shape, problems),
-            Storage::Quantized(scheme) => matrix::check(&shards, &name, shape, *scheme, problems, findings),
+            Storage::Sparse(mask) => mask.check(&shards, &name, shape, &mut problems),
+            Storage::Quantized(scheme) => matrix::check(&shards, &name, shape, *scheme, &mut problems, &mut findings),
         }
-        .map_err(failed)?;
+        .map(|()| (problems, findings))
+    });
+    for found in checked {
+        let (more, notes) = found.map_err(failed)?;
+        problems.join(more);
+        findings.join(notes);
     }
     divisors(&shards, &model, &storage, findings).map_err(failed)?;
     let hint = head(&shards, &model, &plan, &seen, saves, problems);
