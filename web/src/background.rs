@@ -6,10 +6,11 @@ use actix_web::web;
 
 use crate::db::ids::{FileId, SubmissionId};
 use crate::db::{attempts, outbox, submissions, uploads};
-use crate::health::Broker;
+use crate::health::Peer;
 use crate::relay::Relay;
 use crate::state::AppState;
 use crate::storage::ignore_missing;
+use crate::transfers;
 use crate::uploader::blocking;
 
 /// How often uploads past their time are given up.
@@ -37,6 +38,7 @@ pub fn start(state: web::Data<AppState>) {
         sweep_outbox,
     ));
     tokio::spawn(every(state.clone(), MEASURE_EVERY, "measurements", measure));
+    tokio::spawn(every(state.clone(), MEASURE_EVERY, "the object store", ask_store));
     if let Some(url) = &state.settings.broker.amqp_url {
         let relay = Relay {
             pool: state.pool.clone(),
@@ -84,11 +86,16 @@ async fn sweep_outbox(state: web::Data<AppState>) -> anyhow::Result<usize> {
 
 async fn measure(state: web::Data<AppState>) -> anyhow::Result<usize> {
     state.health.set_broker(match state.settings.broker.amqp_url {
-        None => Broker::Off,
-        Some(_) if state.dispatch.broker_up.get() == 1 => Broker::Up,
-        Some(_) => Broker::Down,
+        None => Peer::Off,
+        Some(_) if state.dispatch.broker_up.get() == 1 => Peer::Up,
+        Some(_) => Peer::Down,
     });
     state.dispatch.refresh(&state.pool).await?;
+    Ok(0)
+}
+
+async fn ask_store(state: web::Data<AppState>) -> anyhow::Result<usize> {
+    transfers::measure(&state).await?;
     Ok(0)
 }
 

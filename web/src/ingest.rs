@@ -7,11 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use assay_checkpoint::{Inspection, Listing};
+use assay_checkpoint::listing::text_limit;
+use assay_checkpoint::safetensors::{MAX_HEADER_BYTES, header_len};
+use assay_checkpoint::{Content, Inspection, ListedFile, Listing};
 use assay_contest::measure::{Kind, Name, PLAIN};
 use assay_contest::sealed::TaskDocuments;
 use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS, RemoteFile, is_safe_path};
-use assay_contest::{Contest, Problem};
+use assay_contest::{Contest, LineageRule, Problem};
 use assay_tasks::TaskSet;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -29,13 +31,15 @@ use crate::sealing;
 use crate::storage::{FileName, Storage};
 use crate::uploader::{blocking, settle};
 
-/// What of the base model a grade needs; its weights stay where they are.
+/// What of the base model every grade needs, beside its weights.
 const BASE_FILES: [&str; 4] = [
     "config.json",
     "tokenizer.json",
     "chat_template.jinja",
     "generation_config.json",
 ];
+/// Says which tensor is in which of the base's files, where it has several.
+const INDEX: &str = "model.safetensors.index.json";
 /// Most files below tasks_dir.
 const TASK_FILES: usize = 2000;
 /// Most bytes of one contest file.
@@ -132,12 +136,28 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<Source> {
         }
         files.push(stored(storage, format!("{CONTEST_BASE}/{name}"), &bytes)?);
     }
-    let weight = weights_in(&base)?;
+    // Workers compare submissions with them, so they travel with the contest where they are here.
+    let weights = weights_in(&base)?;
+    let weight: u64 = weights.iter().map(|(_, bytes)| bytes).sum();
     ensure!(
-        weight == 0 || weight == rules.base.bytes,
+        weights.is_empty() || weight == rules.base.bytes,
         "the base's safetensors files have {weight} bytes, the contest says {}",
         rules.base.bytes
     );
+    ensure!(
+        !weights.is_empty() || rules.checkpoint.lineage != LineageRule::Required,
+        "lineage is \"required\", but there are no safetensors files of the base in {} to compare with",
+        base.display()
+    );
+    let index = FileName::parse(INDEX).filter(|_| !weights.is_empty() && base.join(INDEX).exists());
+    for name in weights.iter().map(|(name, _)| name).chain(&index) {
+        let path = base.join(name.as_str());
+        let (bytes, sha256) = storage
+            .put_blob_file(&path)
+            .with_context(|| format!("cannot store {}", path.display()))?;
+        let name = format!("{CONTEST_BASE}/{}", name.as_str());
+        files.push(RemoteFile { name, bytes, sha256 });
+    }
     for relative in plain_files(&tasks).with_context(|| format!("cannot read {}", tasks.display()))? {
         let path = tasks.join(&relative);
         let name = format!("{CONTEST_TASKS}/{relative}");
@@ -211,15 +231,23 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-fn weights_in(folder: &Path) -> anyhow::Result<u64> {
-    let mut total = 0;
+/// The safetensors files of a folder, by name, with their lengths.
+fn weights_in(folder: &Path) -> anyhow::Result<Vec<(FileName, u64)>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().ends_with(".safetensors") {
-            total += fs::metadata(entry.path())?.len();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !name.ends_with(".safetensors") {
+            continue;
         }
+        let name = FileName::parse(&name)
+            .with_context(|| format!("{} has a name that cannot be sent to workers", entry.path().display()))?;
+        // Through links: model caches are full of them.
+        found.push((name, fs::metadata(entry.path())?.len()));
     }
-    Ok(total)
+    found.sort();
+    Ok(found)
 }
 
 /// Plain files below `root` as `/` separated relative paths, sorted; links are not followed, dotfiles left out.
@@ -289,8 +317,15 @@ pub async fn submit(
         return Ok(Submitted::Incomplete(missing));
     }
     let folder = storage.submission_dir(draft);
+    let elsewhere = look_elsewhere(storage, &files).await?;
     let inspection = precheck::inspect(pool, storage, contest, move || {
-        Listing::read_dir(&folder).map_err(io::Error::other)
+        let mut listing = match folder.try_exists()? {
+            true => Listing::read_dir(&folder).map_err(io::Error::other)?,
+            false => Listing::default(),
+        };
+        listing.files.extend(elsewhere);
+        listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing)
     })
     .await?;
     let verdict = json!(inspection);
@@ -303,6 +338,32 @@ pub async fn submit(
     let sent = receipt::send(&mut transaction, draft, &contest.rules, &verified, &verdict).await?;
     transaction.commit().await?;
     Ok(Submitted::Sent(sent))
+}
+
+/// What `verify` wants of the files that lie in the object store: those that the team had sent before.
+async fn look_elsewhere(storage: &Storage, files: &[UploadFile]) -> io::Result<Vec<ListedFile>> {
+    let mut listed = Vec::new();
+    for file in files.iter().filter(|file| file.stored_as.is_some()) {
+        let object = storage.find(&file.key()).await?;
+        let bytes = object.length();
+        let content = if file.name.ends_with(".safetensors") {
+            let mut header = object.read(0, bytes.min(8)).await?.to_vec();
+            if let Some(n) = header.first_chunk().and_then(|first| header_len(first, bytes).ok()) {
+                header = object.read(0, bytes.min(8 + n.min(MAX_HEADER_BYTES))).await?.to_vec();
+            }
+            Content::Header(header)
+        } else if text_limit(&file.name).is_some_and(|limit| bytes <= limit) {
+            Content::Text(object.read(0, bytes).await?.to_vec())
+        } else {
+            Content::Absent
+        };
+        listed.push(ListedFile {
+            name: file.name.clone(),
+            bytes,
+            content,
+        });
+    }
+    Ok(listed)
 }
 
 /// A sample submission, as told to the operator.

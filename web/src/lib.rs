@@ -38,6 +38,7 @@ pub mod startup;
 pub mod state;
 pub mod storage;
 pub mod telemetry;
+pub mod transfers;
 pub mod upload_token;
 pub mod uploader;
 pub mod views;

@@ -1,42 +1,32 @@
-//! Files as responses: whole or one range, read off the request threads, never more than a block in memory.
+//! Files as responses: whole or one range, never more than a few blocks in memory, wherever they lie.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::Arc;
 
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
-use bytes::Bytes;
-use futures_util::stream;
 
 use crate::error::ApiError;
-use crate::uploader::blocking;
+use crate::storage::{Key, Storage};
 
-/// How much is read at once.
-const BLOCK: u64 = 1 << 20;
-
-/// Answers with the file at `path`, honouring a single `Range`. Whatever its name says, it is sent as bytes to keep, so
+/// Answers with a finished file, honouring a single `Range`. Whatever its name says, it is sent as bytes to keep, so
 /// that nothing from an upload can run in a browser. `etag` names the content (its sha256, where known).
 ///
 /// # Errors
-/// 404 when there is no such file, 416 for a range outside of it.
-pub async fn file(request: &HttpRequest, path: &Path, etag: Option<&str>) -> Result<HttpResponse, ApiError> {
-    let path = path.to_owned();
-    let opened = blocking(move || {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        Ok((file, length))
-    })
-    .await;
-    let (file, length) = match opened {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ApiError::not_found()),
-        Err(error) => return Err(ApiError::internal(error)),
-    };
+/// 404 when there is no such file, 416 for a range outside of it, 503 when only the object store has it and is away.
+pub async fn file(
+    request: &HttpRequest,
+    storage: &Storage,
+    key: &Key,
+    etag: Option<&str>,
+) -> Result<HttpResponse, ApiError> {
+    let object = storage.find(key).await.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ApiError::not_found(),
+        io::ErrorKind::HostUnreachable => ApiError::unavailable(error),
+        _ => ApiError::internal(error),
+    })?;
+    let length = object.length();
     let asked = request
         .headers()
         .get(header::RANGE)
@@ -76,28 +66,7 @@ pub async fn file(request: &HttpRequest, path: &Path, etag: Option<&str>) -> Res
     if range.is_some() {
         response.insert_header((header::CONTENT_RANGE, format!("bytes {begin}-{}/{length}", end - 1)));
     }
-    Ok(response.body(SizedStream::new(end - begin, blocks(Arc::new(file), begin, end))))
-}
-
-fn blocks(file: Arc<File>, begin: u64, end: u64) -> impl stream::Stream<Item = io::Result<Bytes>> {
-    stream::unfold(begin, move |at| {
-        let file = file.clone();
-        async move {
-            if at >= end {
-                return None;
-            }
-            let size = BLOCK.min(end - at);
-            let block = blocking(move || {
-                let mut block = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-                file.read_exact_at(&mut block, at)?;
-                Ok(Bytes::from(block))
-            })
-            .await;
-            // An error ends the stream: the client sees a body that is too short.
-            let next = if block.is_ok() { at + size } else { end };
-            Some((block, next))
-        }
-    })
+    Ok(response.body(SizedStream::new(end - begin, object.stream(begin, end))))
 }
 
 #[derive(Debug, PartialEq)]

@@ -41,12 +41,27 @@ pub struct BrokerSettings {
     pub amqp_queue: String,
 }
 
+/// Where finished files go.
+#[derive(Args, Clone, Default)]
+pub struct ObjectSettings {
+    /// Object store for finished files, for example s3://bucket/prefix. Endpoint, region and credentials come from AWS_*
+    /// variables. Without it they stay in the data folder.
+    #[arg(long, env = "ASSAY_OBJECT_STORE_URL")]
+    pub object_store_url: Option<String>,
+    /// Names and values that stand in for all AWS_* variables; empty: the process's own count.
+    #[arg(skip)]
+    pub aws: Vec<(String, String)>,
+}
+
 /// Everything `serve` needs.
 #[derive(Args, Clone)]
 pub struct Settings {
     /// Database and data folder.
     #[command(flatten)]
     pub store: StoreSettings,
+    /// The object store.
+    #[command(flatten)]
+    pub objects: ObjectSettings,
     /// Address to listen on; port 0 takes a free one, which is printed.
     #[arg(long, env = "ASSAY_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -113,6 +128,7 @@ impl Settings {
     pub fn local(store: StoreSettings) -> Settings {
         Settings {
             store,
+            objects: ObjectSettings::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             public_url: None,
             insecure_cookies: true,
@@ -181,6 +197,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("store", &self.store)
+            .field("object_store_url", &self.objects.object_store_url)
             .field("listen", &self.listen)
             .field("public_url", &self.public_url)
             .field("insecure_cookies", &self.insecure_cookies)

@@ -25,9 +25,9 @@ use crate::metrics::Metrics;
 use crate::outcomes::TaskSets;
 use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
 use crate::state::{AppState, Keys};
-use crate::storage::Storage;
+use crate::storage::{Bucket, Storage};
 use crate::telemetry::RequestSpan;
-use crate::{MIGRATOR, background, boards, controllers, db, live, middleware, uploader};
+use crate::{MIGRATOR, background, boards, controllers, db, live, middleware, transfers, uploader};
 
 /// How often sessions past their end are deleted. They are refused the moment they end; this only keeps the table small.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
@@ -60,11 +60,14 @@ impl Application {
         let threads = settings.http_threads.unwrap_or_else(cores).max(1);
         let stopping = CancellationToken::new();
         let metrics = Metrics::new()?;
+        let bucket = Bucket::open(&settings.objects, metrics.registry())?;
+        let storage = Storage::open(&settings.store.data_dir)?.with_bucket(bucket);
+        transfers::check(&pool, &storage).await?;
         let state = web::Data::new(AppState {
             live: Live::new(),
             boards: Boards::default(),
             task_sets: TaskSets::default(),
-            storage: Storage::open(&settings.store.data_dir)?,
+            storage,
             keys: Keys::open(&settings.store.data_dir)?,
             passwords: Passwords::new(cores())?,
             throttle: Throttle::default(),
@@ -84,6 +87,7 @@ impl Application {
         live::start(state.clone());
         boards::start(state.clone());
         background::start(state.clone());
+        transfers::start(state.clone());
         let metrics_address = match metrics_listener {
             Some(listener) => Some(serve_metrics(listener, state.clone())?),
             None => None,

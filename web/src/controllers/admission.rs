@@ -1,8 +1,6 @@
 //! What declared files must pass before anything is promised: the team's quota of declared bytes, room on the disk, and the
 //! question whether their bytes are here already.
 
-use std::path::PathBuf;
-
 use actix_web::http::StatusCode;
 use assay_contest::Contest;
 use assay_contest::wire::CONTEST_BASE;
@@ -14,7 +12,7 @@ use crate::db::submissions::Declared;
 use crate::db::uploads::{self, Origin};
 use crate::error::ApiError;
 use crate::state::AppState;
-use crate::storage;
+use crate::storage::{self, Key};
 use crate::uploader::blocking;
 
 /// Largest submissions' worth of bytes a team may have in drafts where the operator sets nothing.
@@ -25,7 +23,7 @@ pub(super) enum Admitted {
     /// Its bytes must be sent.
     New,
     /// They are here.
-    Known { from: PathBuf, origin: Origin },
+    Known { from: Key, origin: Origin },
 }
 
 /// Judges the files of a team whose row the transaction has locked, so that two requests at once cannot both use the last
@@ -59,11 +57,11 @@ pub(super) async fn admit(
                 .find(|known| known.sha256 == file.sha256 && known.bytes == file.bytes.unsigned_abs());
             match (yours, of_base) {
                 (Some(known), _) => Admitted::Known {
-                    from: state.storage.submission_dir(known.submission).join(&known.name),
+                    from: known.key(),
                     origin: Origin::Yours,
                 },
                 (None, Some(known)) => Admitted::Known {
-                    from: state.storage.blob(&known.sha256),
+                    from: Key::blob(&known.sha256),
                     origin: Origin::Base,
                 },
                 (None, None) => Admitted::New,
@@ -135,9 +133,17 @@ pub(super) async fn settle(
         let bytes = file.bytes.unsigned_abs();
         if let Admitted::Known { from, origin } = known {
             let (storage, name, sha256) = (state.storage.clone(), file.name.clone(), file.sha256.clone());
-            match blocking(move || storage.link(&from, draft, &name, (bytes, &sha256))).await {
+            let place = storage.place(&from);
+            match blocking(move || storage.link(&place, draft, &name, (bytes, &sha256))).await {
                 Ok(true) => {
                     uploads::adopted(&state.pool, *id, Some(origin)).await?;
+                    continue;
+                }
+                // Moved to the object store: the new file is the same object.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && uploads::adopted_stored(&state.pool, *id, origin, &from).await? =>
+                {
                     continue;
                 }
                 // What was there a moment ago may be gone by now: then the bytes are asked for after all.

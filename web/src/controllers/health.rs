@@ -9,7 +9,6 @@ use actix_web::{HttpResponse, http::header};
 use serde_json::json;
 
 use crate::db;
-use crate::health::Broker;
 use crate::state::AppState;
 
 /// A probe must answer before whoever asks gives up on it.
@@ -32,7 +31,7 @@ async fn live() -> HttpResponse {
 }
 
 /// The database answers, the data folder can be written and has room, and the process is not stopping. The broker is
-/// reported and does not count: without it work flows by long poll.
+/// reported and does not count: without it work flows by long poll. Nor does the object store: files wait here for it.
 async fn ready(state: web::Data<AppState>) -> HttpResponse {
     let database = matches!(tokio::time::timeout(PATIENCE, db::ping(&state.pool)).await, Ok(Ok(())));
     let folder = state.settings.store.data_dir.clone();
@@ -40,19 +39,15 @@ async fn ready(state: web::Data<AppState>) -> HttpResponse {
         .await
         .is_ok_and(|usable| usable.is_ok());
     let running = !state.stopping.is_cancelled();
-    let broker = match state.health.broker() {
-        Broker::Off => "off",
-        Broker::Up => "up",
-        Broker::Down => "down",
-    };
+    let (broker, objects) = (state.health.broker().name(), state.health.objects().name());
     let mut answer = if database && disk && running {
         HttpResponse::Ok()
     } else {
         HttpResponse::ServiceUnavailable()
     };
-    answer
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({ "database": database, "disk": disk, "running": running, "broker": broker }))
+    answer.insert_header((header::CACHE_CONTROL, "no-store")).json(json!({
+        "database": database, "disk": disk, "running": running, "broker": broker, "object_store": objects,
+    }))
 }
 
 /// Can a file be written here, and is there room for more than that?

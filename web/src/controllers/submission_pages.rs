@@ -18,12 +18,13 @@ use crate::db::ids::SubmissionId;
 use crate::db::results::Stored;
 use crate::db::submissions::{self, State, Submission};
 use crate::db::uploads::{self, FileState};
-use crate::db::{contests, disqualifications, jobs, receipt, results};
+use crate::db::{contests, disqualifications, jobs, objects, receipt, results};
 use crate::error::ApiError;
 use crate::i18n::Locale;
 use crate::outcomes::{Lens, Measured, Shown};
 use crate::particles;
 use crate::state::AppState;
+use crate::storage::Key;
 use crate::uploader::blocking;
 use crate::views::{
     self, DisqualifiedView, DraftFile, DraftView, FileRow, NewSubmissionPage, ProblemView, QuotaView, ReportFragment,
@@ -430,7 +431,7 @@ fn note(locale: Locale, standing: Option<&Standing>, scored: bool) -> String {
     }
 }
 
-/// The files the worker handed back, by name. A folder that cannot be read has none to offer.
+/// The files the worker handed back, by name, wherever they lie. A folder that cannot be read has none to offer.
 async fn outputs(state: &AppState, id: SubmissionId, result: &Stored) -> Vec<(String, String)> {
     let folder = state.storage.output_dir(result.job, result.fence);
     let names = blocking(move || {
@@ -438,10 +439,20 @@ async fn outputs(state: &AppState, id: SubmissionId, result: &Stored) -> Vec<(St
         for entry in std::fs::read_dir(folder)? {
             names.extend(entry?.file_name().into_string().ok());
         }
-        names.sort();
         Ok(names)
     });
-    let names = names.await.unwrap_or_default();
+    let mut names = names.await.unwrap_or_default();
+    if state.storage.bucket().is_some() {
+        let folder = Key::output(result.job, result.fence, "");
+        let moved = objects::below(&state.pool, folder.as_str()).await.unwrap_or_default();
+        names.extend(
+            moved
+                .iter()
+                .filter_map(|key| key.strip_prefix(folder.as_str()).map(str::to_owned)),
+        );
+    }
+    names.sort();
+    names.dedup();
     names
         .into_iter()
         .map(|name| (name.clone(), format!("/submissions/{id}/outputs/{name}")))

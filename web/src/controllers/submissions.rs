@@ -23,7 +23,7 @@ use crate::middleware::origin;
 use crate::outcomes::Lens;
 use crate::serve;
 use crate::state::AppState;
-use crate::storage::output_name;
+use crate::storage::{Key, output_name};
 
 /// `/api/v1/submissions…` and the pages.
 pub fn configure(cfg: &mut ServiceConfig) {
@@ -72,10 +72,16 @@ async fn submit(
     let contest = contests::find(&state.pool, &draft.contest_id)
         .await?
         .ok_or_else(ApiError::not_found)?;
-    match gate(&state.pool, &state.storage, &contest, *id)
-        .await
-        .map_err(ApiError::internal)?
-    {
+    let gated = gate(&state.pool, &state.storage, &contest, *id).await;
+    // Files that the team had sent before may lie in an object store that is away just now.
+    let away = |error: &anyhow::Error| {
+        let io = error.downcast_ref::<std::io::Error>();
+        io.is_some_and(|error| error.kind() == std::io::ErrorKind::HostUnreachable)
+    };
+    match gated.map_err(|error| match away(&error) {
+        true => ApiError::unavailable(error),
+        false => ApiError::internal(error),
+    })? {
         Submitted::Rejected(inspection) => {
             let answer = drawn.answer(&inspection, &contest.rules).map_err(ApiError::internal)?;
             Ok(HttpResponse::UnprocessableEntity().json(answer))
@@ -273,7 +279,8 @@ async fn output(
         .ok_or_else(ApiError::not_found)?;
     serve::file(
         &request,
-        &state.storage.output_dir(result.job, result.fence).join(name),
+        &state.storage,
+        &Key::output(result.job, result.fence, &name),
         None,
     )
     .await

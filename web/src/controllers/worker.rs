@@ -28,7 +28,7 @@ use crate::job_token::{self, JobClaims};
 use crate::scoreboard::whole;
 use crate::serve;
 use crate::state::AppState;
-use crate::storage::{ignore_missing, move_into_place, output_name};
+use crate::storage::{Key, ignore_missing, move_into_place, output_name};
 use crate::uploader::blocking;
 
 /// Largest result body: a report with every task and sample.
@@ -146,8 +146,7 @@ async fn submission_file(
         .into_iter()
         .find(|file| file.name == path.1)
         .ok_or_else(ApiError::not_found)?;
-    let place = state.storage.submission_dir(attempt.submission).join(&file.name);
-    serve::file(&request, &place, Some(&file.sha256_expected)).await
+    serve::file(&request, &state.storage, &file.key(), Some(&file.sha256_expected)).await
 }
 
 async fn contest_file(
@@ -162,7 +161,7 @@ async fn contest_file(
         .into_iter()
         .find(|file| file.name == path.1)
         .ok_or_else(ApiError::not_found)?;
-    serve::file(&request, &state.storage.blob(&file.sha256), Some(&file.sha256)).await
+    serve::file(&request, &state.storage, &Key::blob(&file.sha256), Some(&file.sha256)).await
 }
 
 /// Keeps one output of an attempt. The folder's name holds the fence, so a late writer cannot touch what a later attempt
@@ -184,6 +183,11 @@ async fn output(
     let attempt = live(&state, &claims).await?;
     let scratch = state.storage.scratch();
     let kept = store_body(&scratch, &mut payload).await;
+    // A long body may outlast the lease, and outputs of an accepted result never change.
+    let kept = match kept {
+        Ok(()) => live(&state, &claims).await.map(drop),
+        failed => failed,
+    };
     let place = state.storage.output_dir(attempt.job, attempt.fence).join(name);
     let outcome = match kept {
         Ok(()) => {

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod ids;
 pub mod jobs;
 pub mod mail_links;
+pub mod objects;
 pub mod outbox;
 pub mod people;
 pub mod queue;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool};
 
 use super::ids::{FileId, SubmissionId, TeamId, UserId};
+use crate::storage::Key;
 
 /// Who asks: a member of the team, by login or by a token that opens one submission alone.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,19 @@ pub struct UploadFile {
     pub sealed: bool,
     /// Set when its bytes were here already.
     pub origin: Option<Origin>,
+    /// The object that holds its bytes, once they were moved from the data folder.
+    pub stored_as: Option<String>,
+}
+
+impl UploadFile {
+    /// Where the finished file lies.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match &self.stored_as {
+            Some(key) => Key::known(key.clone()),
+            None => Key::submission(self.submission_id, &self.name),
+        }
+    }
 }
 
 /// Where a file stands.
@@ -131,6 +145,7 @@ struct Row {
     expires_at: DateTime<Utc>,
     sealed: bool,
     origin: Option<Origin>,
+    stored_as: Option<String>,
 }
 
 impl From<Row> for UploadFile {
@@ -149,6 +164,7 @@ impl From<Row> for UploadFile {
             expires_at: row.expires_at,
             sealed: row.sealed,
             origin: row.origin,
+            stored_as: row.stored_as,
         }
     }
 }
@@ -162,6 +178,7 @@ pub async fn find(db: impl PgExecutor<'_>, file: FileId, owner: Owner) -> sqlx::
         Row,
         r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", s.team_id AS "team_id: TeamId", f.name, f.length, f.received,
                   f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!", f.origin AS "origin: Origin",
+                  f.stored_as,
                   CASE WHEN f.state = 'open' AND f.expires_at <= now() AND s.state = 'draft' THEN 'expired'
                        ELSE f.state END AS "state!: FileState"
            FROM submission_files f
@@ -186,6 +203,7 @@ pub async fn of_submission(db: impl PgExecutor<'_>, submission: SubmissionId) ->
         Row,
         r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission_id: SubmissionId", s.team_id AS "team_id: TeamId", f.name, f.length, f.received,
                   f.sha256_expected, f.sha256_actual, f.metadata, f.expires_at, s.state <> 'draft' AS "sealed!", f.origin AS "origin: Origin",
+                  f.stored_as,
                   CASE WHEN f.state = 'open' AND f.expires_at <= now() AND s.state = 'draft' THEN 'expired'
                        ELSE f.state END AS "state!: FileState"
            FROM submission_files f JOIN submissions s ON s.id = f.submission_id
@@ -348,6 +366,26 @@ pub async fn adopted(db: impl PgExecutor<'_>, file: FileId, origin: Option<Origi
     .map(drop)
 }
 
+/// [`adopted`] for a file whose bytes are in the object store: it shares the object. False: they are not there.
+///
+/// # Errors
+/// The database's.
+pub async fn adopted_stored(db: impl PgExecutor<'_>, file: FileId, origin: Origin, key: &Key) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE submission_files f
+         SET received = f.length, sha256_actual = f.sha256_expected, state = 'complete', origin = $2, stored_as = o.key,
+             writer_epoch = f.writer_epoch + 1
+         FROM objects o
+         WHERE f.id = $1 AND f.state = 'open' AND o.key = $3 AND o.bytes = f.length AND o.sha256 = f.sha256_expected",
+        file.0,
+        origin as Origin,
+        key.as_str()
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// A finished file whose bytes a team may use again.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -359,6 +397,19 @@ pub struct Finished {
     pub submission: SubmissionId,
     /// Its name there.
     pub name: String,
+    /// The object that holds its bytes, once they were moved.
+    pub stored_as: Option<String>,
+}
+
+impl Finished {
+    /// Where it lies.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match &self.stored_as {
+            Some(key) => Key::known(key.clone()),
+            None => Key::submission(self.submission, &self.name),
+        }
+    }
 }
 
 /// Finished files of one team with these digests, one a digest. Never of another team: a digest alone proves nothing about
@@ -370,7 +421,7 @@ pub async fn finished_of_team(db: impl PgExecutor<'_>, team: TeamId, sha256: &[S
     sqlx::query_as!(
         Finished,
         r#"SELECT DISTINCT ON (f.sha256_expected, f.length) f.sha256_expected AS sha256, f.length,
-                  f.submission_id AS "submission: SubmissionId", f.name
+                  f.submission_id AS "submission: SubmissionId", f.name, f.stored_as
            FROM submission_files f JOIN submissions s ON s.id = f.submission_id
            WHERE s.team_id = $1 AND f.sha256_expected = ANY ($2) AND f.state = 'complete'
              AND f.sha256_actual = f.sha256_expected
@@ -424,7 +475,7 @@ pub async fn resting(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Resting>> {
         r#"SELECT f.id AS "id: FileId", f.submission_id AS "submission: SubmissionId", f.name, f.received,
                   f.state = 'complete' AS "complete!"
            FROM submission_files f JOIN submissions s ON s.id = f.submission_id
-           WHERE s.state = 'draft' AND f.last_progress_at < now() - interval '1 hour'
+           WHERE s.state = 'draft' AND f.last_progress_at < now() - interval '1 hour' AND f.stored_as IS NULL
              AND (f.state = 'complete' OR f.state = 'open' AND f.received > 0)"#
     )
     .fetch_all(db)

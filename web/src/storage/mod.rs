@@ -1,4 +1,5 @@
-//! Bytes on disk, and the only place that decides where they lie.
+//! Bytes on disk, and the only place that decides where they lie. Finished files may lie in an object store instead, under
+//! the same names: see [`objects`].
 //!
 //! ```text
 //! blobs/<aa>/<sha256>             contest files, content-addressed, shared between versions of a contest
@@ -7,12 +8,16 @@
 //! jobs/<job id>/<fence>/<name>    what a worker handed back; the fence in the path keeps a zombie off newer outputs
 //! tmp/                            half-written blobs and outputs, renamed into place when whole
 //! ```
-//! Everything here blocks: call it from `spawn_blocking`.
+//! Everything in this file blocks: call it from `spawn_blocking`.
 
+pub mod bucket;
 mod names;
+pub mod objects;
 mod room;
 
+pub use bucket::{Bucket, Greeting, PART};
 pub use names::{FileName, output_name};
+pub use objects::{Key, Object};
 pub use room::{preallocate, reserve};
 
 use std::fs::{self, File, OpenOptions};
@@ -35,6 +40,7 @@ const BLOCK: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Storage {
     inner: Arc<Inner>,
+    bucket: Option<Bucket>,
 }
 
 struct Inner {
@@ -55,7 +61,22 @@ impl Storage {
             root: root.to_owned(),
             slots: Slots::default(),
         };
-        Ok(Storage { inner: Arc::new(inner) })
+        Ok(Storage {
+            inner: Arc::new(inner),
+            bucket: None,
+        })
+    }
+
+    /// The same folder, whose finished files move to a bucket.
+    #[must_use]
+    pub fn with_bucket(self, bucket: Option<Bucket>) -> Storage {
+        Storage { bucket, ..self }
+    }
+
+    /// Where finished files move to, if the operator set anything.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
     }
 
     /// The writer slots of this process: one writer an upload.
@@ -117,6 +138,27 @@ impl Storage {
         Ok(sha256)
     }
 
+    /// Stores a file of any size under its sha256 and returns its length and that, never holding more than a block of it.
+    /// Storing the same file twice costs reading it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, changes meanwhile, or the disk refuses.
+    pub fn put_blob_file(&self, from: &Path) -> io::Result<(u64, String)> {
+        let (bytes, sha256) = sha256_file(from)?;
+        let place = self.blob(&sha256);
+        if place.metadata().is_ok_and(|found| found.len() == bytes) {
+            return Ok((bytes, sha256));
+        }
+        let scratch = self.scratch();
+        let copied = copy_hashing(from, &scratch)?;
+        if copied != (bytes, sha256.clone()) {
+            fs::remove_file(&scratch)?;
+            return Err(io::Error::other("the file changes while it is read"));
+        }
+        move_into_place(&scratch, &place)?;
+        Ok(copied)
+    }
+
     /// Lays the contest files below the folder `under` out as a folder again, in `tmp/`, by links to the blobs. The caller
     /// removes it.
     ///
@@ -146,23 +188,9 @@ impl Storage {
     /// When the source cannot be read or the disk refuses.
     pub fn adopt(&self, from: &Path, submission: SubmissionId, name: &FileName) -> io::Result<(u64, String)> {
         let scratch = self.scratch();
-        let mut source = File::open(from)?;
-        let mut target = OpenOptions::new().write(true).create_new(true).open(&scratch)?;
-        let mut hasher = Sha256::new();
-        let mut block = vec![0; BLOCK];
-        let mut total = 0u64;
-        loop {
-            let read = source.read(&mut block)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&block[..read]);
-            target.write_all(&block[..read])?;
-            total += read as u64;
-        }
-        target.sync_all()?;
+        let copied = copy_hashing(from, &scratch)?;
         move_into_place(&scratch, &self.submission_dir(submission).join(name.as_str()))?;
-        Ok((total, hex::encode(hasher.finalize())))
+        Ok(copied)
     }
 
     /// Puts a file that is here already into a submission as well: a link where the filesystem can, a copy where it cannot.
@@ -227,6 +255,18 @@ impl Storage {
             if let Some(id) = id.filter(|_| is_idle(&entry, idle)) {
                 found.push(id);
             }
+        }
+        Ok(found)
+    }
+
+    /// The jobs of which outputs lie here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn output_jobs(&self) -> io::Result<Vec<JobId>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.inner.root.join("jobs"))? {
+            found.extend(entry?.file_name().to_str().and_then(|id| id.parse::<JobId>().ok()));
         }
         Ok(found)
     }
@@ -306,6 +346,26 @@ pub fn move_into_place(from: &Path, to: &Path) -> io::Result<()> {
 /// When the disk refuses.
 pub fn sync_dir(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Copies a file to a new one, durably. Returns its length and sha256.
+fn copy_hashing(from: &Path, to: &Path) -> io::Result<(u64, String)> {
+    let mut source = File::open(from)?;
+    let mut target = OpenOptions::new().write(true).create_new(true).open(to)?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; BLOCK];
+    let mut total = 0u64;
+    loop {
+        let read = source.read(&mut block)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&block[..read]);
+        target.write_all(&block[..read])?;
+        total += read as u64;
+    }
+    target.sync_all()?;
+    Ok((total, hex::encode(hasher.finalize())))
 }
 
 /// sha256 of a whole file, in lowercase hex, with its length.

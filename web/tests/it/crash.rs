@@ -12,14 +12,17 @@ use crate::desk::{Draft, head, patch, raw_patch};
 use crate::helpers::{Browser, PASSWORD, TestDatabase, repository};
 
 /// A running program; killed with the value.
-struct Server {
+pub struct Server {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Server {
     fn start(database: &TestDatabase, data: &Path) -> Server {
-        let mut command = program(database, data);
+        Server::of(program(database, data))
+    }
+
+    pub fn of(mut command: Command) -> Server {
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--insecure-cookies"])
             .stdout(Stdio::piped());
@@ -33,7 +36,7 @@ impl Server {
     }
 
     /// SIGKILL: no handler runs, no buffer is written.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -46,7 +49,7 @@ impl Drop for Server {
     }
 }
 
-fn program(database: &TestDatabase, data: &Path) -> Command {
+pub fn program(database: &TestDatabase, data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay-web"));
     command
         .env("ASSAY_DATABASE_URL", &database.url)

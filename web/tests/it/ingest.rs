@@ -59,6 +59,44 @@ async fn importing_twice_changes_nothing_and_a_change_is_a_version() {
 }
 
 #[tokio::test]
+async fn the_bases_weights_come_with_the_contest_where_they_are_at_hand() {
+    let app = TestApp::with_contest().await;
+    let weights = "SELECT count(*) FROM contest_files WHERE path LIKE '%.safetensors%' AND bytes > 0";
+    assert_eq!(value::<i64>(&app, weights).await, 1);
+
+    // The same model in two files, and without any.
+    let (base, here) = (checkpoint("base"), app.data.path().join("mine"));
+    std::fs::create_dir(&here).unwrap();
+    for name in ["config.json", "tokenizer.json", "chat_template.jinja"] {
+        std::fs::copy(base.join(name), here.join(name)).unwrap();
+    }
+    let (copy, source) = (app.data.path().join("contest.toml"), sample_elsewhere());
+    let dir = source.lines().find(|line| line.starts_with("dir = ")).unwrap();
+    let required = source
+        .replace(dir, "dir = \"mine\"")
+        .replace("\n[checkpoint]\n", "\n[checkpoint]\nlineage = \"required\"\n");
+    let import = async |source: &str| {
+        std::fs::write(&copy, source).unwrap();
+        let imported = import_contest(&app.pool, &app.state.storage, &copy, None).await;
+        imported.map(drop).map_err(|error| error.to_string())
+    };
+    let error = import(&required).await.unwrap_err();
+    assert!(error.contains("no safetensors files of the base"), "{error}");
+    import(&required.replace("\"required\"", "\"report\"")).await.unwrap();
+    assert_eq!(value::<i64>(&app, weights).await, 0);
+
+    let whole = std::fs::read(base.join("model.safetensors")).unwrap();
+    let halves = whole.split_at(whole.len() / 2);
+    std::fs::write(here.join("model-00001-of-00002.safetensors"), halves.0).unwrap();
+    let error = import(&required).await.unwrap_err();
+    assert!(error.contains("the contest says 5042016"), "{error}");
+    std::fs::write(here.join("model-00002-of-00002.safetensors"), halves.1).unwrap();
+    std::fs::write(here.join("model.safetensors.index.json"), "{}").unwrap();
+    import(&required).await.unwrap();
+    assert_eq!(value::<i64>(&app, weights).await, 3);
+}
+
+#[tokio::test]
 async fn a_sample_submission_is_made_once_and_graded_like_any_other() {
     let app = TestApp::with_contest().await;
     let storage = &app.state.storage;

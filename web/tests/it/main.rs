@@ -34,6 +34,7 @@ mod metrics;
 mod precheck;
 mod sealed;
 mod sessions;
+mod storage;
 mod teams;
 mod uploads;
 mod uploads_draft;

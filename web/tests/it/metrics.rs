@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_web::health::Broker;
+use assay_web::health::Peer;
 use prometheus::IntGauge;
 use reqwest::Method;
 
@@ -143,7 +143,7 @@ async fn probes_say_what_is_missing() {
     let (app, mut monitor) = scraped().await;
     let ready = monitor.get("/readyz").await;
     assert_eq!((ready.status, ready.json()["broker"].as_str()), (200, Some("off")));
-    app.state.health.set_broker(Broker::Down);
+    app.state.health.set_broker(Peer::Down);
     let ready = monitor.get("/readyz").await;
     assert_eq!(
         (ready.status, ready.json()["broker"].as_str()),

@@ -4,6 +4,7 @@
 
 mod browser;
 mod database;
+mod s3;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 pub use browser::{Answer, Browser};
 pub use database::TestDatabase;
+pub use s3::S3;
 
 /// A password that is good enough for anyone.
 pub const PASSWORD: &str = "correct horse battery";
