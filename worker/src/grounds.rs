@@ -76,10 +76,9 @@ impl GroundsError {
 /// A contest with the folders its files are in.
 pub struct Rules {
     pub contest: Contest,
-    /// Folder of the base's config, tokenizer and chat template, each checked against its pin.
+    /// Folder of the base's config, tokenizer and chat template, each checked against its pin, and of its weights, where the
+    /// contest came with them.
     pub base: PathBuf,
-    /// Folder of the base's config and safetensors, where this machine has them: what weights are compared with.
-    pub weights: PathBuf,
 }
 
 /// What is run, on what grounds.
@@ -182,37 +181,8 @@ impl Grounds {
             enable_thinking: contest.grading.enable_thinking,
             max_gen_toks: contest.grading.max_gen_toks,
             tasks_dir,
-            rules: Some(Rules {
-                contest,
-                weights: base.clone(),
-                base,
-            }),
+            rules: Some(Rules { contest, base }),
         })
-    }
-
-    /// Looks for the base's weights in `folder` and the folders in it: beside the config.json that the contest pins, and of the length it says.
-    /// A server sends texts only, so a worker that compares weights brings its own copy.
-    pub fn find_weights(&mut self, folder: &Path) {
-        let Some(rules) = &mut self.rules else { return };
-        let subfolders = fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
-        let is_base = |dir: &PathBuf| {
-            let pinned = files::sha256_file(&dir.join("config.json"));
-            pinned.is_ok_and(|found| found == rules.contest.base.config_sha256)
-                && weights_bytes(dir) == rules.contest.base.bytes
-        };
-        let mut found: Vec<PathBuf> = [folder.to_path_buf()]
-            .into_iter()
-            .chain(subfolders)
-            .filter(is_base)
-            .collect();
-        found.sort();
-        if let Some(first) = found.into_iter().next() {
-            rules.weights = first;
-        }
     }
 
     /// Where tokenizer and chat template come from: the base's pinned ones, or in a self-check the checkpoint's own.
@@ -240,21 +210,6 @@ fn parse(file: &Path) -> Result<Contest, GroundsError> {
     let path = || file.to_path_buf();
     let source = fs::read_to_string(file).map_err(|error| GroundsError::Read { path: path(), error })?;
     Contest::parse(&source).map_err(|errors| GroundsError::Contest { path: path(), errors })
-}
-
-/// Bytes of a folder's safetensors files.
-fn weights_bytes(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let weights = entries.filter(|entry| {
-        entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-    });
-    weights
-        .filter_map(|entry| fs::metadata(entry.path()).ok())
-        .map(|meta| meta.len())
-        .sum()
 }
 
 /// Names of the task files at the top of a folder: what runs when no name is given.

@@ -118,7 +118,7 @@ impl<'a> Run<'a> {
         let found = look(
             &self.job.checkpoint,
             base.as_ref(),
-            rules.map(|rules| rules.weights.as_path()),
+            rules.map(|rules| rules.base.as_path()),
             rules.map(|rules| &rules.contest.checkpoint),
         );
         let found = found.map_err(halt::not_looked_at)?;
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
         {
             return Err(infra(
                 "base",
-                "the contest requires the base's weights to be compared, and this worker does not have them (--base-weights)",
+                "the contest requires the base's weights to be compared, and was imported without them",
             ));
         }
 

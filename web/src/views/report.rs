@@ -3,6 +3,7 @@
 use super::certificate::CertificateView;
 use super::filters::{self, Real};
 use super::format;
+use super::lineage::LineageFragment;
 use super::measures::Cell;
 use super::problem::ProblemView;
 use super::sample::SampleView;
@@ -30,6 +31,8 @@ pub struct ReportFragment {
     pub findings: Vec<ProblemView>,
     /// Exact weight by tensor group and ways to be smaller; `None` when it could not be weighed.
     pub weight: Option<WeightFragment>,
+    /// How every matrix relates to the base's; `None` where they were not compared.
+    pub lineage: Option<LineageFragment>,
     /// The score and how it came about; `None` without a grade.
     pub score: Option<ScoreView>,
     /// Per-task measures.

@@ -2,6 +2,7 @@
 
 use super::certificate::CertificateView;
 use super::format;
+use super::lineage::LineageFragment;
 use super::measures::Cell;
 use super::problem::{ProblemView, string};
 use super::report::{ReportFragment, ScoreView, TaskMeasure, TaskView};
@@ -123,6 +124,7 @@ impl ReportFragment {
             problems: ProblemView::list_from_json(locale, &inspection["problems"]),
             findings: ProblemView::list_from_json(locale, &inspection["findings"]),
             weight: WeightFragment::from_inspection(locale, base_bytes, inspection),
+            lineage: LineageFragment::from_inspection(locale, inspection),
             ..ReportFragment::default()
         }
     }

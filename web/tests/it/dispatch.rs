@@ -58,14 +58,11 @@ async fn from_a_submission_to_a_score() {
         "base/config.json",
         "base/tokenizer.json",
         "base/chat_template.jinja",
+        "base/model.safetensors",
         "tasks/mini_gsm.yaml",
     ] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
-    assert!(
-        !names.iter().any(|name| name.ends_with(".safetensors")),
-        "the base's weights stay here: {names:?}"
-    );
     for file in &claim.contest_files {
         let got = hand
             .request(Method::GET, &claim, &format!("contest/{}", file.name))
@@ -78,7 +75,7 @@ async fn from_a_submission_to_a_score() {
         "submission/recipe.yml",
         "submission/..%2f..%2fsecret",
         "contest/../secret",
-        "contest/base/model.safetensors",
+        "contest/base/other.safetensors",
     ] {
         assert_eq!(
             hand.request(Method::GET, &claim, rest).send().await.unwrap().status(),
@@ -172,22 +169,20 @@ async fn from_a_submission_to_a_score() {
 #[tokio::test]
 async fn a_waiting_worker_is_told_at_once() {
     let app = TestApp::with_contest().await;
-    let mut browser = app.captain("captain", "Team").await;
-    let hand = Hand::enrol(&app, "waits").await;
-    let waits = tokio::spawn(async move {
-        let begun = Instant::now();
-        (hand.claim(20).await, begun.elapsed())
-    });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let id = submitted(&mut browser, "gptq", "w4a16-gptq").await;
-    let sent = Instant::now();
-    let (claim, _) = waits.await.unwrap();
-    assert_eq!(claim.unwrap().submission_id, id);
-    assert!(
-        sent.elapsed() < Duration::from_millis(1500),
-        "rung, not polled: {:?}",
-        sent.elapsed()
-    );
+    let mut took = Vec::new();
+    // The quickest of some: whoever looked every two seconds would be lucky every time, this machine is only busy at times.
+    for team in ["first", "second", "third"] {
+        let mut browser = app.captain(team, team).await;
+        let hand = Hand::enrol(&app, team).await;
+        let waits = tokio::spawn(async move { hand.claim(20).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let id = submitted(&mut browser, "gptq", "w4a16-gptq").await;
+        let sent = Instant::now();
+        assert_eq!(waits.await.unwrap().unwrap().submission_id, id);
+        took.push(sent.elapsed());
+    }
+    let quickest = took.iter().min().unwrap();
+    assert!(*quickest < Duration::from_millis(500), "rung, not polled: {took:?}");
 }
 
 #[tokio::test]

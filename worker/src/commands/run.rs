@@ -51,9 +51,6 @@ pub struct Args {
     /// Seconds to go on looking for a server that has never answered
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
-    /// Folder of base models with their safetensors, itself one or one a subfolder: submissions' weights are compared with them
-    #[arg(long, value_name = "DIR", env = "ASSAY_BASE_WEIGHTS")]
-    base_weights: Option<PathBuf>,
     #[command(flatten)]
     compute: Compute,
 }
@@ -102,7 +99,6 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         cache: Cache::open(args.data.join("cache"), args.cache_bytes)?,
         scratch: args.data.join("scratch"),
         options: args.compute.options(),
-        weights: args.base_weights,
         wishes,
     };
     // What a worker that was killed left behind.

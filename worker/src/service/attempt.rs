@@ -34,8 +34,6 @@ pub struct Bench {
     /// Where attempts work; emptied before and after each.
     pub scratch: PathBuf,
     pub options: assay_engine::Options,
-    /// Where base models with their weights are, if anywhere.
-    pub weights: Option<PathBuf>,
     pub wishes: Wishes,
 }
 
@@ -135,17 +133,12 @@ async fn carry_out(bench: &Bench, claim: &Arc<Claim>, ledger: &Ledger, abort: &A
     }
     let dir = bench.scratch.clone();
     let options = bench.options.clone();
-    let weights = bench.weights.clone();
     let (claim, ledger, flag) = (claim.clone(), ledger.clone(), abort.flag());
     let graded = tokio::task::spawn_blocking(move || {
-        let mut grounds =
-            Grounds::fetched(&dir.join("contest"), &claim.contest_digest).map_err(|error| Halt::Failed {
-                class: FailureClass::Infra,
-                problem: Box::new(grounds_problem(&error)),
-            })?;
-        if let Some(folder) = &weights {
-            grounds.find_weights(folder);
-        }
+        let grounds = Grounds::fetched(&dir.join("contest"), &claim.contest_digest).map_err(|error| Halt::Failed {
+            class: FailureClass::Infra,
+            problem: Box::new(grounds_problem(&error)),
+        })?;
         let mut watch = Watch {
             abort: flag,
             report: Box::new(move |progress| ledger.report(progress)),

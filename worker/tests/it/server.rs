@@ -136,6 +136,7 @@ impl Server {
             "tokenizer.json",
             "chat_template.jinja",
             "generation_config.json",
+            "model.safetensors",
         ] {
             let bytes = std::fs::read(fixture("checkpoints/base").join(name)).unwrap();
             files.insert(format!("contest/base/{name}"), bytes);

@@ -1,6 +1,7 @@
 //! The messages: the same in both languages, none missing, none left over.
 
 use crate::i18n::{self, Locale};
+use crate::views::lineage::{RELATIONS, relation_key};
 use crate::views::{CertificateView, MeasureKind, STEPS, Sealing, StepStatus, SubmissionState, WorkerStatus};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -69,6 +70,10 @@ fn composed() -> BTreeSet<String> {
         "other",
     ];
     keys.extend(groups.map(|group| format!("group-{group}")));
+    keys.extend(RELATIONS.iter().flat_map(|relation| {
+        let name = format!("relation-{}", relation_key(*relation));
+        [format!("{name}-means"), name]
+    }));
     let dashed = |name: &&str| name.replace('_', "-");
     keys.extend(
         assay_contest::measure::PLAIN

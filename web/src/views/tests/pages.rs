@@ -236,6 +236,36 @@ fn a_device_says_whether_it_can_run_the_checkpoint() {
 }
 
 #[test]
+fn the_map_of_lineage_says_which_matrices_are_not_the_bases() {
+    let lineage = report(Locale::En).lineage.expect("compared");
+    let html = lineage.render().expect("lineage");
+    assert!(
+        html.contains("data-lineage=\"2\"") && html.contains("20 / 22"),
+        "{html}"
+    );
+    assert!(html.contains("2 matrices of 22 are not what compressing the base model gives."));
+    assert!(html.contains("Layers of the base that are not here: 2."));
+    let row = |label: &str| html.split("</tr>").find(|row| row.contains(label)).expect("row");
+    assert!(row(">Embedding<").contains("class=\"shade-0\" colspan=\"7\""));
+    assert!(row(">Layer 0<").contains(">2.00<") && row(">Layer 0<").contains("class=\"shade-5\""));
+    assert!(!row(">Layer 0<").contains("against"));
+    let changed = row(">Layer 2 <");
+    assert!(changed.contains("is the base&#39;s 3"), "{changed}");
+    assert_eq!(changed.matches("class=\"against\"").count(), 2);
+    assert!(changed.contains("Replaced; relative error 141.00 %; the scheme explains 16.00 %; is layer 0 of the base"));
+    assert!(changed.contains(">17.1<"));
+    let legend = html.split("relations").nth(1).expect("legend");
+    assert!(
+        legend.find("Replaced") < legend.find("Compensated"),
+        "what is wrong first"
+    );
+    // Nothing was compared, or an earlier version wrote the report.
+    for inspection in [serde_json::json!({}), serde_json::json!({"lineage": null})] {
+        assert!(LineageFragment::from_inspection(Locale::Ko, &inspection).is_none());
+    }
+}
+
+#[test]
 fn the_weight_is_shown_while_a_submission_waits() {
     let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/sample/contest.toml"));
     let rules = assay_contest::Contest::parse(&rules.expect("sample contest")).expect("valid");

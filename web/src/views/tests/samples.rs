@@ -296,6 +296,28 @@ pub fn compare(page: Page) -> ComparePage {
     }
 }
 
+/// A lineage with something in every shade, and two matrices that are not the base's.
+fn lineage() -> serde_json::Value {
+    let cell = |relation: &str, error: f64, codes: f64| serde_json::json!({"relation": relation, "error": error, "band": 0.16, "scales": 1.0, "codes": codes});
+    let layer = |layer: usize, base: usize| {
+        let mut cells: Vec<_> = (0..7)
+            .map(|i| cell("compensated", 0.02 * f64::from(i + 1), 0.93))
+            .collect();
+        if layer == 2 {
+            cells[5] = cell("changed", 0.1714, 0.61);
+            cells[0] = serde_json::json!({"relation": "replaced", "error": 1.41, "band": 0.16, "from": 0});
+        }
+        serde_json::json!({"layer": layer, "base": base, "cells": cells})
+    };
+    serde_json::json!({
+        "scheme": "W4A16 g128 sym",
+        "columns": ["q", "k", "v", "o", "gate", "up", "down"],
+        "rows": [layer(0, 0), layer(1, 1), layer(2, 3)],
+        "embedding": {"relation": "same", "error": 0.0, "band": 0.0},
+        "head": null, "norms": [], "base_layers": 4
+    })
+}
+
 /// The report of an accepted `untied-w4a16`: the inspection as the verifier writes it, the rest as a worker reports it.
 pub fn report(locale: Locale) -> ReportFragment {
     let inspection = serde_json::json!({
@@ -316,7 +338,8 @@ pub fn report(locale: Locale) -> ReportFragment {
              "ko": "lm_head가 임베딩과 같은 내용을 한 번 더 담고 있습니다. 저장하기 전에 tie_weights()를 호출하면 모델은 그대로이고 파일만 작아집니다."}},
             {"code": "scales-f32", "saves": 18_432, "message": {"en": "Scales are stored as F32; BF16 holds the same values here.",
              "ko": "스케일이 F32로 저장되어 있습니다. 여기서는 BF16으로도 같은 값을 담을 수 있습니다."}}
-        ]
+        ],
+        "lineage": lineage()
     });
     let row = |metric: &str, filter: &str, value: f64, base: f64, counts: bool| TaskMeasure {
         metric: metric.into(),
