@@ -1,13 +1,23 @@
 //! Mail: over SMTP, into a folder while developing, or none at all. Everything a link in a mail can do is in
 //! [`crate::db::mail_links`]; what the mails say is in `locales/*/account.ftl`.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp;
 use lettre::{AsyncFileTransport, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
 use crate::domain::Email;
 use crate::i18n::{self, Arg, Locale};
+
+/// Waits before a server that is away, or busy, or wants to be asked again is asked again.
+const AGAIN_AFTER: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(20),
+    Duration::from_secs(180),
+];
 
 /// How mail leaves, if it does.
 pub struct Mailer {
@@ -99,8 +109,22 @@ impl Mailer {
         match &self.way {
             Way::None => {}
             Way::Folder(folder) => drop(folder.send(message).await.context("the mail could not be written")?),
-            Way::Smtp(smtp) => drop(smtp.send(message).await.context("the mail could not be sent")?),
+            Way::Smtp(smtp) => deliver(smtp, message).await.context("the mail could not be sent")?,
         }
         Ok(())
     }
+}
+
+/// Hands a message over; what may pass is waited for, what the server refuses for good is not.
+async fn deliver(server: &AsyncSmtpTransport<Tokio1Executor>, message: Message) -> Result<(), smtp::Error> {
+    for pause in AGAIN_AFTER {
+        match server.send(message.clone()).await {
+            Err(error) if !error.is_permanent() => {
+                tracing::warn!(error = format!("{error:#}"), "a mail waits for its server");
+                tokio::time::sleep(pause).await;
+            }
+            sent => return sent.map(drop),
+        }
+    }
+    server.send(message).await.map(drop)
 }

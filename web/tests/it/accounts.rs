@@ -3,7 +3,7 @@
 use assay_web::auth::limits::LimitSettings;
 use assay_web::settings::Settings;
 
-use crate::helpers::{Answer, Browser, PASSWORD, TestApp};
+use crate::helpers::{Answer, Browser, PASSWORD, TestApp, repository};
 
 #[tokio::test]
 async fn a_person_signs_up_logs_out_and_logs_in() {
@@ -348,6 +348,49 @@ async fn with_mail_an_account_is_made_by_its_link_alone() {
     assert_eq!(again.status, 410);
     assert!(again.text.contains("link-over"), "{}", again.text);
     assert_eq!(app.browser().log_in("minsu@example.org", PASSWORD).await.status, 303);
+}
+
+/// Ended with the value.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn mail_goes_over_smtp_and_waits_for_a_server_that_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inbox, free) = (
+        folder.path().join("inbox"),
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
+    let listen = free.local_addr().unwrap().to_string();
+    drop(free);
+    let address = format!("smtp://{listen}");
+    let app = TestApp::spawn_with(|settings| settings.mail = Some(address)).await;
+    let mut browser = app.browser();
+    let fields = [("name", "민수"), ("email", "minsu@example.org")];
+    assert_eq!(browser.submit("/signup", "/signup", &fields).await.status, 200);
+
+    let python = repository().join("tests/clients/.venv/bin/python");
+    let mut server = std::process::Command::new(&python);
+    server.args(["-m", "aiosmtpd", "-n", "-l", &listen, "-c", "aiosmtpd.handlers.Mailbox"]);
+    let _server = Running(server.arg(&inbox).spawn().unwrap());
+    let arrived = || std::fs::read_dir(inbox.join("new")).ok()?.next()?.ok();
+    let begun = std::time::Instant::now();
+    let mail = loop {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "no mail arrived");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        if let Some(entry) = arrived() {
+            break std::fs::read_to_string(entry.path()).unwrap();
+        }
+    };
+    let mail = decoded(&mail.replace("\r\n", "\n").replace('\n', "\r\n"));
+    assert!(mail.contains("X-RcptTo: minsu@example.org"), "{mail}");
+    assert_eq!(choose(&mut browser, &link(&mail), PASSWORD).await.location(), "/team");
 }
 
 #[tokio::test]

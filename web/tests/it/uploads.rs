@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use assay_web::db::ids::FileId;
+use assay_web::db::uploads::{self, Owner};
+use assay_web::uploader::{Ended, Pace, receive};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use reqwest::{Body, Method};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
@@ -384,6 +388,66 @@ async fn an_idle_upload_expires() {
     );
     assert_eq!(assay_web::db::uploads::expire(&app.pool).await.unwrap().len(), 2);
     assert_eq!(head(&mut browser, &url).await.status, 410);
+}
+
+/// One client says nothing more, one says less than a line needs: both lose their slot, neither a byte.
+#[tokio::test]
+async fn a_client_that_stalls_loses_its_slot_and_keeps_its_bytes() {
+    let app = TestApp::with_contest().await;
+    let mut browser = app.captain("captain", "Team").await;
+    let pace = Pace {
+        idle: Duration::from_secs(1),
+        floor: 1000,
+        window: Duration::from_secs(2),
+        ..Pace::default()
+    };
+    let user = sqlx::query_scalar("SELECT id FROM users")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    let owner = Owner { user, only: None };
+    let never = std::future::pending::<()>;
+    let chunk = |at: u64, bytes: usize| Ok::<_, ()>(Bytes::from(vec![at as u8; bytes]));
+
+    let (_, silent, _) = draft(&mut browser).await;
+    let lease = uploads::begin(&app.pool, id(&silent), owner, 0).await.unwrap().unwrap();
+    let body = stream::iter([chunk(1, 5000)]).chain(stream::pending());
+    let storage = &app.state.storage;
+    let stalled = receive(&app.pool, storage, &lease, body.boxed(), never(), pace, None).await;
+    assert_eq!(stalled.unwrap(), (5000, Ended::Stalled));
+    assert_eq!(head(&mut browser, &silent).await.header("upload-offset"), "5000");
+
+    // Ten times a second it is heard of, with a tenth of what it must send.
+    let (_, slow, _) = draft(&mut browser).await;
+    let lease = uploads::begin(&app.pool, id(&slow), owner, 0).await.unwrap().unwrap();
+    let drops = stream::unfold(0, |at| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Some((chunk(at, 10), at + 1))
+    });
+    let (kept, ended) = receive(&app.pool, storage, &lease, drops.boxed(), never(), pace, None)
+        .await
+        .unwrap();
+    assert!(
+        ended == Ended::Stalled && (10..=210).contains(&kept),
+        "{kept} {ended:?}"
+    );
+    assert_eq!(
+        head(&mut browser, &slow).await.header("upload-offset"),
+        kept.to_string()
+    );
+
+    // One that sends enough is let be.
+    let (_, steady, bytes) = draft(&mut browser).await;
+    let lease = uploads::begin(&app.pool, id(&steady), owner, 0).await.unwrap().unwrap();
+    let parts: Vec<Vec<u8>> = bytes.chunks(bytes.len().div_ceil(30)).map(<[u8]>::to_vec).collect();
+    let parts = stream::iter(parts).then(|part| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok::<_, ()>(Bytes::from(part))
+    });
+    let (kept, ended) = receive(&app.pool, storage, &lease, parts.boxed(), never(), pace, None)
+        .await
+        .unwrap();
+    assert_eq!((kept, ended), (bytes.len() as u64, Ended::Body));
 }
 
 #[tokio::test]
