@@ -298,28 +298,11 @@ async fn a_re_run_replaces_the_score_only_when_it_has_one() {
 
 /// `n` teams of different size and accuracy, graded long ago.
 async fn crowd(app: &TestApp, n: i32) {
-    sqlx::query(
-        "WITH w AS (INSERT INTO workers (id, name, key_sha256) VALUES (gen_random_uuid(), 'past', '\\x00') RETURNING id),
-         t AS (INSERT INTO teams (id, contest_id, name, invite_code)
-               SELECT gen_random_uuid(), 'sample', 'Team ' || i, 'code-' || i FROM generate_series(1, $1) i RETURNING id, name),
-         k AS (SELECT id, name, substr(name, 6)::int AS i, gen_random_uuid() AS sub, gen_random_uuid() AS job, gen_random_uuid() AS att FROM t),
-         s AS (INSERT INTO submissions (id, contest_id, team_id, title, state, received_at, finished_at)
-               SELECT sub, 'sample', id, 'W4A16 number ' || i, 'graded', now() - i * interval '1 minute', now() FROM k RETURNING id),
-         j AS (INSERT INTO jobs (id, submission_id, state, attempts, fence) SELECT job, sub, 'succeeded', 1, 1 FROM k RETURNING id),
-         a AS (INSERT INTO attempts (id, job_id, fence, worker_id, state, lease_until)
-               SELECT att, job, 1, w.id, 'succeeded', now() FROM k, w RETURNING id)
-         INSERT INTO results (job_id, submission_id, attempt_id, fence, outcome, report)
-         SELECT job, sub, att, 1, 'graded', jsonb_build_object('engine', 'e', 'device', 'd', 'profile', 'plain', 'measures',
-            jsonb_build_object('bytes', 1500000 + i * 1009, 'wall_seconds', 5.5, 'peak_memory', 1e9, 'items.mini_gsm', 100,
-               'acc.mini_gsm.exact_match.flexible-extract', 0.76 + (i % 20) * 0.01,
-               'acc_stderr.mini_gsm.exact_match.flexible-extract', 0.03,
-               'acc.mini_komath.exact_match.flexible-extract', 0.99, 'acc.mini_arc.acc_norm.none', 1.0,
-               'acc.mini_boolq.acc.none', 0.88, 'acc.mini_wino.acc.none', 0.48)) FROM k",
-    )
-    .bind(n)
-    .execute(&app.pool)
-    .await
-    .unwrap();
+    sqlx::query(include_str!("../../../tests/fixtures/crowd.sql"))
+        .bind(n)
+        .execute(&app.pool)
+        .await
+        .unwrap();
     app.state.boards.changed();
 }
 

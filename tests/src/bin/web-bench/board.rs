@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::ensure;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::Line;
 use crate::server::{Server, free_port};
@@ -60,9 +61,40 @@ async fn rate(url: &str) -> anyhow::Result<f64> {
     Ok(counts.iter().sum::<u64>() as f64 / began.elapsed().as_secs_f64())
 }
 
-pub async fn measure(server: &Server) -> anyhow::Result<Line> {
+/// The board as it is, and with 600 teams on it.
+pub async fn measure(server: &Server) -> anyhow::Result<Vec<Line>> {
+    // The most that can be lost: next to nothing to send, so that it is all limits, headers and log.
+    let empty = Line {
+        goal: "none: what a request costs",
+        met: true,
+        ..compare(server, "board as JSON, nobody on it").await?
+    };
+    let mut connection = PgConnection::connect(&server.database).await?;
+    sqlx::query(include_str!("../../../fixtures/crowd.sql"))
+        .bind(600)
+        .execute(&mut connection)
+        .await?;
+    sqlx::query("SELECT pg_notify('assay_board', 'sample')")
+        .execute(&mut connection)
+        .await?;
+    let began = Instant::now();
+    while !board(server).await?.contains("Team 600") {
+        ensure!(began.elapsed() < Duration::from_secs(30), "the board does not fill");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(vec![compare(server, "board as JSON, 600 teams").await?, empty])
+}
+
+async fn board(server: &Server) -> anyhow::Result<String> {
+    Ok(reqwest::get(format!("{}/api/v1/board", server.address))
+        .await?
+        .text()
+        .await?)
+}
+
+async fn compare(server: &Server, what: &'static str) -> anyhow::Result<Line> {
     let url = format!("{}/api/v1/board", server.address);
-    let size = reqwest::get(&url).await?.bytes().await?.len();
+    let size = board(server).await?.len();
     let port = free_port()?;
     let child = Command::new(std::env::current_exe()?)
         .args(["constant", &size.to_string(), &port.to_string()])
@@ -84,10 +116,10 @@ pub async fn measure(server: &Server) -> anyhow::Result<Line> {
         board += rate(&url).await? / ROUNDS as f64;
         floor += rate(&constant).await? / ROUNDS as f64;
     }
-    println!("the board has {size} bytes");
+    println!("{what}: {size} bytes");
     let ratio = board / floor;
     Ok(Line {
-        what: "board as JSON",
+        what,
         figure: format!("{board:.0} requests/s"),
         floor: format!("{floor:.0} requests/s"),
         ratio: format!("{:.0} %", 100.0 * ratio),

@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
     let server = server::Server::start(bytes).await?;
     let mut lines = upload::measure(&server, bytes).await?;
     lines.push(precheck::measure(&server).await?);
-    lines.push(board::measure(&server).await?);
+    lines.extend(board::measure(&server).await?);
     println!("\n{:<34} {:>22} {:>22} {:>8}  goal", "what", "figure", "floor", "ratio");
     for line in &lines {
         let met = if line.met { "met" } else { "MISSED" };

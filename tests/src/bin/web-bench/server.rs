@@ -15,6 +15,8 @@ use tempfile::TempDir;
 pub struct Server {
     pub address: String,
     pub data: TempDir,
+    /// The address of its database.
+    pub database: String,
     child: Child,
 }
 
@@ -129,7 +131,12 @@ impl Server {
             .args(["serve", "--insecure-cookies", "--listen", &format!("127.0.0.1:{port}")])
             .stdout(Stdio::null())
             .spawn()?;
-        let server = Server { address, data, child };
+        let server = Server {
+            address,
+            data,
+            database: database_url,
+            child,
+        };
         let began = Instant::now();
         while !reqwest::get(format!("{}/readyz", server.address))
             .await

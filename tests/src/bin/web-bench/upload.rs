@@ -25,18 +25,25 @@ fn blocks(block: &Bytes, bytes: u64) -> impl Iterator<Item = Bytes> + use<> {
     })
 }
 
-/// Seconds to write the bytes and have them on the disk.
+/// Seconds to write the bytes and have them on the disk: in the quicker of two ways, with one sync at the end, or one after
+/// every 64 MiB. Which one that is differs between disks.
 fn write(folder: &Path, block: &Bytes, bytes: u64) -> anyhow::Result<f64> {
-    let path = folder.join("floor");
-    let began = Instant::now();
-    let mut file = File::create(&path)?;
-    for block in blocks(block, bytes) {
-        file.write_all(&block)?;
+    let mut least = f64::INFINITY;
+    for often in [false, true] {
+        let path = folder.join("floor");
+        let began = Instant::now();
+        let mut file = File::create(&path)?;
+        for (index, block) in blocks(block, bytes).enumerate() {
+            file.write_all(&block)?;
+            if often && index % 64 == 63 {
+                file.sync_data()?;
+            }
+        }
+        file.sync_data()?;
+        least = least.min(began.elapsed().as_secs_f64());
+        std::fs::remove_file(path)?;
     }
-    file.sync_data()?;
-    let took = began.elapsed().as_secs_f64();
-    std::fs::remove_file(path)?;
-    Ok(took)
+    Ok(least)
 }
 
 pub async fn measure(server: &Server, bytes: u64) -> anyhow::Result<Vec<Line>> {
