@@ -68,12 +68,11 @@ fn main() -> Result<()> {
     for _ in 0..ROUNDS {
         floors.push(read_memory(512 << 20, threads));
         reset_peak();
-        let before = resident()?;
         let began = Instant::now();
         let found = verify_data(dir, &first);
         times.push(began.elapsed());
         expect_sound(&found)?;
-        peak = peak.max(resident()?.saturating_sub(before.min(8 << 20)));
+        peak = peak.max(resident()?);
     }
     let floor = (512 << 20) as f64 / median(&mut floors).as_secs_f64() / 1e9;
     let rate = bytes as f64 / median(&mut times).as_secs_f64() / 1e9;
@@ -90,7 +89,10 @@ fn main() -> Result<()> {
         read as f64 / 1e9,
         rate / floor
     );
-    println!("peak memory of the checks: {} MiB (goal: under 300)", peak >> 20);
+    println!(
+        "peak memory of the process meanwhile: {} MiB (goal: under 300)",
+        peak >> 20
+    );
     Ok(())
 }
 
