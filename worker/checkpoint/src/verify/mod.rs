@@ -59,7 +59,7 @@ pub fn verify(listing: &Listing, base: Option<&BaseModel>, rules: Option<&Checkp
         _ => Vec::new(),
     };
     let memory = match (&analysis.model, &analysis.storage) {
-        (Some(model), Some(storage)) => Some(memory(model, storage, &tensors, rules)),
+        (Some(model), Some(storage)) => Some(memory(model, storage, &tensors, analysis.cache, rules)),
         _ => None,
     };
     let parameters = analysis.model.as_ref().map(|model| parameters(model, &tensors));

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use assay_contest::CheckpointRules;
+use assay_contest::{CacheRule, CheckpointRules};
 
 use crate::config::{LayerType, ModelConfig};
 use crate::inspection::{Fit, Memory};
 use crate::model::{Module, Norm};
 use crate::quant::Storage;
+use crate::quant::cache::CacheScheme;
 use crate::safetensors::TensorInfo;
 
 /// Tokens of context where a contest says nothing.
@@ -22,13 +23,17 @@ pub(crate) fn memory(
     model: &ModelConfig,
     storage: &BTreeMap<Module, Storage>,
     tensors: &BTreeMap<&str, &TensorInfo>,
+    cache: Option<CacheScheme>,
     rules: Option<&CheckpointRules>,
 ) -> Memory {
+    // a byte a value, whatever its codes: runtimes keep caches in fp8 or int8
+    let applied = cache.filter(|_| rules.is_some_and(|r| r.kv_cache == CacheRule::Declared));
+    let kv = |context| kv(model, if applied.is_some() { 1 } else { HALF }, context);
     let deployment = rules.and_then(|rules| rules.deployment.as_ref());
     let most = model.max_positions as u64;
     let context = deployment.map_or(CONTEXT, |d| d.context).min(most);
     let (weights, working) = (weights(model, storage, tensors), working(model));
-    let needed = |context| weights.saturating_add(working).saturating_add(kv(model, context));
+    let needed = |context| weights.saturating_add(working).saturating_add(kv(context));
     let devices = deployment.into_iter().flat_map(|d| &d.devices).map(|device| {
         // a tenth stays with the runtime itself: vLLM's gpu_memory_utilization is 0.9 unless told otherwise
         let usable = device.memory_bytes / 10 * 9;
@@ -43,7 +48,7 @@ pub(crate) fn memory(
     Memory {
         context,
         weights,
-        kv: kv(model, context),
+        kv: kv(context),
         working,
         total: needed(context),
         devices: devices.collect(),
@@ -66,9 +71,9 @@ fn weights(model: &ModelConfig, storage: &BTreeMap<Module, Storage>, tensors: &B
     .fold(norms, u64::saturating_add)
 }
 
-/// Keys and values of `context` tokens in bfloat16; a sliding layer keeps its window.
-fn kv(model: &ModelConfig, context: u64) -> u64 {
-    let of_token = 2 * HALF * model.kv_heads as u64 * model.head_dim as u64;
+/// Keys and values of `context` tokens of so many `bytes` a value; a sliding layer keeps its window.
+fn kv(model: &ModelConfig, bytes: u64, context: u64) -> u64 {
+    let of_token = 2 * bytes * model.kv_heads as u64 * model.head_dim as u64;
     let kept = |kind: &LayerType| match (kind, model.sliding_window) {
         (LayerType::Sliding, Some(window)) => context.min(window as u64),
         _ => context,

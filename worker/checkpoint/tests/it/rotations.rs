@@ -1,7 +1,7 @@
 //! Rotations (`transform_config`) and key/value cache schemes: which are run, what they need, which are refused.
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Checkpoint, Codes, Linear, Transform, verify, verify_data};
+use assay_checkpoint::{Checkpoint, Codes, Inspection, Linear, Transform, verify, verify_data};
 use assay_contest::CacheRule;
 use serde_json::{Value, json};
 
@@ -231,7 +231,11 @@ fn cache_schemes_are_applied_where_the_contest_says_so() {
     ] {
         let small = cached(scheme);
         assert_eq!(told(&small), (vec![], true));
-        assert!(codes(&small.inspect().findings).contains(&"kv-cache-scheme-not-applied"));
+        let without = small.inspect();
+        assert!(codes(&without.findings).contains(&"kv-cache-scheme-not-applied"));
+        let kv = |found: &Inspection| found.memory.as_ref().unwrap().kv;
+        let with = verify(&small.listing(), None, Some(&declared));
+        assert_eq!(2 * kv(&with), kv(&without), "a byte a value instead of two");
     }
     let channel = cached(fp8("channel"));
     assert_eq!(told(&channel).0, ["kv-cache-scheme-unknown"]);
