@@ -236,9 +236,11 @@ async fn mails(folder: &tempfile::TempDir, to: &str, count: usize) -> Vec<String
             .filter(|path| path.extension().is_some_and(|kind| kind == "eml"))
             .collect();
         files.sort_by_key(|path| std::fs::metadata(path).unwrap().modified().unwrap());
-        let texts = files
-            .iter()
-            .map(|path| decoded(&std::fs::read_to_string(path).unwrap()));
+        // One that is being written is not there yet.
+        let texts = files.iter().filter_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.contains("\r\n\r\n").then(|| decoded(&text))
+        });
         let mine: Vec<String> = texts.filter(|text| text.contains(&format!("To: {to}"))).collect();
         if mine.len() >= count {
             return mine;
