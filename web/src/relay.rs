@@ -29,7 +29,8 @@ const BATCH: i64 = 64;
 const POLL: Duration = Duration::from_secs(2);
 /// First wait before the broker is tried again; doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// Short: a broker that is back should hear of what waits soon, and one that is not is asked for nothing but a connection.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// A connection that lasted this long was a good one: the next failure is a first one.
 const GOOD: Duration = Duration::from_secs(30);
 

@@ -472,13 +472,17 @@ impl World {
     }
 
     async fn invariants(&self) -> Check {
-        // 1: nothing accepted is lost, nothing counts twice.
+        // 1: nothing accepted is lost, nothing counts twice. A grade that fails or is called off leaves the outcome that an
+        // earlier one gave.
         let broken: Vec<String> = sqlx::query_scalar(
-            "SELECT concat(s.id, ' ', s.state, ' job ', j.state) FROM submissions s
+            "SELECT concat(s.id, ' ', s.state, ' job ', j.state, ' result ', r.outcome) FROM submissions s
              LEFT JOIN LATERAL (SELECT * FROM jobs j WHERE j.submission_id = s.id ORDER BY j.created_at DESC, j.id DESC LIMIT 1) j ON true
+             LEFT JOIN LATERAL (SELECT * FROM results r WHERE r.submission_id = s.id ORDER BY r.accepted_at DESC LIMIT 1) r ON true
              WHERE NOT coalesce(CASE j.state WHEN 'queued' THEN s.state = 'queued' WHEN 'running' THEN s.state = 'running'
-                                WHEN 'succeeded' THEN s.state IN ('graded', 'rejected') WHEN 'failed' THEN s.state = 'failed'
-                                WHEN 'quarantined' THEN s.state = 'failed' WHEN 'cancelled' THEN s.state = 'cancelled' END, false)",
+                                WHEN 'succeeded' THEN s.state = r.outcome
+                                WHEN 'failed' THEN s.state = coalesce(r.outcome, 'failed')
+                                WHEN 'quarantined' THEN s.state = coalesce(r.outcome, 'failed')
+                                WHEN 'cancelled' THEN s.state = coalesce(r.outcome, 'cancelled') END, false)",
         )
         .fetch_all(&self.pool)
         .await

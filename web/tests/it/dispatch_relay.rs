@@ -360,7 +360,7 @@ async fn a_broker_killed_under_load_loses_nothing() {
     .await
     .unwrap();
     keys.extend(load.await.unwrap());
-    emptied(&pool, 60).await;
+    emptied(&pool, 180).await;
     assert_eq!(metrics.published.get(), 250, "each is marked once");
     let ear = Ear::new(&own.url, &queue).await;
     let mut heard: BTreeMap<String, usize> = BTreeMap::new();
