@@ -149,13 +149,13 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<Source> {
         "lineage is \"required\", but there are no safetensors files of the base in {} to compare with",
         base.display()
     );
-    let index = FileName::parse(INDEX).filter(|_| !weights.is_empty() && base.join(INDEX).exists());
-    for name in weights.iter().map(|(name, _)| name).chain(&index) {
-        let path = base.join(name.as_str());
+    let index = (!weights.is_empty() && base.join(INDEX).exists()).then_some(INDEX);
+    for name in weights.iter().map(|(name, _)| name.as_str()).chain(index) {
+        let path = base.join(name);
         let (bytes, sha256) = storage
             .put_blob_file(&path)
             .with_context(|| format!("cannot store {}", path.display()))?;
-        let name = format!("{CONTEST_BASE}/{}", name.as_str());
+        let name = format!("{CONTEST_BASE}/{name}");
         files.push(RemoteFile { name, bytes, sha256 });
     }
     for relative in plain_files(&tasks).with_context(|| format!("cannot read {}", tasks.display()))? {

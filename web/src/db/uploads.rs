@@ -69,10 +69,7 @@ impl UploadFile {
     /// Where the finished file lies.
     #[must_use]
     pub fn key(&self) -> Key {
-        match &self.stored_as {
-            Some(key) => Key::known(key.clone()),
-            None => Key::submission(self.submission_id, &self.name),
-        }
+        Key::of(self.stored_as.as_ref(), self.submission_id, &self.name)
     }
 }
 
@@ -405,10 +402,7 @@ impl Finished {
     /// Where it lies.
     #[must_use]
     pub fn key(&self) -> Key {
-        match &self.stored_as {
-            Some(key) => Key::known(key.clone()),
-            None => Key::submission(self.submission, &self.name),
-        }
+        Key::of(self.stored_as.as_ref(), self.submission, &self.name)
     }
 }
 

@@ -94,24 +94,19 @@ impl Storage {
     /// The folder of a submission's finished files.
     #[must_use]
     pub fn submission_dir(&self, submission: SubmissionId) -> PathBuf {
-        self.inner.root.join("submissions").join(submission.to_string())
+        self.place(&Key::submission(submission, ""))
     }
 
     /// Where outputs of one attempt lie. The caller has checked the fence.
     #[must_use]
     pub fn output_dir(&self, job: JobId, fence: i64) -> PathBuf {
-        self.inner
-            .root
-            .join("jobs")
-            .join(job.to_string())
-            .join(fence.to_string())
+        self.place(&Key::output(job, fence, ""))
     }
 
     /// Where a content-addressed file lies. `sha256` comes from our own table.
     #[must_use]
     pub fn blob(&self, sha256: &str) -> PathBuf {
-        let fan = sha256.get(..2).unwrap_or("00");
-        self.inner.root.join("blobs").join(fan).join(sha256)
+        self.place(&Key::blob(sha256))
     }
 
     /// A fresh path in `tmp/`, on the same filesystem as everything else.
@@ -350,22 +345,10 @@ pub fn sync_dir(folder: &Path) -> io::Result<()> {
 
 /// Copies a file to a new one, durably. Returns its length and sha256.
 fn copy_hashing(from: &Path, to: &Path) -> io::Result<(u64, String)> {
-    let mut source = File::open(from)?;
     let mut target = OpenOptions::new().write(true).create_new(true).open(to)?;
-    let mut hasher = Sha256::new();
-    let mut block = vec![0; BLOCK];
-    let mut total = 0u64;
-    loop {
-        let read = source.read(&mut block)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&block[..read]);
-        target.write_all(&block[..read])?;
-        total += read as u64;
-    }
+    let read = pour(from, &mut target)?;
     target.sync_all()?;
-    Ok((total, hex::encode(hasher.finalize())))
+    Ok(read)
 }
 
 /// sha256 of a whole file, in lowercase hex, with its length.
@@ -373,16 +356,22 @@ fn copy_hashing(from: &Path, to: &Path) -> io::Result<(u64, String)> {
 /// # Errors
 /// When the file cannot be read.
 pub fn sha256_file(path: &Path) -> io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
+    pour(path, &mut io::sink())
+}
+
+/// Writes a whole file into `target`, block by block. Returns its length and sha256.
+fn pour(from: &Path, target: &mut impl Write) -> io::Result<(u64, String)> {
+    let mut source = File::open(from)?;
     let mut hasher = Sha256::new();
     let mut block = vec![0; BLOCK];
     let mut total = 0u64;
     loop {
-        let read = file.read(&mut block)?;
+        let read = source.read(&mut block)?;
         if read == 0 {
             return Ok((total, hex::encode(hasher.finalize())));
         }
         hasher.update(&block[..read]);
+        target.write_all(&block[..read])?;
         total += read as u64;
     }
 }

@@ -32,6 +32,12 @@ impl Key {
         Key(format!("submissions/{submission}/{name}"))
     }
 
+    /// A file of a submission that may have been found in another one's object before.
+    #[must_use]
+    pub fn of(stored_as: Option<&String>, submission: SubmissionId, name: &str) -> Key {
+        stored_as.map_or_else(|| Key::submission(submission, name), |key| Key(key.clone()))
+    }
+
     /// An output of an attempt. The caller has checked the fence and the name.
     #[must_use]
     pub fn output(job: JobId, fence: i64, name: &str) -> Key {

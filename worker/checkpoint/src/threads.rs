@@ -9,13 +9,23 @@ const MAX_THREADS: usize = 16;
 /// The answers of `work` to every element, in the list's order. A thread takes the next element when it is done with one, so a list
 /// with the longest work first ends soonest.
 pub(crate) fn each<T: Sync, R: Send>(list: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    each_with(list, || (), |(), element| work(element))
+}
+
+/// The same, with something that each thread makes once and uses for all its elements: buffers.
+pub(crate) fn each_with<T: Sync, R: Send, S>(
+    list: &[T],
+    make: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, &T) -> R + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(list.len()));
     let run = || {
+        let mut own = make();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(element) = list.get(index) else { return };
-            let answer = work(element);
+            let answer = work(&mut own, element);
             done.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push((index, answer));

@@ -55,7 +55,8 @@ fn integers(m: &mut Matrix) {
 fn a_rotated_model_that_rotates_back_gives_the_logits_it_gave() {
     let shape = Shape { tie: false, ..PLAIN };
     let (config, mut plain) = parts(&shape, 3);
-    for l in &mut plain.layers {
+    let (_, mut turned) = parts(&shape, 3);
+    for l in plain.layers.iter_mut().chain(&mut turned.layers) {
         for m in [
             &mut l.q,
             &mut l.k,
@@ -68,7 +69,6 @@ fn a_rotated_model_that_rotates_back_gives_the_logits_it_gave() {
             integers(m);
         }
     }
-    let (_, mut turned) = parts(&shape, 3);
     let r = &mut Random(4);
     let hadamard = Arc::new(Transform::Hadamard { size: 16 });
     let forth = signed(r, 16);
@@ -80,17 +80,6 @@ fn a_rotated_model_that_rotates_back_gives_the_logits_it_gave() {
     };
     let (back, forth) = (matrix(&transposed(&forth, 16)), matrix(&forth));
     for l in &mut turned.layers {
-        for m in [
-            &mut l.q,
-            &mut l.k,
-            &mut l.v,
-            &mut l.o,
-            &mut l.gate,
-            &mut l.up,
-            &mut l.down,
-        ] {
-            integers(m);
-        }
         // R4 with a Hadamard matrix, QuIP's V with another one on inputs that are shared, its U on outputs
         for (m, by) in [
             (&mut l.down, &hadamard),

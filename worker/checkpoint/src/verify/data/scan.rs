@@ -3,19 +3,15 @@
 //! Files are read, not mapped: an uploaded file that shrinks under a map kills the process that looks at it. A piece is small enough to
 //! stay in a core's own cache between the copy out of the file cache and the look at it, so that memory is read once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-
 use crate::load::{OpenError, Shards};
 use crate::number::{bf16_to_f32, f16_to_f32};
 use crate::safetensors::Dtype;
+use crate::threads;
 
 /// Bytes read at a time; a multiple of every element size, about half of a second-level cache.
 const PIECE: u64 = 256 << 10;
 /// Pieces taken at a time: neighbours, which the system's read-ahead expects.
 const RUN: usize = 4;
-/// Most threads: memory is read at its full rate by fewer.
-const MAX_THREADS: usize = 8;
 
 /// A tensor to be looked at.
 pub(super) struct Work {
@@ -64,43 +60,24 @@ pub(super) fn scan(shards: &Shards, list: &[Work]) -> Result<Vec<Seen>, OpenErro
         .into_iter()
         .flat_map(|i| (0..list[i].bytes.div_ceil(PIECE)).map(move |piece| (i, piece * PIECE)))
         .collect();
-    let next = AtomicUsize::new(0);
-    let seen = Mutex::new(vec![Seen::default(); list.len()]);
-    let work = || -> Result<(), OpenError> {
-        let mut buffers = [vec![0u8; PIECE as usize], Vec::new()];
-        loop {
-            let from = next.fetch_add(RUN, Ordering::Relaxed);
-            let Some(run) = pieces
-                .get(from..pieces.len().min(from + RUN))
-                .filter(|run| !run.is_empty())
-            else {
-                return Ok(());
-            };
-            for (index, at) in run {
-                let found = list[*index].piece(shards, *at, &mut buffers)?;
-                if let Some(found) = found {
-                    seen.lock().unwrap_or_else(PoisonError::into_inner)[*index].join(found);
-                }
-            }
-        }
-    };
-    let threads = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(MAX_THREADS);
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let own = work();
-        let joined = others
-            .into_iter()
-            .map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        own.and(joined.collect::<Result<Vec<()>, OpenError>>().map(|_| ()))
-    })?;
-    Ok(seen.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let runs: Vec<&[(usize, u64)]> = pieces.chunks(RUN).collect();
+    let buffers = || [vec![0u8; PIECE as usize], Vec::new()];
+    let found = threads::each_with(&runs, buffers, |buffers, run| {
+        let looks = run
+            .iter()
+            .map(|(index, at)| Ok((*index, list[*index].piece(shards, *at, buffers)?)));
+        looks.collect::<Result<Vec<_>, OpenError>>()
+    });
+    let mut seen = vec![Seen::default(); list.len()];
+    for run in found {
+        run?.into_iter().for_each(|(index, found)| seen[index].join(found));
+    }
+    Ok(seen)
 }
 
 impl Work {
-    /// Looks at one piece; `None` when there is nothing to say about it.
-    fn piece(&self, shards: &Shards, at: u64, buffers: &mut [Vec<u8>; 2]) -> Result<Option<Seen>, OpenError> {
+    /// Looks at one piece.
+    fn piece(&self, shards: &Shards, at: u64, buffers: &mut [Vec<u8>; 2]) -> Result<Seen, OpenError> {
         let [piece, other] = buffers;
         let length = PIECE.min(self.bytes - at) as usize;
         let piece = &mut piece[..length];
@@ -121,7 +98,7 @@ impl Work {
                 };
             }
         }
-        Ok((seen.bad > 0 || seen.other.0 > 0 || seen.differs).then_some(seen))
+        Ok(seen)
     }
 }
 

@@ -346,6 +346,12 @@ fn gptq_broken_in_one_place() {
     assert!(aside.inspect().accepted(), "{:?}", aside.inspect().problems);
 }
 
+/// A matrix that was left as it is.
+fn dense(name: &str, out: usize, cols: usize) -> Vec<Tensor> {
+    let shape = [out as u64, cols as u64];
+    vec![Tensor::new(&format!("{name}.weight"), Dtype::BF16, &shape, 0x3C)]
+}
+
 /// Patterns are matched from the start of whole names; one that matches nothing changed nothing.
 #[test]
 fn gptq_modules_of_their_own() {
@@ -358,12 +364,7 @@ fn gptq_modules_of_their_own() {
                 ..FOUR
             }
             .tensors(name, out, cols),
-            n if n.contains("o_proj") => vec![Tensor::new(
-                &format!("{name}.weight"),
-                Dtype::BF16,
-                &[out as u64, cols as u64],
-                0x3C,
-            )],
+            n if n.contains("o_proj") => dense(name, out, cols),
             _ => FOUR.tensors(name, out, cols),
         })
     };
@@ -396,12 +397,7 @@ fn auto_round_modules_of_their_own() {
     let make = |extra: Value| {
         tiny(config(extra), |name, out, cols| match name {
             n if n.contains("down_proj") => Writing { bits: 8, ..FOUR }.tensors(name, out, cols),
-            n if n.contains("o_proj") => vec![Tensor::new(
-                &format!("{name}.weight"),
-                Dtype::BF16,
-                &[out as u64, cols as u64],
-                0x3C,
-            )],
+            n if n.contains("o_proj") => dense(name, out, cols),
             _ => FOUR.tensors(name, out, cols),
         })
     };
