@@ -53,6 +53,7 @@ enum Command {
     Merge(commands::merge::Args),
     Diff(commands::diff::Args),
     BaseRules(commands::base_rules::Args),
+    Bench(commands::bench::Args),
 }
 
 /// The command could not do its work: neither a yes nor a no.
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => commands::merge::run(args, locale),
         Command::Diff(args) => commands::diff::run(args, locale),
         Command::BaseRules(args) => commands::base_rules::run(args),
+        Command::Bench(args) => commands::bench::run(args),
     };
     result.unwrap_or_else(|error| {
         match error.downcast_ref::<grounds::GroundsError>() {

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod base_rules;
+pub mod bench;
 pub mod by;
 pub mod diff;
 pub mod fidelity;

@@ -334,41 +334,63 @@ impl Coded {
         }
     }
 
+    /// Groups of columns in a row of `cols` columns.
+    pub fn groups(&self, cols: usize) -> usize {
+        cols.div_ceil(self.scales.cols.max(1))
+    }
+
+    /// Where the scale of `group` of row `row` lies among the scales of a matrix with `cols` columns.
+    pub fn scale_index(&self, row: usize, group: usize, cols: usize) -> usize {
+        row / self.scales.rows * self.groups(cols) + group
+    }
+
+    /// The bfloat16 bits of what the codes 0, 1, 2, … stand for under the scale at `index`.
+    pub fn values(&self, index: usize, out: &mut [u16]) {
+        (0..).zip(out).for_each(|(code, o)| *o = self.value(index, code));
+    }
+
+    /// The codes of a row of `cols` columns.
+    pub fn row_codes(&self, row: usize, cols: usize) -> impl Iterator<Item = u32> {
+        let words = (cols * usize::from(self.bits)).div_ceil(32);
+        let codes = &self.codes[row * words..(row + 1) * words];
+        (0..cols).map(move |c| field(codes, self.bits, c))
+    }
+
+    // The bfloat16 bits of a code under the scale at `index`.
+    fn value(&self, index: usize, code: u32) -> u16 {
+        let zero = match &self.zeros {
+            Zeros::None => 0.0,
+            Zeros::Int(z) => f32::from(z[index]),
+            Zeros::Float(z) => z[index],
+        };
+        let value = self.book.value(code, self.bits);
+        self.rounding.weight(value, zero, self.scales.values[index])
+    }
+
     /// Dequantizes one row of `out.len()` columns.
     fn row(&self, row: usize, out: &mut [u16]) {
-        let words = (out.len() * usize::from(self.bits)).div_ceil(32);
-        let codes = &self.codes[row * words..(row + 1) * words];
-        let groups = out.len().div_ceil(self.scales.cols);
-        let first = row / self.scales.rows * groups;
-        let zero = |k: usize| match &self.zeros {
-            Zeros::None => 0.0,
-            Zeros::Int(z) => f32::from(z[first + k]),
-            Zeros::Float(z) => z[first + k],
-        };
-        let weight = |code: u32, k: usize| {
-            let value = self.book.value(code, self.bits);
-            self.rounding.weight(value, zero(k), self.scales.values[first + k])
-        };
-        let code = |c: usize| field(codes, self.bits, c);
+        let cols = out.len();
+        let first = self.scale_index(row, 0, cols);
+        let codes = self.row_codes(row, cols);
         if let Some(index) = &self.index {
-            out.iter_mut()
-                .zip(index)
-                .enumerate()
-                .for_each(|(c, (o, k))| *o = weight(code(c), *k as usize));
+            let places = out.iter_mut().zip(codes).zip(index);
+            places.for_each(|((o, code), k)| *o = self.value(first + *k as usize, code));
             return;
         }
         // Where a group has at least as many columns as there are codes, each code is multiplied once.
         let mut table = [0u16; 256];
-        let count = 1 << self.bits;
-        for (k, out) in out.chunks_mut(self.scales.cols).enumerate() {
-            let columns = k * self.scales.cols..;
-            if out.len() >= count {
-                (0..count).for_each(|code| table[code] = weight(code as u32, k));
+        let table = &mut table[..1 << self.bits];
+        let mut codes = codes;
+        for (k, out) in (first..).zip(out.chunks_mut(self.scales.cols)) {
+            if out.len() >= table.len() {
+                self.values(k, table);
                 out.iter_mut()
-                    .zip(columns)
-                    .for_each(|(o, c)| *o = table[code(c) as usize]);
+                    .zip(&mut codes)
+                    .for_each(|(o, code)| *o = table[code as usize]);
             } else {
-                out.iter_mut().zip(columns).for_each(|(o, c)| *o = weight(code(c), k));
+                out.iter_mut()
+                    .zip(&mut codes)
+                    .for_each(|(o, code)| *o = self.value(k, code));
             }
         }
     }

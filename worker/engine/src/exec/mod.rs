@@ -33,6 +33,11 @@ pub trait Executor: Send {
         None
     }
 
+    /// Bytes of weights that a step reads, as they are held. `None` where that is not known.
+    fn weight_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// What a step may hold.
     fn limits(&self) -> Limits;
 

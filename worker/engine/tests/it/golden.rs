@@ -128,7 +128,8 @@ fn assert_faithful(f: &Fidelity) {
         return;
     }
     assert!(f.agree as f64 >= 0.995 * f.positions as f64, "{f:?}");
-    let bound = if f.name == QUANTIZES_ITS_CACHE { 0.03 } else { 2e-3 };
+    // Inputs of 15 bits and a sign a block are within 5e-3; a cached key that falls to the other side of a float8's border moves more.
+    let bound = if f.name == QUANTIZES_ITS_CACHE { 0.1 } else { 1e-2 };
     assert!(f.max_difference < bound, "{f:?}");
     assert_eq!(f.same_greedy, f.prompts, "{f:?}");
 }
@@ -226,5 +227,5 @@ fn a_cache_scheme_is_applied_only_when_asked_for() {
         .unwrap()
         .with_cache_scheme(&checkpoint)
         .unwrap();
-    assert!(applied.quantizes_cache() && difference(applied) < 0.03);
+    assert!(applied.quantizes_cache() && difference(applied) < 0.1);
 }

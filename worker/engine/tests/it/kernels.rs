@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Scales, Weights, Zeros};
+use assay_checkpoint::{Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Scales, Weights, Zeros};
 use assay_engine::exec::cpu::attention::KvCache;
 use assay_engine::exec::cpu::gemm::{PANEL, Panels, linear};
 use assay_engine::exec::cpu::inputs::Packed;
 use assay_engine::exec::cpu::isa::Isa;
+use assay_engine::exec::cpu::nibbles::Plan;
 use assay_engine::exec::cpu::norm::{Activate, Heads, normalise_row};
 use assay_engine::exec::cpu::pool::Pool;
-use assay_engine::numerics::{PAGE_TOKENS, RowCodes, outer_scale, rotation, silu};
+use assay_engine::numerics::{BLOCK, PAGE_TOKENS, RowCodes, block_integer, block_unit, outer_scale, rotation, silu};
 use assay_engine::{Precision, Segment};
 
 use crate::support::{Random, matrix};
@@ -43,6 +44,66 @@ fn asymmetric(r: &mut Random, rows: usize, cols: usize) -> Matrix {
     Matrix::plain(rows, cols, weights)
 }
 
+/// Matrices that are multiplied in integers: every width, book and kind of zero point, groups of all lengths, a last one that is shorter.
+fn few_bits(r: &mut Random, rows: usize) -> Vec<Matrix> {
+    let nf4 = (0..16).map(|i| Precision::Bf16.round((i as f32 - 7.0) / 8.0)).collect();
+    let books = [
+        (4, Codebook::Int, Dtype::BF16),
+        (4, Codebook::Int, Dtype::F16),
+        (3, Codebook::Int, Dtype::BF16),
+        (2, Codebook::Int, Dtype::F32),
+        (4, Codebook::E2m1, Dtype::BF16),
+        (4, Codebook::Table(nf4), Dtype::F32),
+    ];
+    let mut all = Vec::new();
+    for (i, (cols, group)) in [
+        (512usize, 128usize),
+        (1056, 128),
+        (320, 64),
+        (96, 32),
+        (1184, 1184),
+        (640, 640),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (bits, book, dtype) in books.clone() {
+            let groups = cols.div_ceil(group);
+            let words = rows * (cols * usize::from(bits)).div_ceil(32);
+            let codes: Vec<u32> = (0..words).map(|_| r.next() as u32).collect();
+            let scale = |r: &mut Random| Precision::Bf16.round(0.001 + r.unit() as f32 * 0.1);
+            let scales = Scales::grouped((0..rows * groups).map(|_| scale(r)).collect(), group);
+            let mut coded = Coded::float(bits, book.clone(), codes, scales, dtype);
+            if book == Codebook::Int && i % 2 == 0 {
+                let half = 1i16 << (bits - 1);
+                let zero = |r: &mut Random| r.below(2 * half as usize) as i16 - half;
+                coded.zeros = Zeros::Int((0..rows * groups).map(|_| zero(r)).collect());
+            }
+            let m = Matrix::plain(rows, cols, Weights::Coded(coded));
+            assert!(
+                Plan::of(&m).is_some(),
+                "{bits} bits, {book:?}, groups of {group} of {cols}"
+            );
+            all.push(m);
+        }
+    }
+    all
+}
+
+/// A row as it enters the product.
+fn entering(m: &Matrix, precision: Precision, x: &[f32]) -> Vec<f64> {
+    if precision == Precision::Bf16 || Plan::of(m).is_none() {
+        return x.iter().map(|&x| f64::from(precision.round(x))).collect();
+    }
+    let blocks = x.chunks(BLOCK).flat_map(|block| {
+        let unit = block_unit(block);
+        block
+            .iter()
+            .map(move |&x| f64::from(block_integer(x, unit)) * f64::from(unit))
+    });
+    blocks.collect()
+}
+
 fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, panels: &Panels) -> Vec<f32> {
     let mut out = vec![f32::NAN; rows * panels.width()];
     linear(pool, isa, precision, x, panels, &mut Packed::default(), &mut out);
@@ -51,7 +112,7 @@ fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, pane
 
 fn check_against_f64(m: &Matrix, x: &[f32], rows: usize, precision: Precision) {
     let pool = Pool::new(2);
-    let panels = Panels::pack(&pool, &[m]);
+    let panels = Panels::pack(&pool, precision, &[m]);
     let out = run(&pool, Isa::detect(), precision, x, rows, &panels);
     let mut got = vec![0f32; m.rows];
     let mut w = vec![0f32; m.cols];
@@ -63,10 +124,7 @@ fn check_against_f64(m: &Matrix, x: &[f32], rows: usize, precision: Precision) {
         .collect();
     for row in 0..rows {
         panels.gather(&out, rows, row, 0, &mut got);
-        let x: Vec<f64> = x[row * m.cols..][..m.cols]
-            .iter()
-            .map(|&x| f64::from(precision.round(x)))
-            .collect();
+        let x = entering(m, precision, &x[row * m.cols..][..m.cols]);
         let (mut error, mut norm) = (0f64, 0f64);
         for (got, w) in got.iter().zip(&weights) {
             let exact: f64 = x.iter().zip(w).map(|(x, w)| x * w).sum();
@@ -107,6 +165,56 @@ fn products_stay_within_the_rounding_of_their_additions() {
         let x = inputs(&mut r, 0, 17, cols);
         check_against_f64(&m, &x, 17, Precision::Pair);
     }
+    for m in few_bits(&mut r, 20) {
+        for kind in 0..4 {
+            let x = inputs(&mut r, kind, 9, m.cols);
+            check_against_f64(&m, &x, 9, Precision::Pair);
+            check_against_f64(&m, &x[..m.cols], 1, Precision::Pair);
+        }
+    }
+}
+
+/// All inputs and all weights as large as they can be and of one sign: the sums that come nearest to 32 bits.
+#[test]
+fn integer_sums_never_overflow() {
+    let (rows, cols) = (16, 256);
+    let scale = Precision::Bf16.round(1.9921875);
+    for (code, zero) in [(u32::MAX, -8), (0, 7)] {
+        let scales = Scales::grouped(vec![scale; rows * 2], 128);
+        let codes = vec![code; rows * cols / 8];
+        let coded = Coded::int(4, codes, scales, Zeros::Int(vec![zero; rows * 2]), Dtype::BF16);
+        let m = Matrix::plain(rows, cols, Weights::Coded(coded));
+        assert!(Plan::of(&m).is_some());
+        for x in [32767f32, -32767.0, 1.0, -1.99] {
+            check_against_f64(&m, &vec![x; 7 * cols], 7, Precision::Pair);
+            check_against_f64(&m, &vec![x; cols], 1, Precision::Pair);
+        }
+    }
+}
+
+/// What is multiplied in integers is 15 bits and a sign of the block's largest value; a block with what is not finite has no unit.
+#[test]
+fn blocks_of_inputs_share_a_power_of_two() {
+    let mut r = Random(19);
+    for kind in 0..4 {
+        for x in inputs(&mut r, kind, 20, BLOCK).chunks(BLOCK) {
+            let (unit, largest) = (block_unit(x), x.iter().fold(0f32, |a, x| a.max(x.abs())));
+            assert_eq!(unit.to_bits() & 0x7f_ffff, 0, "a power of two");
+            for &x in x {
+                let integer = f32::from(block_integer(x, unit));
+                assert!((integer * unit - x).abs() <= unit / 2.0, "{x}: {integer} of {unit}");
+            }
+            assert!(largest / unit >= 16_383.0 || largest < 1e-17, "{largest} of {unit}");
+        }
+    }
+    assert_eq!(block_integer(32767.4, block_unit(&[32767.4])), 32767);
+    assert_eq!(block_integer(32767.5, block_unit(&[32767.5])), 16384);
+    assert_eq!(block_integer(-32767.5, block_unit(&[-32767.5])), -16384);
+    assert_eq!(block_integer(0.0, block_unit(&[0.0, -0.0])), 0);
+    assert_eq!(block_integer(1e-40, block_unit(&[1e-40])), 0);
+    for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert!(block_unit(&[1.0, x]).is_nan());
+    }
 }
 
 #[test]
@@ -120,12 +228,19 @@ fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
         m.inputs = Inputs::Quantized { codes, scale };
         same_bits_everywhere(&m, &x, rows_max);
     }
+    for (i, mut m) in few_bits(&mut r, 20).into_iter().enumerate() {
+        let x = inputs(&mut r, i % 4, 40, m.cols);
+        same_bits_everywhere(&m, &x, 40);
+        let (codes, scale) = every_input()[i % 2];
+        m.inputs = Inputs::Quantized { codes, scale };
+        same_bits_everywhere(&m, &x, 40);
+    }
 }
 
 fn same_bits_everywhere(m: &Matrix, x: &[f32], rows_max: usize) {
     let cols = m.cols;
     let one = Pool::new(1);
-    let panels = Panels::pack(&one, &[m]);
+    let panels = Panels::pack(&one, Precision::Pair, &[m]);
     let row_bits = |out: &[f32], rows: usize, row: usize| {
         let mut got = vec![0f32; m.rows];
         panels.gather(out, rows, row, 0, &mut got);
@@ -144,7 +259,7 @@ fn same_bits_everywhere(m: &Matrix, x: &[f32], rows_max: usize) {
     for threads in [1, 2, 3] {
         let pool = Pool::new(threads);
         for isa in Isa::available() {
-            for rows in ROWS {
+            for rows in ROWS.into_iter().filter(|rows| *rows <= rows_max) {
                 let out = run(&pool, isa, Precision::Pair, &x[..rows * cols], rows, &panels);
                 for (row, alone) in alone.iter().enumerate().take(rows) {
                     assert_eq!(&row_bits(&out, rows, row), alone, "{} row {row} of {rows}", isa.name());
@@ -160,25 +275,27 @@ fn quantized_inputs_are_multiplied_as_codes() {
     let mut r = Random(13);
     let pool = Pool::new(2);
     for (codes, scale) in every_input() {
-        let mut m = asymmetric(&mut r, 40, 200);
-        m.inputs = Inputs::Quantized { codes, scale };
-        let x = inputs(&mut r, 1, 9, 200);
-        let panels = Panels::pack(&pool, &[&m]);
-        let out = run(&pool, Isa::detect(), Precision::Bf16, &x, 9, &panels);
-        let (mut got, mut w) = (vec![0f32; 40], vec![0f32; 200]);
-        for (row, x) in x.chunks(200).enumerate() {
-            panels.gather(&out, 9, row, 0, &mut got);
-            let rule = RowCodes::of(codes, scale, x);
-            for (n, got) in got.iter().enumerate() {
-                m.row_f32(n, &mut w);
-                let terms = || x.iter().zip(&w).map(|(&x, &w)| f64::from(rule.code(x)) * f64::from(w));
-                let (exact, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
-                let scale = f64::from(rule.scale);
-                let off = (f64::from(*got) - exact * scale).abs();
-                assert!(
-                    off <= 200.0 * 2f64.powi(-24) * size * scale,
-                    "{codes:?} {scale:?}: {off}"
-                );
+        for cols in [200, 192] {
+            let mut m = asymmetric(&mut r, 40, cols);
+            m.inputs = Inputs::Quantized { codes, scale };
+            let x = inputs(&mut r, 1, 9, cols);
+            let panels = Panels::pack(&pool, Precision::Pair, &[&m]);
+            let out = run(&pool, Isa::detect(), Precision::Bf16, &x, 9, &panels);
+            let (mut got, mut w) = (vec![0f32; 40], vec![0f32; cols]);
+            for (row, x) in x.chunks(cols).enumerate() {
+                panels.gather(&out, 9, row, 0, &mut got);
+                let rule = RowCodes::of(codes, scale, x);
+                for (n, got) in got.iter().enumerate() {
+                    m.row_f32(n, &mut w);
+                    let terms = || x.iter().zip(&w).map(|(&x, &w)| f64::from(rule.code(x)) * f64::from(w));
+                    let (exact, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+                    let scale = f64::from(rule.scale);
+                    let off = (f64::from(*got) - exact * scale).abs();
+                    assert!(
+                        off <= cols as f64 * 2f64.powi(-24) * size * scale,
+                        "{codes:?} {scale:?}: {off}"
+                    );
+                }
             }
         }
     }
@@ -229,7 +346,7 @@ fn groups_of_inputs_are_multiplied_with_their_own_factors() {
         let mut m = asymmetric(&mut r, 40, 200);
         m.inputs = Inputs::Quantized { codes, scale };
         let x = inputs(&mut r, 1, 9, 200);
-        let panels = Panels::pack(&pool, &[&m]);
+        let panels = Panels::pack(&pool, Precision::Pair, &[&m]);
         let out = run(&pool, Isa::detect(), precision, &x, 9, &panels);
         let (mut got, mut w) = (vec![0f32; 40], vec![0f32; 200]);
         for (row, x) in x.chunks(200).enumerate() {
@@ -283,16 +400,29 @@ fn packed_parts_begin_at_panels_and_padding_stays_out() {
         parts_are_kept_apart(&mut r, &parts);
         parts[2].inputs = Inputs::Plain;
     }
+    // some in integers, some not, two of them joined
+    let of = |rows: usize, r: &mut Random| few_bits(r, rows).swap_remove(18);
+    let (a, b, c) = (of(20, &mut r), of(3, &mut r), of(16, &mut r));
+    parts_are_kept_apart(&mut r, &[a.clone(), b.clone(), c.clone()]);
+    let dense = matrix(&mut r, 3, 96, 1.0);
+    parts_are_kept_apart(&mut r, &[a.clone(), dense.clone(), c.clone()]);
+    let mut coded = b;
+    coded.inputs = Inputs::Quantized {
+        codes: all[0].0,
+        scale: all[0].1,
+    };
+    parts_are_kept_apart(&mut r, &[a, coded, c]);
 }
 
 fn parts_are_kept_apart(r: &mut Random, parts: &[Matrix; 3]) {
     let pool = Pool::new(2);
-    let together = Panels::pack(&pool, &[&parts[0], &parts[1], &parts[2]]);
+    let together = Panels::pack(&pool, Precision::Pair, &[&parts[0], &parts[1], &parts[2]]);
     assert_eq!(together.width(), (2 + 1 + 1) * PANEL);
-    let x = r.normals(5 * 40, 1.0);
+    let cols = parts[0].cols;
+    let x = r.normals(5 * cols, 1.0);
     let all = run(&pool, Isa::detect(), Precision::Pair, &x, 5, &together);
     for (i, part) in parts.iter().enumerate() {
-        let single = Panels::pack(&pool, &[part]);
+        let single = Panels::pack(&pool, Precision::Pair, &[part]);
         let alone = run(&pool, Isa::detect(), Precision::Pair, &x, 5, &single);
         for row in 0..5 {
             let (mut a, mut b) = (vec![0f32; part.rows], vec![0f32; part.rows]);
@@ -301,8 +431,8 @@ fn parts_are_kept_apart(r: &mut Random, parts: &[Matrix; 3]) {
             assert_eq!(a, b);
         }
     }
-    let mut row = vec![0f32; 40];
-    let mut expected = vec![0f32; 40];
+    let mut row = vec![0f32; cols];
+    let mut expected = vec![0f32; cols];
     for i in [0, 15, 16, 19] {
         together.row(i, &mut row);
         parts[0].row_f32(i, &mut expected);
@@ -313,16 +443,23 @@ fn parts_are_kept_apart(r: &mut Random, parts: &[Matrix; 3]) {
 #[test]
 fn a_nan_input_reaches_every_output_of_its_row_and_no_other() {
     let mut r = Random(13);
-    let m = matrix(&mut r, 30, 64, 1.0);
-    let pool = Pool::new(1);
-    let panels = Panels::pack(&pool, &[&m]);
-    let mut x = r.normals(9 * 64, 1.0);
-    x[4 * 64 + 17] = f32::NAN;
-    let out = run(&pool, Isa::detect(), Precision::Pair, &x, 9, &panels);
-    let mut got = vec![0f32; 30];
-    for row in 0..9 {
-        panels.gather(&out, 9, row, 0, &mut got);
-        assert!(got.iter().all(|x| x.is_nan() == (row == 4)));
+    let mut all = vec![matrix(&mut r, 30, 64, 1.0), few_bits(&mut r, 30).swap_remove(0)];
+    all.push(all[1].clone());
+    all[2].inputs = Inputs::Quantized {
+        codes: every_input()[0].0,
+        scale: every_input()[0].1,
+    };
+    for m in all {
+        let pool = Pool::new(1);
+        let panels = Panels::pack(&pool, Precision::Pair, &[&m]);
+        let mut x = r.normals(9 * m.cols, 1.0);
+        x[4 * m.cols + 17] = f32::NAN;
+        let out = run(&pool, Isa::detect(), Precision::Pair, &x, 9, &panels);
+        let mut got = vec![0f32; 30];
+        for row in 0..9 {
+            panels.gather(&out, 9, row, 0, &mut got);
+            assert!(got.iter().all(|x| x.is_nan() == (row == 4)));
+        }
     }
 }
 

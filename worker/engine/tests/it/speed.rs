@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use assay_checkpoint::{Codes, InputScale, Inputs};
+use assay_checkpoint::safetensors::Dtype;
+use assay_checkpoint::{Coded, Codes, InputScale, Inputs, Matrix, Scales, Weights, Zeros};
 use assay_engine::exec::cpu::gemm::{Panels, linear};
 use assay_engine::exec::cpu::inputs::Packed;
 use assay_engine::exec::cpu::{isa::Isa, pool::Pool};
@@ -17,8 +18,18 @@ fn speed_of_a_linear_layer() {
     let mut r = Random(1);
     let (n, k) = (2048, 2048);
     let mut m = matrix(&mut r, n, k, 0.02);
+    let scales = Scales::grouped(
+        (0..n * k / 128)
+            .map(|_| Precision::Bf16.round(r.unit() as f32 + 0.01))
+            .collect(),
+        128,
+    );
+    let codes = (0..n * k / 8).map(|_| r.next() as u32).collect();
+    let few = Weights::Coded(Coded::int(4, codes, scales, Zeros::None, Dtype::BF16));
+    let few = Matrix::plain(n, k, few);
     let row = InputScale::Row { symmetric: true };
     let kinds = [
+        ("w4", Inputs::Plain),
         ("plain", Inputs::Plain),
         (
             "int8",
@@ -38,7 +49,7 @@ fn speed_of_a_linear_layer() {
     for (threads, (kind, inputs)) in [1, 2].into_iter().flat_map(|t| kinds.map(|kind| (t, kind))) {
         let pool = Pool::new(threads);
         m.inputs = inputs;
-        let panels = Panels::pack(&pool, &[&m]);
+        let panels = Panels::pack(&pool, Precision::Pair, &[if kind == "w4" { &few } else { &m }]);
         for isa in Isa::available() {
             for rows in [1, 8, 256] {
                 let x = r.normals(rows * k, 1.0);

@@ -1,6 +1,6 @@
 //! Linear layers: `out[m, n] = Σ_k x[m, k]·w[n, k]`, in the order of additions that [`crate::numerics`] lays down.
 //!
-//! Weights lie in panels of [`PANEL`] outputs, (panels, K, PANEL), so that a vector register holds one k of neighbouring outputs
+//! Matrices of few bits are multiplied in integers ([`super::nibbles`]), all others in f32, here: their weights lie in panels of [`PANEL`] outputs, (panels, K, PANEL), so that a vector register holds one k of neighbouring outputs
 //! and no sum ever crosses lanes. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
 
 use std::ops::Range;
@@ -10,6 +10,7 @@ use assay_checkpoint::{Inputs, Matrix, Transform, same};
 
 use super::inputs::{Packed, sizes};
 use super::isa::{Arithmetic, Isa, Kernel};
+use super::nibbles::{self, Nibbles};
 use super::pool::Pool;
 use crate::numerics::{Precision, from_bf16, k_slices, turn};
 
@@ -19,66 +20,97 @@ pub const PANEL: usize = 16;
 /// Multiplications worth a trip to another thread.
 const TASK: usize = 1 << 17;
 
-/// Matrices that read the same input, packed for this kernel. Each begins at a panel boundary.
+/// Matrices that read the same input, packed for this machine's kernels. Each begins at a panel boundary.
 pub struct Panels {
     /// inputs
     pub cols: usize,
     starts: Vec<usize>,
-    inputs: Vec<Treatment>,
+    runs: Vec<Run>,
     outputs: Vec<Option<Arc<Transform>>>, // of each part
     panels: usize,
-    weights: Vec<u16>, // (panels, cols, PANEL)
 }
 
-// Neighbouring panels whose inputs are treated alike.
-struct Treatment {
+// Neighbouring parts whose inputs are treated alike and whose weights are held alike.
+struct Run {
     turn: Option<Arc<Transform>>,
     inputs: Inputs,
     panels: Range<usize>,
+    weights: Held,
+}
+
+enum Held {
+    Dense(Vec<u16>), // bf16 (panels, cols, PANEL)
+    Nibbles(Nibbles),
 }
 
 impl Panels {
-    /// Packs matrices of equal width. Rows beyond a matrix's last are zero.
-    pub fn pack(pool: &Pool, parts: &[&Matrix]) -> Panels {
+    /// Packs matrices of equal width for inputs of a precision. Rows beyond a matrix's last are zero.
+    pub fn pack(pool: &Pool, precision: Precision, parts: &[&Matrix]) -> Panels {
         let cols = parts.first().map_or(0, |m| m.cols);
         let mut starts = Vec::with_capacity(parts.len());
-        let mut homes = Vec::new(); // (matrix, first row) of each panel
-        let mut inputs: Vec<Treatment> = Vec::new();
-        for matrix in parts {
-            let start = homes.len();
-            starts.push(start);
-            homes.extend((0..matrix.rows).step_by(PANEL).map(|row| (*matrix, row)));
-            let turn = &matrix.transforms.input;
-            match inputs.last_mut() {
-                Some(last) if last.inputs == matrix.inputs && same(&last.turn, turn) => last.panels.end = homes.len(),
-                _ => inputs.push(Treatment {
-                    turn: turn.clone(),
-                    inputs: matrix.inputs,
-                    panels: start..homes.len(),
-                }),
-            }
+        let mut runs = Vec::new();
+        let mut panels = 0;
+        let plan = |matrix| {
+            (precision == Precision::Pair)
+                .then(|| nibbles::Plan::of(matrix))
+                .flatten()
+        };
+        let plans: Vec<Option<nibbles::Plan>> = parts.iter().map(|m| plan(m)).collect();
+        let mut parts = parts.iter().zip(plans).peekable();
+        let mut outputs = Vec::new();
+        while let Some((first, plan)) = parts.next() {
+            let start = panels;
+            let mut add = |matrix: &Matrix| {
+                starts.push(panels);
+                outputs.push(matrix.transforms.output.clone());
+                panels += matrix.rows.div_ceil(PANEL);
+            };
+            add(first);
+            let turn = first.transforms.input.clone();
+            let alike = |m: &Matrix| m.inputs == first.inputs && same(&m.transforms.input, &turn);
+            let weights = match plan {
+                Some(plan) => {
+                    let mut plans = vec![plan];
+                    while let Some((matrix, next)) =
+                        parts.next_if(|(m, next)| alike(m) && next.as_ref().is_some_and(|next| next.joins(&plans[0])))
+                    {
+                        add(matrix);
+                        plans.extend(next);
+                    }
+                    Held::Nibbles(Nibbles::pack(pool, plans))
+                }
+                None => {
+                    let mut matrices = vec![*first];
+                    while let Some((matrix, _)) = parts.next_if(|(m, next)| alike(m) && next.is_none()) {
+                        add(matrix);
+                        matrices.push(matrix);
+                    }
+                    Held::Dense(dense(pool, cols, &matrices))
+                }
+            };
+            runs.push(Run {
+                inputs: first.inputs,
+                turn,
+                panels: start..panels,
+                weights,
+            });
         }
-        let mut weights = vec![0u16; homes.len() * cols * PANEL];
-        pool.chunks(&mut weights, cols * PANEL, |panel, out| {
-            let (matrix, first) = homes[panel];
-            let mut row = vec![0u16; cols];
-            for lane in 0..PANEL.min(matrix.rows - first) {
-                matrix.row_bf16(first + lane, &mut row);
-                out.iter_mut()
-                    .skip(lane)
-                    .step_by(PANEL)
-                    .zip(&row)
-                    .for_each(|(o, &w)| *o = w);
-            }
-        });
         Panels {
             cols,
             starts,
-            inputs,
-            outputs: parts.iter().map(|m| m.transforms.output.clone()).collect(),
-            panels: homes.len(),
-            weights,
+            runs,
+            outputs,
+            panels,
         }
+    }
+
+    /// Bytes of the weights as they are held: what a step of one row reads.
+    pub fn bytes(&self) -> usize {
+        let held = |run: &Run| match &run.weights {
+            Held::Dense(weights) => 2 * weights.len(),
+            Held::Nibbles(weights) => weights.bytes(),
+        };
+        self.runs.iter().map(held).sum()
     }
 
     /// Outputs including the padding of every part: what a row of the output buffer takes.
@@ -86,15 +118,17 @@ impl Panels {
         self.panels * PANEL
     }
 
-    /// Row `row` of the first matrix, widened to f32.
+    /// Row `row` of the first matrix.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        let panel = &self.weights[row / PANEL * self.cols * PANEL..][..self.cols * PANEL];
-        panel
-            .iter()
-            .skip(row % PANEL)
-            .step_by(PANEL)
-            .zip(out)
-            .for_each(|(&w, o)| *o = from_bf16(w));
+        match self.runs.first().map(|run| &run.weights) {
+            Some(Held::Dense(weights)) => {
+                let panel = &weights[row / PANEL * self.cols * PANEL..][..self.cols * PANEL];
+                let lane = panel.iter().skip(row % PANEL).step_by(PANEL);
+                lane.zip(out).for_each(|(&w, o)| *o = from_bf16(w));
+            }
+            Some(Held::Nibbles(weights)) => weights.values(row, out),
+            None => {}
+        }
     }
 
     /// Copies, and turns where they are turned, the outputs of row `row` of a step with `rows` rows, for the part `part`, out of the output buffer.
@@ -109,6 +143,25 @@ impl Panels {
     }
 }
 
+// bf16 (panels, cols, PANEL)
+fn dense(pool: &Pool, cols: usize, matrices: &[&Matrix]) -> Vec<u16> {
+    let homes = matrices
+        .iter()
+        .flat_map(|matrix| (0..matrix.rows).step_by(PANEL).map(move |row| (*matrix, row)));
+    let homes: Vec<(&Matrix, usize)> = homes.collect(); // (matrix, first row) of each panel
+    let mut weights = vec![0u16; homes.len() * cols * PANEL];
+    pool.chunks(&mut weights, cols * PANEL, |panel, out| {
+        let (matrix, first) = homes[panel];
+        let mut row = vec![0u16; cols];
+        for lane in 0..PANEL.min(matrix.rows - first) {
+            matrix.row_bf16(first + lane, &mut row);
+            let places = out.iter_mut().skip(lane).step_by(PANEL);
+            places.zip(&row).for_each(|(o, &w)| *o = w);
+        }
+    });
+    weights
+}
+
 /// `out` (panels, rows, PANEL) = `x` (rows, cols) times the panels' weights, with every part's own treatment of its inputs.
 pub fn linear(
     pool: &Pool,
@@ -119,48 +172,60 @@ pub fn linear(
     packed: &mut Packed,
     out: &mut [f32],
 ) {
-    let rows = x.len() / weights.cols;
+    let (rows, cols) = (x.len() / weights.cols, weights.cols);
     let mut turned = std::mem::take(&mut packed.turned);
-    for Treatment {
-        turn: by,
-        inputs,
-        panels,
-    } in &weights.inputs
-    {
-        let x = match by {
+    let mut before: Option<&Run> = None;
+    for run in &weights.runs {
+        let as_before = before.is_some_and(|b| b.inputs == run.inputs && same(&b.turn, &run.turn));
+        let x = match &run.turn {
             None => x,
+            Some(_) if as_before => &turned[..],
             Some(transform) => {
                 turned.clear();
                 turned.extend_from_slice(x);
-                pool.chunks(&mut turned, weights.cols, |_, row| turn(transform, row));
+                pool.chunks(&mut turned, cols, |_, row| turn(transform, row));
                 &turned[..]
             }
         };
-        packed.fill(pool, isa, precision, *inputs, x, weights.cols);
-        let out = &mut out[panels.start * rows * PANEL..panels.end * rows * PANEL];
-        multiply(pool, isa, packed, weights, panels.start, out);
+        let out = &mut out[run.panels.start * rows * PANEL..run.panels.end * rows * PANEL];
+        let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
+        match &run.weights {
+            Held::Dense(weights) => {
+                let packed_before = as_before && before.is_some_and(|b| matches!(b.weights, Held::Dense(_)));
+                if !packed_before {
+                    packed.fill(pool, isa, precision, run.inputs, x, cols);
+                }
+                pool.chunks(out, panels * rows * PANEL, |task, out| {
+                    isa.run(Multiply {
+                        packed: &packed.values,
+                        scales: packed.codes.then_some(packed.scales.as_slice()),
+                        rows,
+                        cols,
+                        block: isa.block_rows(),
+                        weights: &weights[task * panels * cols * PANEL..][..out.len() / rows * cols],
+                        out,
+                    });
+                });
+            }
+            Held::Nibbles(weights) => {
+                let integers = &mut packed.integers;
+                if !(as_before && before.is_some_and(|b| matches!(b.weights, Held::Nibbles(_)))) {
+                    integers.fill(pool, isa, run.inputs, x, cols);
+                }
+                let inputs = &*integers;
+                pool.chunks(out, panels * rows * PANEL, |task, out| {
+                    isa.run(nibbles::Multiply {
+                        inputs,
+                        weights,
+                        first: task * panels,
+                        out,
+                    });
+                });
+            }
+        }
+        before = Some(run);
     }
     packed.turned = turned;
-}
-
-/// `out` (panels, rows, PANEL) = packed inputs (rows, cols) times the weights of as many panels, from panel `first` on.
-fn multiply(pool: &Pool, isa: Isa, packed: &Packed, weights: &Panels, first: usize, out: &mut [f32]) {
-    let (rows, cols) = (packed.scales.len(), weights.cols);
-    debug_assert!(packed.values.len() == rows * cols);
-    let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
-    pool.chunks(out, panels * rows * PANEL, |task, out| {
-        let panel = first + task * panels;
-        let weights = &weights.weights[panel * cols * PANEL..][..out.len() / rows * cols];
-        isa.run(Multiply {
-            packed: &packed.values,
-            scales: packed.codes.then_some(packed.scales.as_slice()),
-            rows,
-            cols,
-            block: isa.block_rows(),
-            weights,
-            out,
-        });
-    });
 }
 
 struct Multiply<'a> {

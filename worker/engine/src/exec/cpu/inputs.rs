@@ -3,6 +3,7 @@
 
 use assay_checkpoint::{Codes, GroupScale, InputScale, Inputs};
 
+use super::integers::Integers;
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
 use crate::numerics::{Precision, RowCodes, outer_scale};
@@ -18,6 +19,8 @@ pub struct Packed {
     pub codes: bool,
     /// (rows, K): inputs that were turned before
     pub turned: Vec<f32>,
+    /// the same inputs for matrices that are multiplied in integers
+    pub integers: Integers,
 }
 
 impl Packed {
@@ -66,7 +69,7 @@ impl Kernel for Pack<'_> {
             Inputs::Quantized {
                 codes: codes @ Codes::Int { .. },
                 scale,
-            } => self.with(|row| Integers(RowCodes::of(codes, scale, row))),
+            } => self.with(|row| IntegerCodes(RowCodes::of(codes, scale, row))),
             Inputs::Quantized {
                 codes: codes @ Codes::Float8,
                 scale,
@@ -93,9 +96,9 @@ impl Rule for Precision {
 }
 
 #[derive(Clone, Copy)]
-struct Integers(RowCodes);
+struct IntegerCodes(RowCodes);
 
-impl Rule for Integers {
+impl Rule for IntegerCodes {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         self.0.integer(x)

@@ -2,29 +2,205 @@
 //!
 //! The kernels are written with lanes across outputs, so wider registers change speed and nothing else: every instruction set gives the same bits.
 
-/// Multiplication and addition of two exact products' terms, fused where the machine can.
+#[cfg(target_arch = "x86_64")]
+#[path = "x86.rs"]
+mod x86;
+
+use crate::numerics::PARTIALS;
+
+/// Sixteen 16-bit integers: one load.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub struct Words(pub [i16; 16]);
+
+impl Words {
+    /// Sixteen zeros.
+    pub const ZERO: Words = Words([0; 16]);
+}
+
+/// What the kernels' inner loops are made of. Every implementation gives the same results.
 pub trait Arithmetic {
+    /// sixteen 16-bit integers
+    type Vector: Copy;
+    /// eight 32-bit sums
+    type Sums: Copy;
+    /// eight f32 partial sums
+    type Floats: Copy;
+    /// a table of sixteen integers
+    type Table: Copy;
+
     /// `a·b + c` for bf16 values a and b: their product is exact, so fusing changes nothing.
     fn multiply_add(a: f32, b: f32, c: f32) -> f32;
+
+    /// Nothing yet.
+    fn zero() -> Self::Sums;
+
+    /// Reads sixteen integers.
+    fn load(words: &Words) -> Self::Vector;
+
+    /// Writes them.
+    fn store(vector: Self::Vector, words: &mut Words);
+
+    /// Multiplies lane by lane and adds neighbouring products to a sum each; never exceeds 32 bits where
+    /// [`crate::numerics::MAX_WEIGHT`] is kept.
+    fn dot(sums: Self::Sums, a: Self::Vector, b: Self::Vector) -> Self::Sums;
+
+    /// Reads partial sums.
+    fn partials(partials: &[f32; PARTIALS]) -> Self::Floats;
+
+    /// Writes them.
+    fn lanes(partials: Self::Floats) -> [f32; PARTIALS];
+
+    /// Rounds a block's sums to f32, ties to even, and adds them times `unit`. That is a power of two, so the product is exact, fused
+    /// or not.
+    fn add(partials: Self::Floats, block: Self::Sums, unit: f32) -> Self::Floats;
+
+    /// Reads a table: low bytes, then high ones.
+    fn table(bytes: &[u8; 32]) -> Self::Table;
+
+    /// The integers of 32 codes, columns 0 to 15 and 16 to 31, packed as [`super::nibbles`] packs them.
+    fn decode(table: Self::Table, codes: &[u8; 16]) -> (Self::Vector, Self::Vector);
+
+    /// Asks for the codes that a stream of them will come to soon.
+    fn fetch_ahead(codes: &[u8; 16]);
 }
 
 /// Separate multiplication and addition.
 pub struct Separate;
 
-/// Fused multiply-add instructions.
-pub struct Fused;
-
 impl Arithmetic for Separate {
+    type Vector = [i16; 16];
+    type Sums = [i32; PARTIALS];
+    type Floats = [f32; PARTIALS];
+    type Table = [i16; 16];
+
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
     }
+
+    #[inline(always)]
+    fn zero() -> Self::Sums {
+        [0; PARTIALS]
+    }
+
+    #[inline(always)]
+    fn load(words: &Words) -> Self::Vector {
+        words.0
+    }
+
+    #[inline(always)]
+    fn store(vector: Self::Vector, words: &mut Words) {
+        words.0 = vector;
+    }
+
+    #[inline(always)]
+    fn dot(mut sums: Self::Sums, a: Self::Vector, b: Self::Vector) -> Self::Sums {
+        let product = |j: usize| i32::from(a[j]) * i32::from(b[j]);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            // inputs that are not finite may be any integers
+            *sum = sum.wrapping_add(product(2 * i).wrapping_add(product(2 * i + 1)));
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn partials(partials: &[f32; PARTIALS]) -> Self::Floats {
+        *partials
+    }
+
+    #[inline(always)]
+    fn lanes(partials: Self::Floats) -> [f32; PARTIALS] {
+        partials
+    }
+
+    #[inline(always)]
+    fn add(mut partials: Self::Floats, block: Self::Sums, unit: f32) -> Self::Floats {
+        for (partial, sum) in partials.iter_mut().zip(block) {
+            *partial += sum as f32 * unit;
+        }
+        partials
+    }
+
+    #[inline(always)]
+    fn table(bytes: &[u8; 32]) -> Self::Table {
+        std::array::from_fn(|i| i16::from_le_bytes([bytes[i], bytes[16 + i]]))
+    }
+
+    #[inline(always)]
+    fn decode(table: Self::Table, codes: &[u8; 16]) -> (Self::Vector, Self::Vector) {
+        let half = |first: usize| std::array::from_fn(|i| table[usize::from(codes[first + i % 8] >> (i / 8 * 4) & 15)]);
+        (half(0), half(8))
+    }
+
+    #[inline(always)]
+    fn fetch_ahead(_codes: &[u8; 16]) {}
 }
 
+/// The portable operations with fused multiply-add, which every aarch64 machine has.
+#[cfg(target_arch = "aarch64")]
+pub struct Fused;
+
+#[cfg(target_arch = "aarch64")]
 impl Arithmetic for Fused {
+    type Vector = <Separate as Arithmetic>::Vector;
+    type Sums = <Separate as Arithmetic>::Sums;
+    type Floats = <Separate as Arithmetic>::Floats;
+    type Table = <Separate as Arithmetic>::Table;
+
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn zero() -> Self::Sums {
+        Separate::zero()
+    }
+
+    #[inline(always)]
+    fn load(words: &Words) -> Self::Vector {
+        Separate::load(words)
+    }
+
+    #[inline(always)]
+    fn store(vector: Self::Vector, words: &mut Words) {
+        Separate::store(vector, words);
+    }
+
+    #[inline(always)]
+    fn dot(sums: Self::Sums, a: Self::Vector, b: Self::Vector) -> Self::Sums {
+        Separate::dot(sums, a, b)
+    }
+
+    #[inline(always)]
+    fn partials(partials: &[f32; PARTIALS]) -> Self::Floats {
+        Separate::partials(partials)
+    }
+
+    #[inline(always)]
+    fn lanes(partials: Self::Floats) -> [f32; PARTIALS] {
+        Separate::lanes(partials)
+    }
+
+    #[inline(always)]
+    fn add(partials: Self::Floats, block: Self::Sums, unit: f32) -> Self::Floats {
+        Separate::add(partials, block, unit)
+    }
+
+    #[inline(always)]
+    fn table(bytes: &[u8; 32]) -> Self::Table {
+        Separate::table(bytes)
+    }
+
+    #[inline(always)]
+    fn decode(table: Self::Table, codes: &[u8; 16]) -> (Self::Vector, Self::Vector) {
+        Separate::decode(table, codes)
+    }
+
+    #[inline(always)]
+    fn fetch_ahead(codes: &[u8; 16]) {
+        Separate::fetch_ahead(codes);
     }
 }
 
@@ -64,7 +240,7 @@ impl Isa {
         {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 levels.push(Isa(Level::Avx2));
-                if is_x86_feature_detected!("avx512f") {
+                if x86::has_avx512() {
                     levels.push(Isa(Level::Avx512));
                 }
             }
@@ -106,21 +282,9 @@ impl Isa {
             Level::Portable => kernel.run::<Separate>(),
             // SAFETY: these levels exist only where detection found the features.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2(kernel) },
+            Level::Avx2 => unsafe { x86::avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512(kernel) },
+            Level::Avx512 => unsafe { x86::avx512(kernel) },
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<K: Kernel>(kernel: K) {
-    kernel.run::<Fused>();
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx2,fma")]
-fn avx512<K: Kernel>(kernel: K) {
-    kernel.run::<Fused>();
 }

@@ -58,7 +58,7 @@ pub(super) struct Layer {
 impl Layer {
     /// Packs a layer's weights.
     pub fn new(machine: &Machine, plan: &Plan, layer: LayerPlan, parts: &LayerParts, pages: usize) -> Layer {
-        let pack = |matrices: &[_]| Panels::pack(&machine.pool, matrices);
+        let pack = |matrices: &[_]| Panels::pack(&machine.pool, machine.precision, matrices);
         Layer {
             plan: layer,
             qkv: pack(&[&parts.q, &parts.k, &parts.v]),
@@ -70,6 +70,12 @@ impl Layer {
             mlp_norm: parts.mlp_norm.clone(),
             cache: KvCache::new(plan.kv_heads, plan.head_dim, pages).with_codes(parts.cache.clone()),
         }
+    }
+
+    /// Bytes of its matrices as they are held.
+    pub fn weight_bytes(&self) -> usize {
+        let matrices = [&self.qkv, &self.o, &self.gate_up, &self.down];
+        matrices.into_iter().map(Panels::bytes).sum()
     }
 
     /// The layer for all rows of the step: b.h becomes the next layer's.

@@ -1,14 +1,18 @@
-//! The threaded executor: the numerics specification on a CPU, in portable code that the compiler vectorises.
+//! The threaded executor: the numerics specification on a CPU, in portable code that the compiler vectorises and a few operations
+//! written for each instruction set ([`isa`]).
 //!
 //! Buffers of a step are (rows, width) row-major unless a comment says otherwise.
 
 pub mod attention;
 pub mod gemm;
 pub mod inputs;
+pub mod integers;
 pub mod isa;
 mod layer;
+pub mod nibbles;
 pub mod norm;
 pub mod pool;
+pub mod rates;
 
 use self::gemm::Panels;
 use self::isa::Isa;
@@ -18,7 +22,7 @@ use self::pool::Pool;
 use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
 use crate::batch::{Limits, Page, Picked, StepBatch, StepError, StepOutput, Want};
 use crate::model::Model;
-use crate::numerics::{argmax, from_bf16, log_sum_exp};
+use crate::numerics::{Precision, argmax, from_bf16, log_sum_exp};
 use crate::plan::Plan;
 
 /// Rows whose logits are held at once: 13 MB at 102,400 tokens of vocabulary.
@@ -64,7 +68,7 @@ impl Cpu {
             rows
         });
         Ok(Cpu {
-            head: Panels::pack(&machine.pool, &[model.head()]),
+            head: Panels::pack(&machine.pool, machine.precision, &[model.head()]),
             final_norm: parts.final_norm.clone(),
             rotations: Rotations::new(&plan.inverse_frequencies),
             buffers: Buffers::default(),
@@ -129,6 +133,14 @@ impl Cpu {
     }
 }
 
+// What linear layers' inputs are rounded to, for reports.
+fn inputs(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Pair => "16-bit",
+        Precision::Bf16 => "bf16",
+    }
+}
+
 fn pick(logits: &[f32], want: Want) -> Option<Picked> {
     let argmax = argmax(logits)?;
     let (mut logprob, mut sum) = (0.0, 0.0);
@@ -153,7 +165,7 @@ impl Executor for Cpu {
         format!(
             "cpu ({}, {} inputs, {} threads)",
             m.isa.name(),
-            m.precision.name(),
+            inputs(m.precision),
             m.pool.threads()
         )
     }
@@ -162,9 +174,14 @@ impl Executor for Cpu {
     fn class(&self) -> DeviceClass {
         DeviceClass {
             device: "cpu".into(),
-            precision: self.machine.precision.name().into(),
+            precision: inputs(self.machine.precision).into(),
             shaders: None,
         }
+    }
+
+    fn weight_bytes(&self) -> Option<u64> {
+        let layers: usize = self.layers.iter().map(Layer::weight_bytes).sum();
+        Some((layers + self.head.bytes()) as u64)
     }
 
     fn limits(&self) -> Limits {

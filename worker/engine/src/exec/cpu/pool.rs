@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Turns of an idle worker's loop before it sleeps: some ten microseconds, as long as the serial part between two kernels.
-const SPINS: usize = 400;
+/// Turns of an idle worker's loop before it sleeps: some hundred microseconds, longer than the serial part between two kernels, since waking
+/// a sleeping thread takes as long as a small kernel.
+const SPINS: usize = 5000;
 
 /// Threads that wait for kernels. The caller of a kernel works too.
 pub struct Pool {
@@ -21,6 +22,7 @@ struct Shared {
     done: Condvar,
     epoch: AtomicU64,
     next: AtomicUsize,
+    busy: AtomicUsize, // `State::active`, for a look without the lock
 }
 
 #[derive(Default)]
@@ -51,6 +53,7 @@ impl Pool {
             done: Condvar::new(),
             epoch: AtomicU64::new(0),
             next: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
         });
         // a thread that cannot be started is only a slower pool
         let workers = (1..threads)
@@ -96,8 +99,15 @@ impl Pool {
         }
         self.shared.wake.notify_all();
         let mine = catch_unwind(AssertUnwindSafe(|| self.shared.drain(tasks, body)));
+        self.shared.lock().job = None;
+        // no worker joins any more; those at work are near their end
+        for _ in 0..SPINS {
+            if self.shared.busy.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            std::hint::spin_loop();
+        }
         let mut state = self.shared.lock();
-        state.job = None;
         while state.active > 0 {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -176,12 +186,14 @@ impl Shared {
             // a worker that comes too late finds no job and holds nobody up
             let Some(job) = state.job else { continue };
             state.active += 1;
+            self.busy.store(state.active, Ordering::Release);
             drop(state);
             // SAFETY: `active` was raised under the lock while the job was there, so `run` waits for this worker.
             let result = catch_unwind(AssertUnwindSafe(|| self.drain(job.tasks, unsafe { &*job.body })));
             let mut state = self.lock();
             state.panicked |= result.is_err();
             state.active -= 1;
+            self.busy.store(state.active, Ordering::Release);
             if state.active == 0 {
                 self.done.notify_all();
             }

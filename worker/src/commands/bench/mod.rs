@@ -1,0 +1,403 @@
+//! `bench`: how fast the engine is on this machine, beside what the machine could do.
+//!
+//! Steps are handed to the executor itself, so that what is measured is the work of a step and not the scheduler's choice of steps. The
+//! floor of a step is the time its bytes take to be read or its arithmetic to be done, whichever is longer, at rates measured in the same run.
+
+mod synthetic;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use assay_checkpoint::config::ModelConfig;
+use assay_checkpoint::{Matrix, Weights};
+use assay_engine::exec::cpu::isa::Isa;
+use assay_engine::exec::cpu::nibbles;
+use assay_engine::exec::cpu::pool::Pool;
+use assay_engine::exec::cpu::rates::Rates;
+use assay_engine::numerics::PAGE_TOKENS;
+use assay_engine::{ENGINE_VERSION, Executor, Model, Options, Output, Segment, StepBatch, StepOutput, Want, executor};
+use serde::Serialize;
+
+use super::Compute;
+use crate::host;
+use synthetic::{Random, Scheme, Shape};
+
+/// Measure speed with made-up weights of a real model's sizes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Whose sizes
+    #[arg(long, value_enum, default_value = "exaone-4.0-1.2b")]
+    model: Shape,
+    /// How the layers' matrices are compressed
+    #[arg(long, value_enum, default_value = "w4a16")]
+    scheme: Scheme,
+    /// Tokens of the prompt, computed in steps of at most --step rows
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    prompt: usize,
+    /// Rows of a prompt's steps
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    step: usize,
+    /// Sequences that generate at once
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 8, 32])]
+    batches: Vec<usize>,
+    /// Tokens before those that are generated
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [128])]
+    contexts: Vec<usize>,
+    /// Tokens that each sequence generates
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    generate: usize,
+    /// Times each measurement is repeated; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    repeat: usize,
+    /// What weights and tokens are drawn from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Found {
+    engine: &'static str,
+    device: String,
+    host: String,
+    threads: usize,
+    model: String,
+    scheme: String,
+    /// bytes of weights that a step reads
+    weight_bytes: Option<u64>,
+    /// seconds the executor took to take the weights over
+    prepare: f64,
+    /// most memory of the process, weights as drawn included, bytes
+    peak_memory: Option<u64>,
+    /// bytes a second, f32 operations a second, integer operations a second: of the host
+    read: f64,
+    float: f64,
+    integer: f64,
+    measures: Vec<Measure>,
+}
+
+/// One measurement.
+#[derive(Serialize)]
+struct Measure {
+    what: &'static str,
+    batch: usize,
+    context: usize,
+    /// tokens a second: median, slowest and quickest
+    rate: f64,
+    slowest: f64,
+    quickest: f64,
+    /// the same at the floor, on the host
+    floor: Option<f64>,
+    /// whether the floor is reading rather than arithmetic
+    reads: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    ensure!(
+        args.prompt > 0 && args.generate > 0 && args.repeat > 0 && args.step > 0,
+        "--prompt, --step, --generate and --repeat must be at least 1"
+    );
+    let positions = args.model.config().max_positions;
+    let longest = args.contexts.iter().copied().max().unwrap_or(0) + args.generate;
+    ensure!(
+        longest.max(args.prompt) <= positions && args.contexts.iter().chain(&args.batches).all(|n| *n > 0),
+        "batches and contexts must be at least 1, and a sequence at most {positions} tokens long"
+    );
+    let widest = args.batches.iter().copied().max().unwrap_or(1);
+    let pages = |tokens: usize| tokens.div_ceil(PAGE_TOKENS);
+    let options = Options {
+        kv_tokens: (widest * pages(longest)).max(pages(args.prompt)) * PAGE_TOKENS,
+        step_tokens: args.step.max(widest),
+        ..args.compute.options()
+    };
+    let pool = Pool::new(options.threads);
+    let rates = Rates::measure(&pool, Isa::detect());
+    eprintln!("drawing the weights");
+    let model = Arc::new(synthetic::model(args.model, args.scheme, args.seed)?);
+    let floors = Floors::new(&model, rates);
+    eprintln!("packing them");
+    let begun = Instant::now();
+    let mut executor = executor(model.clone(), &options)?;
+    let prepare = begun.elapsed().as_secs_f64();
+    let on_host = executor.memory().is_none();
+    let mut bench = Bench {
+        weight_bytes: executor.weight_bytes(),
+        device: executor.describe(),
+        executor: executor.as_mut(),
+        random: Random(args.seed),
+        vocab: model.config().vocab as u64,
+        options: &options,
+        args: &args,
+        floors: on_host.then_some(floors),
+    };
+    let measures = bench.measure()?;
+    let found = Found {
+        engine: ENGINE_VERSION,
+        device: bench.device,
+        host: host::cpu_name(),
+        threads: options.threads,
+        model: name(&args.model),
+        scheme: name(&args.scheme),
+        weight_bytes: bench.weight_bytes,
+        prepare,
+        peak_memory: host::peak_memory(),
+        read: rates.read,
+        float: rates.float,
+        integer: rates.integer,
+        measures,
+    };
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&found)?),
+        false => print(&found),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name(value: &impl clap::ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |v| v.get_name().to_owned())
+}
+
+fn print(f: &Found) {
+    println!("{}, {}, {}", f.engine, f.device, f.host);
+    let gib = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.2} GB", b as f64 / 1e9));
+    println!(
+        "{} {}: {} of weights a step, taken over in {:.1} s, peak memory {}",
+        f.model,
+        f.scheme,
+        gib(f.weight_bytes),
+        f.prepare,
+        gib(f.peak_memory)
+    );
+    println!(
+        "the host reads {:.1} GB/s, computes {:.0} G/s in f32, {:.0} G/s in 16-bit integers",
+        f.read / 1e9,
+        f.float / 1e9,
+        f.integer / 1e9
+    );
+    println!(
+        "{:<8} {:>6} {:>8} {:>10} {:>17} {:>10} {:>8}  limit",
+        "what", "batch", "context", "tokens/s", "range", "floor", "reached"
+    );
+    for m in &f.measures {
+        let floor = m.floor.map_or_else(String::new, |floor| {
+            let limit = if m.reads { "reading" } else { "arithmetic" };
+            format!("{floor:>10.1} {:>7.0}%  {limit}", 100.0 * m.rate / floor)
+        });
+        let range = format!("{:.1} – {:.1}", m.slowest, m.quickest);
+        let (what, batch, context, rate) = (m.what, m.batch, m.context, m.rate);
+        println!("{what:<8} {batch:>6} {context:>8} {rate:>10.1} {range:>17} {floor}");
+    }
+}
+
+/// What a row costs at least.
+struct Floors {
+    rates: Rates,
+    config: ModelConfig,
+    /// multiplications of a row that are done in integers, and in f32, without the head
+    integer: f64,
+    float: f64,
+}
+
+impl Floors {
+    fn new(model: &Model, rates: Rates) -> Floors {
+        let (mut integer, mut float) = (0.0, 0.0);
+        for l in &model.parts().layers {
+            for m in [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down] {
+                let small = |m: &Matrix| matches!(m.weights, Weights::Coded(_)) && nibbles::Plan::of(m).is_some();
+                *(if small(m) { &mut integer } else { &mut float }) += (m.rows * m.cols) as f64;
+            }
+        }
+        Floors {
+            rates,
+            config: model.config().clone(),
+            integer,
+            float,
+        }
+    }
+
+    /// Seconds of a step, and whether reading decides: `rows` rows, of which `outputs` go on to the head, `keys` keys that all rows
+    /// look at together and `cached` keys that are read.
+    fn step(&self, weight_bytes: u64, rows: usize, outputs: usize, keys: usize, cached: usize) -> (f64, bool) {
+        let c = &self.config;
+        // keys and values are f32
+        let key_bytes = c.layers * c.kv_dim() * 2 * 4;
+        let reading = (weight_bytes as f64 + (cached * key_bytes) as f64) / self.rates.read;
+        let head = (c.vocab * c.hidden * outputs) as f64;
+        let attention = (c.layers * c.q_dim() * 2 * keys) as f64;
+        let float = 2.0 * (self.float * rows as f64 + head + attention) / self.rates.float;
+        let arithmetic = float + 2.0 * self.integer * rows as f64 / self.rates.integer;
+        (reading.max(arithmetic), reading > arithmetic)
+    }
+}
+
+struct Bench<'a> {
+    executor: &'a mut dyn Executor,
+    device: String,
+    weight_bytes: Option<u64>,
+    random: Random,
+    vocab: u64,
+    options: &'a Options,
+    args: &'a Args,
+    floors: Option<Floors>,
+}
+
+impl Bench<'_> {
+    fn measure(&mut self) -> anyhow::Result<Vec<Measure>> {
+        let args = self.args;
+        let mut measures = Vec::new();
+        self.fill(0, args.prompt.min(args.step))?; // once unmeasured: memory is touched, clocks rise
+        eprintln!("prompt of {}", args.prompt);
+        let seconds = self.repeat(|bench| bench.fill(0, args.prompt))?;
+        let floor = self.floor(|f, bytes| {
+            let starts = (0..args.prompt).step_by(args.step);
+            let steps = starts.map(|at| {
+                let rows = args.step.min(args.prompt - at);
+                let keys = rows * at + rows * (rows + 1) / 2;
+                f.step(bytes, rows, usize::from(at + rows == args.prompt), keys, at + rows)
+            });
+            steps.fold((0.0, false), |sum, step| (sum.0 + step.0, step.1))
+        });
+        measures.push(measure("prompt", (1, args.prompt), args.prompt, &seconds, floor));
+        let mut filled = args.prompt;
+        let mut contexts = args.contexts.clone();
+        contexts.sort_unstable();
+        for context in contexts {
+            if context > filled {
+                self.fill(filled, context)?;
+                filled = context;
+            }
+            for &batch in &args.batches {
+                eprintln!("{batch} sequences after {context} tokens");
+                self.spread(batch, context)?;
+                let seconds = self.repeat(|bench| bench.decode(batch, context))?;
+                let keys = batch * (args.generate * context + args.generate * (args.generate + 1) / 2);
+                let floor = self.floor(|f, bytes| {
+                    let (step, reads) = f.step(bytes, batch, batch, keys / args.generate, keys / args.generate);
+                    (step * args.generate as f64, reads)
+                });
+                let tokens = batch * args.generate;
+                measures.push(measure("generate", (batch, context), tokens, &seconds, floor));
+            }
+        }
+        Ok(measures)
+    }
+
+    fn floor(&self, of: impl Fn(&Floors, u64) -> (f64, bool)) -> Option<(f64, bool)> {
+        Some(of(self.floors.as_ref()?, self.weight_bytes?))
+    }
+
+    /// Seconds of every repetition, the shortest first.
+    fn repeat(&mut self, mut run: impl FnMut(&mut Self) -> anyhow::Result<()>) -> anyhow::Result<Vec<f64>> {
+        let mut seconds = Vec::new();
+        for _ in 0..self.args.repeat {
+            let begun = Instant::now();
+            run(self)?;
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds)
+    }
+
+    // Pages a sequence has to itself.
+    fn pages(&self, context: usize) -> usize {
+        (context + self.args.generate).div_ceil(PAGE_TOKENS)
+    }
+
+    fn token(&mut self) -> u32 {
+        (self.random.next() % self.vocab) as u32
+    }
+
+    /// Computes tokens `from..to` of a sequence in the first pages.
+    fn fill(&mut self, from: usize, to: usize) -> anyhow::Result<()> {
+        let mut out = StepOutput::default();
+        for at in (from..to).step_by(self.args.step) {
+            let rows = self.args.step.min(to - at);
+            let last = Output {
+                row: rows - 1,
+                want: Want::Greedy,
+            };
+            let batch = StepBatch {
+                tokens: (0..rows).map(|_| self.token()).collect(),
+                positions: (at..at + rows).map(|p| p as u32).collect(),
+                segments: vec![Segment {
+                    first_row: 0,
+                    rows,
+                    kv_len: at + rows,
+                    pages: (0..(at + rows).div_ceil(PAGE_TOKENS) as u32).collect(),
+                }],
+                outputs: (at + rows == to).then_some(last).into_iter().collect(),
+            };
+            self.executor.step(&batch, &mut out)?;
+        }
+        Ok(())
+    }
+
+    /// Gives every sequence of a batch its own copy of the first `context` tokens.
+    fn spread(&mut self, batch: usize, context: usize) -> anyhow::Result<()> {
+        let each = self.pages(context) as u32;
+        let pairs: Vec<(u32, u32)> = (1..batch as u32)
+            .flat_map(|sequence| (0..each).map(move |page| (page, sequence * each + page)))
+            .collect();
+        self.executor.copy_pages(&pairs).context("the cache is too small")
+    }
+
+    /// Generates on every sequence.
+    fn decode(&mut self, batch: usize, context: usize) -> anyhow::Result<()> {
+        debug_assert!(batch <= self.options.step_tokens);
+        let each = self.pages(context) as u32;
+        let mut out = StepOutput::default();
+        let mut tokens: Vec<u32> = (0..batch).map(|_| self.token()).collect();
+        for at in context..context + self.args.generate {
+            let segments = (0..batch).map(|row| Segment {
+                first_row: row,
+                rows: 1,
+                kv_len: at + 1,
+                pages: (0..(at + 1).div_ceil(PAGE_TOKENS) as u32)
+                    .map(|page| row as u32 * each + page)
+                    .collect(),
+            });
+            let outputs = (0..batch).map(|row| Output {
+                row,
+                want: Want::Greedy,
+            });
+            let step = StepBatch {
+                tokens,
+                positions: vec![at as u32; batch],
+                segments: segments.collect(),
+                outputs: outputs.collect(),
+            };
+            self.executor.step(&step, &mut out)?;
+            tokens = out.picked.iter().map(|picked| picked.argmax).collect();
+        }
+        Ok(())
+    }
+}
+
+fn measure(
+    what: &'static str,
+    (batch, context): (usize, usize),
+    tokens: usize,
+    seconds: &[f64],
+    floor: Option<(f64, bool)>,
+) -> Measure {
+    let rate = |seconds: f64| tokens as f64 / seconds;
+    Measure {
+        what,
+        batch,
+        context,
+        rate: rate(seconds[seconds.len() / 2]),
+        slowest: rate(seconds[seconds.len() - 1]),
+        quickest: rate(seconds[0]),
+        floor: floor.map(|(seconds, _)| rate(seconds)),
+        reads: floor.is_some_and(|(_, reads)| reads),
+    }
+}
