@@ -3,17 +3,12 @@
 /// Columns that share a power of two; a row's last block may have fewer.
 pub const BLOCK: usize = 128;
 
-/// Partial sums of a block's products: neighbouring pairs of columns go to them in turn.
+/// Partial sums of a block's products: neighbouring pairs of columns go to them in turn, column c to sum `c / 2 % PARTIALS`.
 pub const PARTIALS: usize = 8;
 
 /// The greatest magnitude of a weight as an integer: the products of sixteen columns, all that one partial sum of a block has, then
 /// stay within 32 bits whatever the inputs are.
 pub const MAX_WEIGHT: i32 = 4095;
-
-/// The partial sum a column's product belongs to.
-pub fn partial(column: usize) -> usize {
-    column / 2 % PARTIALS
-}
 
 /// What a block's inputs are divided by to become integers: the power of two that brings the largest into 15 bits and a sign. Not below
 /// 2^−74, so that no product of it with a weight's power of two is subnormal. NaN where an input is not finite.

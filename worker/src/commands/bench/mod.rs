@@ -133,7 +133,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         executor: executor.as_mut(),
         random: Random(args.seed),
         vocab: model.config().vocab as u64,
-        options: &options,
         args: &args,
         floors: on_host.then_some(floors),
     };
@@ -168,14 +167,14 @@ fn name(value: &impl clap::ValueEnum) -> String {
 
 fn print(f: &Found) {
     println!("{}, {}, {}", f.engine, f.device, f.host);
-    let gib = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.2} GB", b as f64 / 1e9));
+    let gigabytes = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.2} GB", b as f64 / 1e9));
     println!(
         "{} {}: {} of weights a step, taken over in {:.1} s, peak memory {}",
         f.model,
         f.scheme,
-        gib(f.weight_bytes),
+        gigabytes(f.weight_bytes),
         f.prepare,
-        gib(f.peak_memory)
+        gigabytes(f.peak_memory)
     );
     println!(
         "the host reads {:.1} GB/s, computes {:.0} G/s in f32, {:.0} G/s in 16-bit integers",
@@ -245,7 +244,6 @@ struct Bench<'a> {
     weight_bytes: Option<u64>,
     random: Random,
     vocab: u64,
-    options: &'a Options,
     args: &'a Args,
     floors: Option<Floors>,
 }
@@ -352,7 +350,6 @@ impl Bench<'_> {
 
     /// Generates on every sequence.
     fn decode(&mut self, batch: usize, context: usize) -> anyhow::Result<()> {
-        debug_assert!(batch <= self.options.step_tokens);
         let each = self.pages(context) as u32;
         let mut out = StepOutput::default();
         let mut tokens: Vec<u32> = (0..batch).map(|_| self.token()).collect();

@@ -1,7 +1,7 @@
 //! Linear layers: `out[m, n] = Σ_k x[m, k]·w[n, k]`, in the order of additions that [`crate::numerics`] lays down.
 //!
-//! Matrices of few bits are multiplied in integers ([`super::nibbles`]), all others in f32, here: their weights lie in panels of [`PANEL`] outputs, (panels, K, PANEL), so that a vector register holds one k of neighbouring outputs
-//! and no sum ever crosses lanes. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
+//! Matrices of few bits are multiplied in integers ([`super::nibbles`]), all others in f32, here: their weights lie in panels of [`PANEL`]
+//! outputs, (panels, K, PANEL), so that a vector register holds one k of neighbouring outputs and no sum ever crosses lanes. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
 
 use std::ops::Range;
 use std::sync::Arc;

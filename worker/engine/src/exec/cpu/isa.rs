@@ -3,7 +3,6 @@
 //! The kernels are written with lanes across outputs, so wider registers change speed and nothing else: every instruction set gives the same bits.
 
 #[cfg(target_arch = "x86_64")]
-#[path = "x86.rs"]
 mod x86;
 
 use crate::numerics::PARTIALS;

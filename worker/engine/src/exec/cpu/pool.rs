@@ -22,13 +22,12 @@ struct Shared {
     done: Condvar,
     epoch: AtomicU64,
     next: AtomicUsize,
-    busy: AtomicUsize, // `State::active`, for a look without the lock
+    active: AtomicUsize, // workers at the job; changed under the lock, looked at without it too
 }
 
 #[derive(Default)]
 struct State {
     job: Option<Job>,
-    active: usize,
     panicked: bool,
     closed: bool,
 }
@@ -53,7 +52,7 @@ impl Pool {
             done: Condvar::new(),
             epoch: AtomicU64::new(0),
             next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
         });
         // a thread that cannot be started is only a slower pool
         let workers = (1..threads)
@@ -102,13 +101,13 @@ impl Pool {
         self.shared.lock().job = None;
         // no worker joins any more; those at work are near their end
         for _ in 0..SPINS {
-            if self.shared.busy.load(Ordering::Acquire) == 0 {
+            if self.shared.active.load(Ordering::Acquire) == 0 {
                 break;
             }
             std::hint::spin_loop();
         }
         let mut state = self.shared.lock();
-        while state.active > 0 {
+        while self.shared.active.load(Ordering::Acquire) > 0 {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let panicked = std::mem::take(&mut state.panicked);
@@ -185,16 +184,13 @@ impl Shared {
             seen = self.epoch.load(Ordering::Acquire);
             // a worker that comes too late finds no job and holds nobody up
             let Some(job) = state.job else { continue };
-            state.active += 1;
-            self.busy.store(state.active, Ordering::Release);
+            self.active.fetch_add(1, Ordering::AcqRel);
             drop(state);
             // SAFETY: `active` was raised under the lock while the job was there, so `run` waits for this worker.
             let result = catch_unwind(AssertUnwindSafe(|| self.drain(job.tasks, unsafe { &*job.body })));
             let mut state = self.lock();
             state.panicked |= result.is_err();
-            state.active -= 1;
-            self.busy.store(state.active, Ordering::Release);
-            if state.active == 0 {
+            if self.active.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.done.notify_all();
             }
         }
