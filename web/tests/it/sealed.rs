@@ -47,10 +47,10 @@ fn answers(set: &SealedSet) -> Vec<bool> {
     right
 }
 
-/// Whether `text` has `figure`, not as the end of a longer number: of a second in a time, for example.
+/// Whether `text` has `figure`, not within a longer number or the digits of a random token.
 fn has(text: &str, figure: &str) -> bool {
-    let number = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_digit());
-    text.match_indices(figure).any(|(at, _)| !number(at))
+    let within = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+    text.match_indices(figure).any(|(at, _)| !within(at))
 }
 
 /// Every answer a person can get by asking for something: pages, API, events and files.
