@@ -20,6 +20,7 @@ mod report;
 mod rescore;
 mod service;
 mod stops;
+mod synthetic;
 mod texts;
 mod thinking;
 mod times;
@@ -54,6 +55,7 @@ enum Command {
     Diff(commands::diff::Args),
     BaseRules(commands::base_rules::Args),
     Bench(commands::bench::Args),
+    Bits(commands::bits::Args),
 }
 
 /// The command could not do its work: neither a yes nor a no.
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Diff(args) => commands::diff::run(args, locale),
         Command::BaseRules(args) => commands::base_rules::run(args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Bits(args) => commands::bits::run(args),
     };
     result.unwrap_or_else(|error| {
         match error.downcast_ref::<grounds::GroundsError>() {

@@ -25,6 +25,10 @@
 //!     or codes. The products of a block of columns go to [`PARTIALS`] integer sums, exact in any order; a block is 128, 64 or
 //!     32 columns, the first that divides a group. Its sums are rounded to f32 and added, times both powers of two, to as many f32 sums,
 //!     block after block, which [`add_partials`] adds at the end.
+//! 11. The fast mode, [`Precision::Byte`], computes as `Pair` does, but multiplies integer matrices of at most four bits whose inputs
+//!     are not quantized as their codes, from 0 up: inputs are integers of eight bits times a scale for each block of columns
+//!     ([`ByteScale`]; blocks as in rule 10). `Σ q·x` and `Σ x` of a block are exact integers; `(Σ q·x − z·Σ x)·s·u`, every operation rounded to
+//!     f32, is added to a row's sum block after block.
 //!
 //! None of these depends on how many rows a step has, which they are, or how many threads work: threads split outputs, never sums.
 
@@ -34,7 +38,7 @@ mod turn;
 
 use std::ops::Range;
 
-pub use blocks::{BLOCK, MAX_WEIGHT, PARTIALS, add_partials, block_integer, block_unit};
+pub use blocks::{BLOCK, ByteScale, MAX_WEIGHT, PARTIALS, add_partials, block_integer, block_unit};
 pub use codes::{RowCodes, code_exponent, code_range, outer_scale};
 pub use turn::turn;
 
@@ -84,6 +88,9 @@ pub enum Precision {
     Pair,
     /// 8 significant bits: bf16, as every bf16 runtime does
     Bf16,
+    /// the fast mode: as `Pair`, but 8 bits in blocks for integer matrices of at most four bits on a CPU. For a quick look; scores of
+    /// different precisions are not compared
+    Byte,
 }
 
 impl Precision {
@@ -92,6 +99,7 @@ impl Precision {
         match self {
             Precision::Pair => "bf16-pair",
             Precision::Bf16 => "bf16",
+            Precision::Byte => "fast, int8",
         }
     }
 
@@ -99,7 +107,7 @@ impl Precision {
     #[inline(always)]
     pub fn round(self, x: f32) -> f32 {
         let dropped = match self {
-            Precision::Pair => 8,
+            Precision::Pair | Precision::Byte => 8,
             Precision::Bf16 => 16,
         };
         let bits = x.to_bits();

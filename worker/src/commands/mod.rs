@@ -2,6 +2,7 @@
 
 pub mod base_rules;
 pub mod bench;
+pub mod bits;
 pub mod by;
 pub mod diff;
 pub mod fidelity;
@@ -32,7 +33,7 @@ fn refused(title: &str, problem: Problem, locale: Locale) -> ExitCode {
 /// Where to compute.
 #[derive(clap::Args, Clone)]
 pub struct Compute {
-    /// auto, cpu, gpu, gpu:<part of a card's name or its PCI bus id> or reference; auto takes a card if there is one
+    /// auto, cpu, cpu:fast (less exact), gpu, gpu:<part of a card's name or its PCI bus id> or reference; auto takes a card if there is one
     #[arg(long, default_value = "auto", value_parser = parse_device, env = "ASSAY_DEVICE")]
     device: Device,
     /// Threads to compute with; all of the machine's unless said otherwise

@@ -64,6 +64,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        args.compute.device != assay_engine::Device::Fast,
+        "cpu:fast is for a quick look: what a server compares is computed exactly (--device cpu)"
+    );
     // Submissions and hidden documents are kept here: nobody else's business.
     let mut folder = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);

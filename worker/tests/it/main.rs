@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bench;
+mod bits;
 mod certificate;
 mod cli;
 mod diff;

@@ -14,6 +14,8 @@ pub enum Device {
     Auto,
     /// the threaded executor of the numerics specification
     Cpu,
+    /// the same in the fast mode, [`crate::numerics::Precision::Byte`]
+    Fast,
     /// a graphics card: the first real one, or the one whose name contains this or whose PCI bus id is this. A software
     /// adapter is taken only when it is named
     Gpu(Option<String>),
@@ -28,6 +30,7 @@ impl FromStr for Device {
         match name {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
+            "cpu:fast" => Ok(Device::Fast),
             "gpu" => Ok(Device::Gpu(None)),
             "reference" => Ok(Device::Reference),
             other => match other.strip_prefix("gpu:") {
@@ -43,6 +46,7 @@ impl fmt::Display for Device {
         match self {
             Device::Auto => f.write_str("auto"),
             Device::Cpu => f.write_str("cpu"),
+            Device::Fast => f.write_str("cpu:fast"),
             Device::Gpu(None) => f.write_str("gpu"),
             Device::Gpu(Some(card)) => write!(f, "gpu:{card}"),
             Device::Reference => f.write_str("reference"),
@@ -52,7 +56,9 @@ impl fmt::Display for Device {
 
 /// A device name that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no device `{0}`: use auto, cpu, gpu, gpu:<part of a card's name or its PCI bus id> or reference")]
+#[error(
+    "there is no device `{0}`: use auto, cpu, cpu:fast, gpu, gpu:<part of a card's name or its PCI bus id> or reference"
+)]
 pub struct UnknownDevice(pub String);
 
 /// What a [`Device`] comes to on this machine.
@@ -70,7 +76,7 @@ impl Device {
     /// Looks at the machine. Only a card that was asked for can be missing: `Auto` then takes the CPU.
     pub fn choose(&self) -> Result<Chosen, ExecutorError> {
         Ok(match self {
-            Device::Cpu => Chosen::Cpu,
+            Device::Cpu | Device::Fast => Chosen::Cpu,
             Device::Reference => Chosen::Reference,
             Device::Auto => Card::find(None).map_or(Chosen::Cpu, |card| Chosen::Gpu(Box::new(card))),
             Device::Gpu(name) => Chosen::Gpu(Box::new(Card::find(name.as_deref())?)),

@@ -65,7 +65,7 @@ pub struct Options {
     pub prefix_cache: bool,
     /// which requests come first
     pub order: Order,
-    /// how finely activations are rounded on the CPU; the only field that decides bits
+    /// how finely activations are rounded; beside the device the only field that decides bits
     pub precision: Precision,
 }
 
@@ -124,10 +124,14 @@ pub enum ExecutorError {
 /// The executors of the host keep their own copy of the weights: drop the model afterwards to save memory. That of a graphics card keeps
 /// the model, to set a lost card up again.
 pub fn executor(model: Arc<Model>, options: &Options) -> Result<Box<dyn Executor>, ExecutorError> {
+    let mut options = options.clone();
+    if options.device == Device::Fast {
+        options.precision = Precision::Byte;
+    }
     match options.device.choose()? {
-        Chosen::Cpu => Ok(Box::new(cpu::Cpu::new(&model, options)?)),
-        Chosen::Reference => Ok(Box::new(reference::Reference::new(&model, options)?)),
-        Chosen::Gpu(card) => Ok(Box::new(gpu::Gpu::new(model, options, *card)?)),
+        Chosen::Cpu => Ok(Box::new(cpu::Cpu::new(&model, &options)?)),
+        Chosen::Reference => Ok(Box::new(reference::Reference::new(&model, &options)?)),
+        Chosen::Gpu(card) => Ok(Box::new(gpu::Gpu::new(model, &options, *card)?)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Inputs as integers of 16 bits that share powers of two, block by block.
+//! Inputs as integers block by block: of 16 bits that share powers of two, or of eight that share scales.
 
 /// Columns that share a power of two; a row's last block may have fewer.
 pub const BLOCK: usize = 128;
@@ -38,4 +38,38 @@ pub fn block_integer(x: f32, unit: f32) -> i16 {
 #[inline(always)]
 pub fn add_partials(s: [f32; PARTIALS]) -> f32 {
     ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+}
+
+/// How a block's inputs become integers of eight bits in the fast mode: the largest becomes 127.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ByteScale {
+    /// what the integers are multiplied by; NaN where an input is not finite
+    pub unit: f32,
+    inverse: f32,
+}
+
+impl ByteScale {
+    /// The scale of a block.
+    #[inline(always)]
+    pub fn of(block: &[f32]) -> ByteScale {
+        const LEAST: f32 = 1e-30; // all zeros below; the inverse stays finite
+        let magnitude = |x: &f32| x.to_bits() & 0x7fff_ffff;
+        // bits of magnitudes are in order, and those of what is not finite above all others
+        let largest = f32::from_bits(block.iter().map(magnitude).fold(0, u32::max));
+        let (unit, inverse) = if largest < LEAST {
+            (0.0, 0.0)
+        } else if largest.is_finite() {
+            (largest / 127.0, 127.0 / largest)
+        } else {
+            (f32::NAN, 0.0)
+        };
+        ByteScale { unit, inverse }
+    }
+
+    /// The integer of one of the block's inputs, −127 to 127, ties to even. Anything where an input is not finite.
+    #[inline(always)]
+    pub fn integer(self, x: f32) -> i8 {
+        const ROUND: f32 = 12_582_912.0; // 1.5·2^23: the sum's last bits are the integer's
+        (x * self.inverse + ROUND).to_bits() as i8
+    }
 }

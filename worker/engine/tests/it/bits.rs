@@ -7,7 +7,7 @@ use assay_checkpoint::config::Family;
 use assay_engine::exec::cpu::{Cpu, isa::Isa};
 use assay_engine::{Answer, Device, Engine, Model, Options, Precision, Request, Stats};
 
-use crate::support::{ODD, PLAIN, Random, Shape, engine, model, quantized_model};
+use crate::support::{ODD, PLAIN, Random, Shape, engine, few_bit_model, model, quantized_model};
 
 /// EXAONE 3.5: norms before, no norm on queries and keys.
 const PRE_NORM: Shape = Shape {
@@ -172,6 +172,13 @@ fn nor_in_the_pre_norm_family_with_bf16_inputs() {
 #[test]
 fn nor_with_quantized_inputs() {
     everything(&quantized_model(&ODD, 7), Precision::Pair);
+}
+
+#[test]
+fn nor_with_four_bit_weights_in_either_mode() {
+    let model = few_bit_model(&PLAIN, 7);
+    everything(&model, Precision::Pair);
+    everything(&model, Precision::Byte);
 }
 
 #[test]

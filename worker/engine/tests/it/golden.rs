@@ -187,6 +187,27 @@ fn cpu_with_bf16_inputs_differs_in_near_ties_only() {
     }
 }
 
+/// The fast mode is near too, where it is anything of its own: matrices of at most four bits.
+#[test]
+fn the_fast_mode_agrees_nearly_always() {
+    let rows = table(&options(Device::Fast));
+    let comparable = |f: &&Fidelity| f.name != QUANTIZES_ITS_CACHE && !f.quantized_inputs;
+    let (agree, positions) = rows.iter().fold((0, 0), |(a, p), f| (a + f.agree, p + f.positions));
+    assert!(agree as f64 >= 0.99 * positions as f64, "{agree} of {positions}");
+    for f in rows.iter().filter(comparable) {
+        assert!(f.max_difference < 2.0, "{f:?}");
+    }
+    let exact = table(&options(Device::Cpu));
+    let differs = |name: &str| {
+        let of = |rows: &[Fidelity]| rows.iter().find(|f| f.name == name).map(|f| f.max_difference);
+        of(&rows) != of(&exact)
+    };
+    assert!(
+        differs("w4a16-gptq") && !differs("base"),
+        "the mode is for matrices of few bits, and only for them"
+    );
+}
+
 /// Why `support::load` rounds the frequencies of the two random models: with the frequencies that loading gives, their golden files
 /// differ by far more than rounding could, and with rounded ones by nothing. No other file does so.
 #[test]

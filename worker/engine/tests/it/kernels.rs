@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use assay_checkpoint::safetensors::Dtype;
 use assay_checkpoint::{Codebook, Coded, Codes, GroupScale, InputScale, Inputs, Matrix, Scales, Weights, Zeros};
 use assay_engine::exec::cpu::attention::KvCache;
+use assay_engine::exec::cpu::bytes;
 use assay_engine::exec::cpu::gemm::{PANEL, Panels, linear};
 use assay_engine::exec::cpu::inputs::Packed;
 use assay_engine::exec::cpu::isa::Isa;
 use assay_engine::exec::cpu::nibbles::Plan;
 use assay_engine::exec::cpu::norm::{Activate, Heads, normalise_row};
 use assay_engine::exec::cpu::pool::Pool;
-use assay_engine::numerics::{BLOCK, PAGE_TOKENS, RowCodes, block_integer, block_unit, outer_scale, rotation, silu};
+use assay_engine::numerics::{
+    BLOCK, ByteScale, PAGE_TOKENS, RowCodes, block_integer, block_unit, outer_scale, rotation, silu,
+};
 use assay_engine::{Precision, Segment};
 
-use crate::support::{Random, matrix};
+use crate::support::{Random, asymmetric, matrix};
 
 const ROWS: [usize; 25] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 34, 35, 127, 256, 300,
@@ -30,18 +33,6 @@ fn inputs(r: &mut Random, kind: usize, rows: usize, cols: usize) -> Vec<f32> {
             _ => r.normal() * if i % 2 == 0 { 1e6 } else { 1e-6 },
         })
         .collect()
-}
-
-/// Four-bit codes with zero points.
-fn asymmetric(r: &mut Random, rows: usize, cols: usize) -> Matrix {
-    let group = 32;
-    let groups = cols.div_ceil(group);
-    let codes = (0..rows * (cols * 4).div_ceil(32)).map(|_| r.next() as u32).collect();
-    let scale = |r: &mut Random| Precision::Bf16.round(0.001 + r.unit() as f32 * 0.1);
-    let scales = Scales::grouped((0..rows * groups).map(|_| scale(r)).collect(), group);
-    let zeros = (0..rows * groups).map(|_| r.below(16) as i16 - 8).collect();
-    let weights = Weights::Coded(Coded::int(4, codes, scales, Zeros::Int(zeros), Dtype::BF16));
-    Matrix::plain(rows, cols, weights)
 }
 
 /// Matrices that are multiplied in integers: every width, book and kind of zero point, groups of all lengths, a last one that is shorter.
@@ -90,8 +81,30 @@ fn few_bits(r: &mut Random, rows: usize) -> Vec<Matrix> {
     all
 }
 
+/// Whether a precision multiplies a matrix in bytes.
+fn in_bytes(m: &Matrix, precision: Precision) -> bool {
+    precision == Precision::Byte && bytes::Plan::of(m).is_some()
+}
+
 /// A row as it enters the product.
 fn entering(m: &Matrix, precision: Precision, x: &[f32]) -> Vec<f64> {
+    if in_bytes(m, precision) {
+        let Weights::Coded(coded) = &m.weights else {
+            unreachable!()
+        };
+        let group = coded.scales.cols;
+        let block = [128, 64, 32]
+            .into_iter()
+            .find(|b| group % b == 0 && m.cols % b == 0)
+            .unwrap();
+        let blocks = x.chunks(block).flat_map(|block| {
+            let scale = ByteScale::of(block);
+            block
+                .iter()
+                .map(move |&x| f64::from(scale.integer(x)) * f64::from(scale.unit))
+        });
+        return blocks.collect();
+    }
     if precision == Precision::Bf16 || Plan::of(m).is_none() {
         return x.iter().map(|&x| f64::from(precision.round(x))).collect();
     }
@@ -102,6 +115,28 @@ fn entering(m: &Matrix, precision: Precision, x: &[f32]) -> Vec<f64> {
             .map(move |&x| f64::from(block_integer(x, unit)) * f64::from(unit))
     });
     blocks.collect()
+}
+
+/// A row of weights as it is multiplied: in bytes, code less zero point times scale is not rounded to bf16.
+fn multiplied(m: &Matrix, precision: Precision, row: usize) -> Vec<f64> {
+    match &m.weights {
+        Weights::Coded(coded) if in_bytes(m, precision) => {
+            let zero = |index: usize| match &coded.zeros {
+                Zeros::Int(zeros) => f64::from(zeros[index]),
+                _ => 0.0,
+            };
+            let value = |(column, code)| {
+                let index = coded.scale_index(row, column / coded.scales.cols, m.cols);
+                (f64::from(coded.book.value(code, coded.bits)) - zero(index)) * f64::from(coded.scales.values[index])
+            };
+            coded.row_codes(row, m.cols).enumerate().map(value).collect()
+        }
+        _ => {
+            let mut w = vec![0f32; m.cols];
+            m.row_f32(row, &mut w);
+            w.into_iter().map(f64::from).collect()
+        }
+    }
 }
 
 fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, panels: &Panels) -> Vec<f32> {
@@ -115,13 +150,7 @@ fn check_against_f64(m: &Matrix, x: &[f32], rows: usize, precision: Precision) {
     let panels = Panels::pack(&pool, precision, &[m]);
     let out = run(&pool, Isa::detect(), precision, x, rows, &panels);
     let mut got = vec![0f32; m.rows];
-    let mut w = vec![0f32; m.cols];
-    let weights: Vec<Vec<f64>> = (0..m.rows)
-        .map(|n| {
-            m.row_f32(n, &mut w);
-            w.iter().map(|&w| f64::from(w)).collect()
-        })
-        .collect();
+    let weights: Vec<Vec<f64>> = (0..m.rows).map(|n| multiplied(m, precision, n)).collect();
     for row in 0..rows {
         panels.gather(&out, rows, row, 0, &mut got);
         let x = entering(m, precision, &x[row * m.cols..][..m.cols]);
@@ -168,8 +197,10 @@ fn products_stay_within_the_rounding_of_their_additions() {
     for m in few_bits(&mut r, 20) {
         for kind in 0..4 {
             let x = inputs(&mut r, kind, 9, m.cols);
-            check_against_f64(&m, &x, 9, Precision::Pair);
-            check_against_f64(&m, &x[..m.cols], 1, Precision::Pair);
+            for precision in [Precision::Pair, Precision::Byte] {
+                check_against_f64(&m, &x, 9, precision);
+                check_against_f64(&m, &x[..m.cols], 1, precision);
+            }
         }
     }
 }
@@ -186,8 +217,10 @@ fn integer_sums_never_overflow() {
         let m = Matrix::plain(rows, cols, Weights::Coded(coded));
         assert!(Plan::of(&m).is_some());
         for x in [32767f32, -32767.0, 1.0, -1.99] {
-            check_against_f64(&m, &vec![x; 7 * cols], 7, Precision::Pair);
-            check_against_f64(&m, &vec![x; cols], 1, Precision::Pair);
+            for precision in [Precision::Pair, Precision::Byte] {
+                check_against_f64(&m, &vec![x; 7 * cols], 7, precision);
+                check_against_f64(&m, &vec![x; cols], 1, precision);
+            }
         }
     }
 }
@@ -217,6 +250,39 @@ fn blocks_of_inputs_share_a_power_of_two() {
     }
 }
 
+/// In eight bits the largest of a block is 127; what is not finite makes its row's outputs NaN and no other row's.
+#[test]
+fn eight_bits_share_the_scale_of_their_block() {
+    let mut r = Random(23);
+    for kind in 0..4 {
+        for x in inputs(&mut r, kind, 20, BLOCK).chunks(BLOCK) {
+            let scale = ByteScale::of(x);
+            let integers: Vec<f32> = x.iter().map(|&x| f32::from(scale.integer(x))).collect();
+            let largest = integers.iter().fold(0f32, |a, x| a.max(x.abs()));
+            assert!(largest == 127.0 || x.iter().all(|x| *x == 0.0), "{largest}");
+            for (integer, x) in integers.iter().zip(x) {
+                let off = (integer * scale.unit - x).abs();
+                assert!(off <= scale.unit * 0.500_01, "{x}: {integer} of {}", scale.unit);
+            }
+        }
+    }
+    assert_eq!(ByteScale::of(&[0.0, -1e-40]).unit, 0.0);
+    let m = asymmetric(&mut r, 20, 96);
+    assert!(bytes::Plan::of(&m).is_some());
+    let pool = Pool::new(1);
+    let panels = Panels::pack(&pool, Precision::Byte, &[&m]);
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = inputs(&mut r, 0, 8, 96);
+        x[3 * 96 + 50] = wrong;
+        let out = run(&pool, Isa::detect(), Precision::Byte, &x, 8, &panels);
+        let mut got = vec![0f32; 20];
+        for row in 0..8 {
+            panels.gather(&out, 8, row, 0, &mut got);
+            assert!(got.iter().all(|x| x.is_nan() == (row == 3)), "row {row}");
+        }
+    }
+}
+
 #[test]
 fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
     let mut r = Random(11);
@@ -231,6 +297,7 @@ fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
     for (i, mut m) in few_bits(&mut r, 20).into_iter().enumerate() {
         let x = inputs(&mut r, i % 4, 40, m.cols);
         same_bits_everywhere(&m, &x, 40);
+        same_bits_at(Precision::Byte, &m, &x, 40);
         let (codes, scale) = every_input()[i % 2];
         m.inputs = Inputs::Quantized { codes, scale };
         same_bits_everywhere(&m, &x, 40);
@@ -238,9 +305,13 @@ fn a_row_gives_the_same_bits_in_every_batch_instruction_set_and_thread_count() {
 }
 
 fn same_bits_everywhere(m: &Matrix, x: &[f32], rows_max: usize) {
+    same_bits_at(Precision::Pair, m, x, rows_max);
+}
+
+fn same_bits_at(precision: Precision, m: &Matrix, x: &[f32], rows_max: usize) {
     let cols = m.cols;
     let one = Pool::new(1);
-    let panels = Panels::pack(&one, Precision::Pair, &[m]);
+    let panels = Panels::pack(&one, precision, &[m]);
     let row_bits = |out: &[f32], rows: usize, row: usize| {
         let mut got = vec![0f32; m.rows];
         panels.gather(out, rows, row, 0, &mut got);
@@ -250,7 +321,7 @@ fn same_bits_everywhere(m: &Matrix, x: &[f32], rows_max: usize) {
     let alone: Vec<Vec<u32>> = (0..rows_max)
         .map(|row| {
             row_bits(
-                &run(&one, portable, Precision::Pair, &x[row * cols..][..cols], 1, &panels),
+                &run(&one, portable, precision, &x[row * cols..][..cols], 1, &panels),
                 1,
                 0,
             )
@@ -260,7 +331,7 @@ fn same_bits_everywhere(m: &Matrix, x: &[f32], rows_max: usize) {
         let pool = Pool::new(threads);
         for isa in Isa::available() {
             for rows in ROWS.into_iter().filter(|rows| *rows <= rows_max) {
-                let out = run(&pool, isa, Precision::Pair, &x[..rows * cols], rows, &panels);
+                let out = run(&pool, isa, precision, &x[..rows * cols], rows, &panels);
                 for (row, alone) in alone.iter().enumerate().take(rows) {
                     assert_eq!(&row_bits(&out, rows, row), alone, "{} row {row} of {rows}", isa.name());
                 }
@@ -416,27 +487,28 @@ fn packed_parts_begin_at_panels_and_padding_stays_out() {
 
 fn parts_are_kept_apart(r: &mut Random, parts: &[Matrix; 3]) {
     let pool = Pool::new(2);
-    let together = Panels::pack(&pool, Precision::Pair, &[&parts[0], &parts[1], &parts[2]]);
-    assert_eq!(together.width(), (2 + 1 + 1) * PANEL);
     let cols = parts[0].cols;
     let x = r.normals(5 * cols, 1.0);
-    let all = run(&pool, Isa::detect(), Precision::Pair, &x, 5, &together);
-    for (i, part) in parts.iter().enumerate() {
-        let single = Panels::pack(&pool, Precision::Pair, &[part]);
-        let alone = run(&pool, Isa::detect(), Precision::Pair, &x, 5, &single);
-        for row in 0..5 {
-            let (mut a, mut b) = (vec![0f32; part.rows], vec![0f32; part.rows]);
-            together.gather(&all, 5, row, i, &mut a);
-            single.gather(&alone, 5, row, 0, &mut b);
-            assert_eq!(a, b);
+    for precision in [Precision::Pair, Precision::Byte] {
+        let together = Panels::pack(&pool, precision, &[&parts[0], &parts[1], &parts[2]]);
+        assert_eq!(together.width(), (2 + 1 + 1) * PANEL);
+        let all = run(&pool, Isa::detect(), precision, &x, 5, &together);
+        for (i, part) in parts.iter().enumerate() {
+            let single = Panels::pack(&pool, precision, &[part]);
+            let alone = run(&pool, Isa::detect(), precision, &x, 5, &single);
+            for row in 0..5 {
+                let (mut a, mut b) = (vec![0f32; part.rows], vec![0f32; part.rows]);
+                together.gather(&all, 5, row, i, &mut a);
+                single.gather(&alone, 5, row, 0, &mut b);
+                assert_eq!(a, b);
+            }
         }
-    }
-    let mut row = vec![0f32; cols];
-    let mut expected = vec![0f32; cols];
-    for i in [0, 15, 16, 19] {
-        together.row(i, &mut row);
-        parts[0].row_f32(i, &mut expected);
-        assert_eq!(row, expected);
+        let mut row = vec![0f32; cols];
+        for i in [0, 15, 16, 19] {
+            together.row(i, &mut row);
+            let expected: Vec<f32> = multiplied(&parts[0], precision, i).iter().map(|w| *w as f32).collect();
+            assert_eq!(row, expected);
+        }
     }
 }
 

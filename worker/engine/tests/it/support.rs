@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use assay_checkpoint::config::{ComputeDtype, Family, LayerType, Llama3, ModelConfig, Rope};
 use assay_checkpoint::safetensors::{Dtype, Header, parse_header};
-use assay_checkpoint::{CacheCodes, Checkpoint, Codes, HeadScale, InputScale, Inputs, Matrix, Weights};
-use assay_engine::{Device, Engine, LayerParts, Model, Options, Parts, executor};
+use assay_checkpoint::{
+    CacheCodes, Checkpoint, Coded, Codes, HeadScale, InputScale, Inputs, Matrix, Scales, Weights, Zeros,
+};
+use assay_engine::{Device, Engine, LayerParts, Model, Options, Parts, Precision, executor};
 
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -250,6 +252,38 @@ pub fn quantized_model(shape: &Shape, seed: u64) -> Arc<Model> {
         });
     }
     Arc::new(Model::assemble(config, parts).unwrap())
+}
+
+/// The same with all matrices of the layers in four bits, groups of 32 with zero points.
+pub fn few_bit_model(shape: &Shape, seed: u64) -> Arc<Model> {
+    let (config, mut parts) = parts(shape, seed);
+    let r = &mut Random(seed);
+    for l in &mut parts.layers {
+        for m in [
+            &mut l.q,
+            &mut l.k,
+            &mut l.v,
+            &mut l.o,
+            &mut l.gate,
+            &mut l.up,
+            &mut l.down,
+        ] {
+            *m = asymmetric(r, m.rows, m.cols);
+        }
+    }
+    Arc::new(Model::assemble(config, parts).unwrap())
+}
+
+/// Four-bit codes with zero points.
+pub fn asymmetric(r: &mut Random, rows: usize, cols: usize) -> Matrix {
+    let group = 32;
+    let groups = cols.div_ceil(group);
+    let codes = (0..rows * (cols * 4).div_ceil(32)).map(|_| r.next() as u32).collect();
+    let scale = |r: &mut Random| Precision::Bf16.round(0.001 + r.unit() as f32 * 0.1);
+    let scales = Scales::grouped((0..rows * groups).map(|_| scale(r)).collect(), group);
+    let zeros = (0..rows * groups).map(|_| r.below(16) as i16 - 8).collect();
+    let weights = Weights::Coded(Coded::int(4, codes, scales, Zeros::Int(zeros), Dtype::BF16));
+    Matrix::plain(rows, cols, weights)
 }
 
 pub fn parts(shape: &Shape, seed: u64) -> (ModelConfig, Parts) {

@@ -1,6 +1,6 @@
 //! Linear layers: `out[m, n] = Σ_k x[m, k]·w[n, k]`, in the order of additions that [`crate::numerics`] lays down.
 //!
-//! Matrices of few bits are multiplied in integers ([`super::nibbles`]), all others in f32, here: their weights lie in panels of [`PANEL`]
+//! Matrices of few bits are multiplied in integers ([`super::nibbles`], [`super::bytes`]), all others in f32, here: their weights lie in panels of [`PANEL`]
 //! outputs, (panels, K, PANEL), so that a vector register holds one k of neighbouring outputs and no sum ever crosses lanes. Outputs stay in panels, (panels, M, PANEL): a thread's share is one piece of memory.
 
 use std::ops::Range;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use assay_checkpoint::{Inputs, Matrix, Transform, same};
 
+use super::bytes::{self, Bytes};
 use super::inputs::{Packed, sizes};
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::nibbles::{self, Nibbles};
@@ -41,6 +42,46 @@ struct Run {
 enum Held {
     Dense(Vec<u16>), // bf16 (panels, cols, PANEL)
     Nibbles(Nibbles),
+    Bytes(Bytes),
+}
+
+impl Held {
+    // Whether both take the same packed inputs, if these are made from the same.
+    fn reads_alike(&self, other: &Held) -> bool {
+        match (self, other) {
+            (Held::Bytes(a), Held::Bytes(b)) => a.block() == b.block(),
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
+}
+
+// How a matrix can be held.
+enum Way<'a> {
+    Dense,
+    Nibbles(nibbles::Plan<'a>),
+    Bytes(bytes::Plan<'a>),
+}
+
+impl<'a> Way<'a> {
+    fn of(matrix: &'a Matrix, precision: Precision) -> Way<'a> {
+        let bytes = || bytes::Plan::of(matrix).map(Way::Bytes);
+        let nibbles = || nibbles::Plan::of(matrix).map(Way::Nibbles);
+        let found = match precision {
+            Precision::Bf16 => None,
+            Precision::Pair => nibbles(),
+            Precision::Byte => bytes().or_else(nibbles),
+        };
+        found.unwrap_or(Way::Dense)
+    }
+
+    fn joins(&self, other: &Way) -> bool {
+        match (self, other) {
+            (Way::Dense, Way::Dense) => true,
+            (Way::Nibbles(a), Way::Nibbles(b)) => a.joins(b),
+            (Way::Bytes(a), Way::Bytes(b)) => a.joins(b),
+            _ => false,
+        }
+    }
 }
 
 impl Panels {
@@ -50,43 +91,32 @@ impl Panels {
         let mut starts = Vec::with_capacity(parts.len());
         let mut runs = Vec::new();
         let mut panels = 0;
-        let plan = |matrix| {
-            (precision == Precision::Pair)
-                .then(|| nibbles::Plan::of(matrix))
-                .flatten()
-        };
-        let plans: Vec<Option<nibbles::Plan>> = parts.iter().map(|m| plan(m)).collect();
-        let mut parts = parts.iter().zip(plans).peekable();
         let mut outputs = Vec::new();
-        while let Some((first, plan)) = parts.next() {
+        let ways = parts.iter().map(|matrix| Way::of(matrix, precision));
+        let mut parts = parts.iter().copied().zip(ways).peekable();
+        while let Some((first, way)) = parts.next() {
             let start = panels;
-            let mut add = |matrix: &Matrix| {
+            let turn = first.transforms.input.clone();
+            let alike = |m: &Matrix| m.inputs == first.inputs && same(&m.transforms.input, &turn);
+            let mut joined = vec![(first, way)];
+            while let Some(next) = parts.next_if(|(matrix, way)| alike(matrix) && way.joins(&joined[0].1)) {
+                joined.push(next);
+            }
+            let (mut dense, mut nibbles, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+            for (matrix, way) in joined {
                 starts.push(panels);
                 outputs.push(matrix.transforms.output.clone());
                 panels += matrix.rows.div_ceil(PANEL);
-            };
-            add(first);
-            let turn = first.transforms.input.clone();
-            let alike = |m: &Matrix| m.inputs == first.inputs && same(&m.transforms.input, &turn);
-            let weights = match plan {
-                Some(plan) => {
-                    let mut plans = vec![plan];
-                    while let Some((matrix, next)) =
-                        parts.next_if(|(m, next)| alike(m) && next.as_ref().is_some_and(|next| next.joins(&plans[0])))
-                    {
-                        add(matrix);
-                        plans.extend(next);
-                    }
-                    Held::Nibbles(Nibbles::pack(pool, plans))
+                match way {
+                    Way::Dense => dense.push(matrix),
+                    Way::Nibbles(plan) => nibbles.push(plan),
+                    Way::Bytes(plan) => bytes.push(plan),
                 }
-                None => {
-                    let mut matrices = vec![*first];
-                    while let Some((matrix, _)) = parts.next_if(|(m, next)| alike(m) && next.is_none()) {
-                        add(matrix);
-                        matrices.push(matrix);
-                    }
-                    Held::Dense(dense(pool, cols, &matrices))
-                }
+            }
+            let weights = match (nibbles.is_empty(), bytes.is_empty()) {
+                (false, _) => Held::Nibbles(Nibbles::pack(pool, nibbles)),
+                (_, false) => Held::Bytes(Bytes::pack(pool, &bytes)),
+                _ => Held::Dense(pack_dense(pool, cols, &dense)),
             };
             runs.push(Run {
                 inputs: first.inputs,
@@ -109,6 +139,7 @@ impl Panels {
         let held = |run: &Run| match &run.weights {
             Held::Dense(weights) => 2 * weights.len(),
             Held::Nibbles(weights) => weights.bytes(),
+            Held::Bytes(weights) => weights.bytes(),
         };
         self.runs.iter().map(held).sum()
     }
@@ -127,6 +158,7 @@ impl Panels {
                 lane.zip(out).for_each(|(&w, o)| *o = from_bf16(w));
             }
             Some(Held::Nibbles(weights)) => weights.values(row, out),
+            Some(Held::Bytes(weights)) => weights.values(row, out),
             None => {}
         }
     }
@@ -144,7 +176,7 @@ impl Panels {
 }
 
 // bf16 (panels, cols, PANEL)
-fn dense(pool: &Pool, cols: usize, matrices: &[&Matrix]) -> Vec<u16> {
+fn pack_dense(pool: &Pool, cols: usize, matrices: &[&Matrix]) -> Vec<u16> {
     let homes = matrices
         .iter()
         .flat_map(|matrix| (0..matrix.rows).step_by(PANEL).map(move |row| (*matrix, row)));
@@ -189,9 +221,9 @@ pub fn linear(
         };
         let out = &mut out[run.panels.start * rows * PANEL..run.panels.end * rows * PANEL];
         let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
+        let packed_before = as_before && before.is_some_and(|b| b.weights.reads_alike(&run.weights));
         match &run.weights {
             Held::Dense(weights) => {
-                let packed_before = as_before && before.is_some_and(|b| matches!(b.weights, Held::Dense(_)));
                 if !packed_before {
                     packed.fill(pool, isa, precision, run.inputs, x, cols);
                 }
@@ -208,13 +240,26 @@ pub fn linear(
                 });
             }
             Held::Nibbles(weights) => {
-                let integers = &mut packed.integers;
-                if !(as_before && before.is_some_and(|b| matches!(b.weights, Held::Nibbles(_)))) {
-                    integers.fill(pool, isa, run.inputs, x, cols);
+                if !packed_before {
+                    packed.integers.fill(pool, isa, run.inputs, x, cols);
                 }
-                let inputs = &*integers;
+                let inputs = &packed.integers;
                 pool.chunks(out, panels * rows * PANEL, |task, out| {
                     isa.run(nibbles::Multiply {
+                        inputs,
+                        weights,
+                        first: task * panels,
+                        out,
+                    });
+                });
+            }
+            Held::Bytes(weights) => {
+                if !packed_before {
+                    packed.bytes.fill(pool, isa, x, cols, weights.block());
+                }
+                let inputs = &packed.bytes;
+                pool.chunks(out, panels * rows * PANEL, |task, out| {
+                    isa.run(bytes::Multiply {
                         inputs,
                         weights,
                         first: task * panels,

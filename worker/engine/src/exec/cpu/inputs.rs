@@ -3,6 +3,7 @@
 
 use assay_checkpoint::{Codes, GroupScale, InputScale, Inputs};
 
+use super::bytes::ByteInputs;
 use super::integers::Integers;
 use super::isa::{Arithmetic, Isa, Kernel};
 use super::pool::Pool;
@@ -21,6 +22,8 @@ pub struct Packed {
     pub turned: Vec<f32>,
     /// the same inputs for matrices that are multiplied in integers
     pub integers: Integers,
+    /// and for those of the fast mode
+    pub bytes: ByteInputs,
 }
 
 impl Packed {

@@ -17,6 +17,17 @@ impl Words {
     pub const ZERO: Words = Words([0; 16]);
 }
 
+/// Four columns of sixteen outputs in codes of four bits: the low halves of bytes 4i to 4i + 3 are output i's, the high ones output
+/// 8 + i's.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub struct Quad(pub [u8; 32]);
+
+impl Quad {
+    /// Zeros.
+    pub const ZERO: Quad = Quad([0; 32]);
+}
+
 /// What the kernels' inner loops are made of. Every implementation gives the same results.
 pub trait Arithmetic {
     /// sixteen 16-bit integers
@@ -27,6 +38,10 @@ pub trait Arithmetic {
     type Floats: Copy;
     /// a table of sixteen integers
     type Table: Copy;
+    /// four bytes for each of eight outputs
+    type Bytes: Copy;
+    /// sums of a few products of them
+    type Few: Copy;
 
     /// `a·b + c` for bf16 values a and b: their product is exact, so fusing changes nothing.
     fn multiply_add(a: f32, b: f32, c: f32) -> f32;
@@ -62,20 +77,40 @@ pub trait Arithmetic {
 
     /// Asks for the codes that a stream of them will come to soon.
     fn fetch_ahead(codes: &[u8; 16]);
+
+    /// The codes of the first eight outputs and of the others.
+    fn halves(codes: &Quad) -> (Self::Bytes, Self::Bytes);
+
+    /// Four bytes for every output.
+    fn spread(bytes: i32) -> Self::Bytes;
+
+    /// Nothing yet.
+    fn nothing() -> Self::Few;
+
+    /// Adds an output's four products of codes (0 to 15) and inputs (−127 to 127); good for eight times.
+    fn dot_bytes(sums: Self::Few, codes: Self::Bytes, inputs: Self::Bytes) -> Self::Few;
+
+    /// Adds an output's few products to its sum.
+    fn widen(sums: Self::Sums, few: Self::Few) -> Self::Sums;
+
+    /// Writes sums.
+    fn integers(sums: Self::Sums) -> [i32; PARTIALS];
 }
 
-/// Separate multiplication and addition.
-pub struct Separate;
+/// What every machine has, with or without fused multiply-add.
+pub struct Portable<const FUSED: bool>;
 
-impl Arithmetic for Separate {
+impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
     type Vector = [i16; 16];
     type Sums = [i32; PARTIALS];
     type Floats = [f32; PARTIALS];
     type Table = [i16; 16];
+    type Bytes = [u8; 32];
+    type Few = [i32; PARTIALS];
 
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-        a * b + c
+        if FUSED { a.mul_add(b, c) } else { a * b + c }
     }
 
     #[inline(always)]
@@ -134,72 +169,41 @@ impl Arithmetic for Separate {
 
     #[inline(always)]
     fn fetch_ahead(_codes: &[u8; 16]) {}
-}
-
-/// The portable operations with fused multiply-add, which every aarch64 machine has.
-#[cfg(target_arch = "aarch64")]
-pub struct Fused;
-
-#[cfg(target_arch = "aarch64")]
-impl Arithmetic for Fused {
-    type Vector = <Separate as Arithmetic>::Vector;
-    type Sums = <Separate as Arithmetic>::Sums;
-    type Floats = <Separate as Arithmetic>::Floats;
-    type Table = <Separate as Arithmetic>::Table;
 
     #[inline(always)]
-    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
+    fn halves(codes: &Quad) -> (Self::Bytes, Self::Bytes) {
+        (codes.0.map(|byte| byte & 15), codes.0.map(|byte| byte >> 4))
     }
 
     #[inline(always)]
-    fn zero() -> Self::Sums {
-        Separate::zero()
+    fn spread(bytes: i32) -> Self::Bytes {
+        let bytes = bytes.to_le_bytes();
+        std::array::from_fn(|i| bytes[i % 4])
     }
 
     #[inline(always)]
-    fn load(words: &Words) -> Self::Vector {
-        Separate::load(words)
+    fn nothing() -> Self::Few {
+        [0; PARTIALS]
     }
 
     #[inline(always)]
-    fn store(vector: Self::Vector, words: &mut Words) {
-        Separate::store(vector, words);
+    fn dot_bytes(mut sums: Self::Few, codes: Self::Bytes, inputs: Self::Bytes) -> Self::Few {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let product = |j: usize| i32::from(codes[4 * i + j]) * i32::from(inputs[4 * i + j] as i8);
+            *sum += product(0) + product(1) + product(2) + product(3);
+        }
+        sums
     }
 
     #[inline(always)]
-    fn dot(sums: Self::Sums, a: Self::Vector, b: Self::Vector) -> Self::Sums {
-        Separate::dot(sums, a, b)
+    fn widen(mut sums: Self::Sums, few: Self::Few) -> Self::Sums {
+        sums.iter_mut().zip(few).for_each(|(sum, few)| *sum += few);
+        sums
     }
 
     #[inline(always)]
-    fn partials(partials: &[f32; PARTIALS]) -> Self::Floats {
-        Separate::partials(partials)
-    }
-
-    #[inline(always)]
-    fn lanes(partials: Self::Floats) -> [f32; PARTIALS] {
-        Separate::lanes(partials)
-    }
-
-    #[inline(always)]
-    fn add(partials: Self::Floats, block: Self::Sums, unit: f32) -> Self::Floats {
-        Separate::add(partials, block, unit)
-    }
-
-    #[inline(always)]
-    fn table(bytes: &[u8; 32]) -> Self::Table {
-        Separate::table(bytes)
-    }
-
-    #[inline(always)]
-    fn decode(table: Self::Table, codes: &[u8; 16]) -> (Self::Vector, Self::Vector) {
-        Separate::decode(table, codes)
-    }
-
-    #[inline(always)]
-    fn fetch_ahead(codes: &[u8; 16]) {
-        Separate::fetch_ahead(codes);
+    fn integers(sums: Self::Sums) -> [i32; PARTIALS] {
+        sums
     }
 }
 
@@ -275,10 +279,7 @@ impl Isa {
     pub fn run<K: Kernel>(self, kernel: K) {
         match self.0 {
             // every aarch64 machine has fused multiply-add in its base set
-            #[cfg(target_arch = "aarch64")]
-            Level::Portable => kernel.run::<Fused>(),
-            #[cfg(not(target_arch = "aarch64"))]
-            Level::Portable => kernel.run::<Separate>(),
+            Level::Portable => kernel.run::<Portable<{ cfg!(target_arch = "aarch64") }>>(),
             // SAFETY: these levels exist only where detection found the features.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { x86::avx2(kernel) },

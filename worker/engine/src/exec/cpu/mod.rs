@@ -4,6 +4,7 @@
 //! Buffers of a step are (rows, width) row-major unless a comment says otherwise.
 
 pub mod attention;
+pub mod bytes;
 pub mod gemm;
 pub mod inputs;
 pub mod integers;
@@ -138,6 +139,7 @@ fn inputs(precision: Precision) -> &'static str {
     match precision {
         Precision::Pair => "16-bit",
         Precision::Bf16 => "bf16",
+        Precision::Byte => "fast, 8-bit",
     }
 }
 

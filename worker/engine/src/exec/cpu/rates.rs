@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::isa::{Arithmetic, Isa, Kernel, Words};
+use super::isa::{Arithmetic, Isa, Kernel, Quad, Words};
 use super::pool::Pool;
 use crate::numerics::PARTIALS;
 
@@ -17,6 +17,8 @@ pub struct Rates {
     pub float: f64,
     /// 16-bit multiplications and 32-bit additions a second
     pub integer: f64,
+    /// multiplications of four bits by eight and their additions a second
+    pub byte: f64,
 }
 
 const TRIES: usize = 5;
@@ -39,11 +41,13 @@ impl Rates {
         let read = best(&|thread| isa.run(Read(&memory[thread * share..][..share])));
         let float = best(&|_| isa.run(Float));
         let integer = best(&|_| isa.run(Integer));
+        let byte = best(&|_| isa.run(Byte));
         let operations = |each: usize| (threads * TURNS * each) as f64;
         Rates {
             read: (threads * share * 8) as f64 / read,
             float: operations(2 * CHAINS * PARTIALS) / float,
             integer: operations(2 * 16 * 8) / integer,
+            byte: operations(2 * 32 * 8) / byte,
         }
     }
 }
@@ -102,6 +106,30 @@ impl Kernel for Integer {
         }
         for sum in sums.as_flattened() {
             black_box(A::lanes(A::add(A::partials(&[0.0; PARTIALS]), *sum, 1.0)));
+        }
+    }
+}
+
+// The same in bytes. Sums that no longer fit their bits are of no interest.
+struct Byte;
+
+impl Kernel for Byte {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let inputs = black_box([0i32; 64]);
+        let (low, high) = A::halves(&black_box(Quad([0x11; 32])));
+        let mut sums = [[A::nothing(); 2]; 4];
+        for turn in 0..TURNS {
+            let inputs = &inputs[turn % 16 * 4..][..4];
+            for (sums, x) in sums.iter_mut().zip(inputs) {
+                let x = A::spread(*x);
+                for (sum, codes) in sums.iter_mut().zip([low, high]) {
+                    *sum = A::dot_bytes(*sum, codes, x);
+                }
+            }
+        }
+        for sum in sums.as_flattened() {
+            black_box(A::integers(A::widen(A::zero(), *sum)));
         }
     }
 }

@@ -191,7 +191,7 @@ fn compile(device: &Opened, precision: Precision, name: &str, sources: &[&str], 
     // The host writes those, and `StepBatch::check` has held each to the sizes the buffers were made for.
     let module = unsafe { gpu.create_shader_module_trusted(described, ShaderRuntimeChecks::unchecked()) };
     let dropped = match precision {
-        Precision::Pair => 8.0,
+        Precision::Pair | Precision::Byte => 8.0,
         Precision::Bf16 => 16.0,
     };
     let pipeline = gpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Arithmetic, Kernel, Words};
+use super::{Arithmetic, Kernel, Quad, Words};
 use crate::numerics::PARTIALS;
 
 /// Bytes ahead of what is read that are asked for: a few microseconds of a memory's delay.
@@ -45,6 +45,8 @@ macro_rules! shared {
         type Sums = __m256i;
         type Floats = __m256;
         type Table = (__m256i, __m256i);
+        type Bytes = __m256i;
+        type Few = __m256i;
 
         #[inline(always)]
         fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
@@ -119,6 +121,38 @@ macro_rules! shared {
             // SAFETY: see the module; an address that is not ours is not looked at.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(codes.as_ptr().cast::<i8>().wrapping_add(AHEAD)) }
         }
+
+        #[inline(always)]
+        fn halves(codes: &Quad) -> (__m256i, __m256i) {
+            // SAFETY: see the module; a `Quad` is as large and as aligned as a register.
+            unsafe {
+                let codes = _mm256_load_si256(std::ptr::from_ref(codes).cast());
+                let low = _mm256_set1_epi8(15);
+                (
+                    _mm256_and_si256(codes, low),
+                    _mm256_and_si256(_mm256_srli_epi16(codes, 4), low),
+                )
+            }
+        }
+
+        #[inline(always)]
+        fn spread(bytes: i32) -> __m256i {
+            // SAFETY: see the module.
+            unsafe { _mm256_set1_epi32(bytes) }
+        }
+
+        #[inline(always)]
+        fn nothing() -> __m256i {
+            Self::zero()
+        }
+
+        #[inline(always)]
+        fn integers(sums: __m256i) -> [i32; PARTIALS] {
+            let mut integers = [0; PARTIALS];
+            // SAFETY: see the module; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(integers.as_mut_ptr().cast(), sums) };
+            integers
+        }
     };
 }
 
@@ -130,6 +164,19 @@ impl Arithmetic for Avx2 {
         // SAFETY: see the module.
         unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)) }
     }
+
+    // sums of 16 bits, two an output
+    #[inline(always)]
+    fn dot_bytes(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
+        // SAFETY: see the module.
+        unsafe { _mm256_add_epi16(sums, _mm256_maddubs_epi16(codes, inputs)) }
+    }
+
+    #[inline(always)]
+    fn widen(sums: __m256i, few: __m256i) -> __m256i {
+        // SAFETY: see the module.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(few, _mm256_set1_epi16(1))) }
+    }
 }
 
 impl Arithmetic for Avx512 {
@@ -139,5 +186,17 @@ impl Arithmetic for Avx512 {
     fn dot(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: see the module.
         unsafe { _mm256_dpwssd_epi32(sums, a, b) }
+    }
+
+    #[inline(always)]
+    fn dot_bytes(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
+        // SAFETY: see the module.
+        unsafe { _mm256_dpbusd_epi32(sums, codes, inputs) }
+    }
+
+    #[inline(always)]
+    fn widen(sums: __m256i, few: __m256i) -> __m256i {
+        // SAFETY: see the module.
+        unsafe { _mm256_add_epi32(sums, few) }
     }
 }

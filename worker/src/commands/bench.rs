@@ -3,26 +3,25 @@
 //! Steps are handed to the executor itself, so that what is measured is the work of a step and not the scheduler's choice of steps. The
 //! floor of a step is the time its bytes take to be read or its arithmetic to be done, whichever is longer, at rates measured in the same run.
 
-mod synthetic;
-
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use assay_checkpoint::config::ModelConfig;
-use assay_checkpoint::{Matrix, Weights};
 use assay_engine::exec::cpu::isa::Isa;
-use assay_engine::exec::cpu::nibbles;
 use assay_engine::exec::cpu::pool::Pool;
 use assay_engine::exec::cpu::rates::Rates;
+use assay_engine::exec::cpu::{bytes, nibbles};
 use assay_engine::numerics::PAGE_TOKENS;
-use assay_engine::{ENGINE_VERSION, Executor, Model, Options, Output, Segment, StepBatch, StepOutput, Want, executor};
+use assay_engine::{
+    Device, ENGINE_VERSION, Executor, Model, Options, Output, Segment, StepBatch, StepOutput, Want, executor,
+};
 use serde::Serialize;
 
 use super::Compute;
 use crate::host;
-use synthetic::{Random, Scheme, Shape};
+use crate::synthetic::{self, Random, Scheme, Shape};
 
 /// Measure speed with made-up weights of a real model's sizes.
 #[derive(clap::Args)]
@@ -76,10 +75,11 @@ struct Found {
     prepare: f64,
     /// most memory of the process, weights as drawn included, bytes
     peak_memory: Option<u64>,
-    /// bytes a second, f32 operations a second, integer operations a second: of the host
+    /// bytes a second; operations a second in f32, in 16-bit integers and in 4-bit times 8-bit ones: of the host
     read: f64,
     float: f64,
     integer: f64,
+    byte: f64,
     measures: Vec<Measure>,
 }
 
@@ -121,7 +121,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let rates = Rates::measure(&pool, Isa::detect());
     eprintln!("drawing the weights");
     let model = Arc::new(synthetic::model(args.model, args.scheme, args.seed)?);
-    let floors = Floors::new(&model, rates);
+    let floors = Floors::new(&model, rates, options.device == Device::Fast);
     eprintln!("packing them");
     let begun = Instant::now();
     let mut executor = executor(model.clone(), &options)?;
@@ -150,6 +150,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         read: rates.read,
         float: rates.float,
         integer: rates.integer,
+        byte: rates.byte,
         measures,
     };
     match args.json {
@@ -177,10 +178,11 @@ fn print(f: &Found) {
         gigabytes(f.peak_memory)
     );
     println!(
-        "the host reads {:.1} GB/s, computes {:.0} G/s in f32, {:.0} G/s in 16-bit integers",
+        "the host reads {:.1} GB/s, computes {:.0} G/s in f32, {:.0} G/s in 16-bit integers, {:.0} G/s in bytes",
         f.read / 1e9,
         f.float / 1e9,
-        f.integer / 1e9
+        f.integer / 1e9,
+        f.byte / 1e9
     );
     println!(
         "{:<8} {:>6} {:>8} {:>10} {:>17} {:>10} {:>8}  limit",
@@ -201,25 +203,33 @@ fn print(f: &Found) {
 struct Floors {
     rates: Rates,
     config: ModelConfig,
-    /// multiplications of a row that are done in integers, and in f32, without the head
-    integer: f64,
+    /// multiplications of a row that are done in f32, in integers and in bytes, without the head
     float: f64,
+    integer: f64,
+    byte: f64,
 }
 
 impl Floors {
-    fn new(model: &Model, rates: Rates) -> Floors {
-        let (mut integer, mut float) = (0.0, 0.0);
+    fn new(model: &Model, rates: Rates, fast: bool) -> Floors {
+        let (mut float, mut integer, mut byte) = (0.0, 0.0, 0.0);
         for l in &model.parts().layers {
             for m in [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down] {
-                let small = |m: &Matrix| matches!(m.weights, Weights::Coded(_)) && nibbles::Plan::of(m).is_some();
-                *(if small(m) { &mut integer } else { &mut float }) += (m.rows * m.cols) as f64;
+                let products = (m.rows * m.cols) as f64;
+                if fast && bytes::Plan::of(m).is_some() {
+                    byte += products;
+                } else if nibbles::Plan::of(m).is_some() {
+                    integer += products;
+                } else {
+                    float += products;
+                }
             }
         }
         Floors {
             rates,
             config: model.config().clone(),
-            integer,
             float,
+            integer,
+            byte,
         }
     }
 
@@ -233,7 +243,8 @@ impl Floors {
         let head = (c.vocab * c.hidden * outputs) as f64;
         let attention = (c.layers * c.q_dim() * 2 * keys) as f64;
         let float = 2.0 * (self.float * rows as f64 + head + attention) / self.rates.float;
-        let arithmetic = float + 2.0 * self.integer * rows as f64 / self.rates.integer;
+        let integers = self.integer / self.rates.integer + self.byte / self.rates.byte;
+        let arithmetic = float + 2.0 * integers * rows as f64;
         (reading.max(arithmetic), reading > arithmetic)
     }
 }

@@ -1,0 +1,315 @@
+//! The fast mode: integer matrices of at most four bits, multiplied by inputs of eight bits.
+//!
+//! Codes are multiplied as they are stored, from zero up, and what their zero point makes of a block of columns is taken off its finished
+//! sum (rule 11 of [`crate::numerics`]). A step is four columns of the eight outputs that lie side by side in a register: the four inputs go to
+//! every output, so that no sum crosses lanes and a block's scales are looked at once for eight outputs.
+
+use assay_checkpoint::{Codebook, Coded, Inputs, Matrix, Rounding, Weights, Zeros};
+
+use super::gemm::PANEL;
+use super::isa::{Arithmetic, Isa, Kernel, Quad};
+use super::pool::Pool;
+use crate::numerics::{BLOCK, ByteScale};
+
+/// The greatest block divides a group and the columns; this is the least.
+const LEAST: usize = 32;
+
+/// Columns of a step.
+const STEP: usize = 4;
+
+/// Steps whose products fit 16 bits together: 8 · 2 · 15 · 127 = 30,480.
+const STEPS: usize = 8;
+
+/// Rows of inputs that share a pass, at most: their sums, sixteen outputs each, fill twelve registers.
+const MAX_ROWS: usize = 6;
+
+const LANES: usize = PANEL / 2;
+
+/// What makes it possible to hold a matrix so, found before anything is packed.
+pub struct Plan<'a> {
+    coded: &'a Coded,
+    rows: usize,
+    cols: usize,
+    block: usize,
+    zeros: Vec<u8>, // laid out as the scales are
+}
+
+impl<'a> Plan<'a> {
+    /// `None` for other codes than integers of at most four bits, for scattered groups and for quantized inputs.
+    pub fn of(matrix: &'a Matrix) -> Option<Plan<'a>> {
+        let Weights::Coded(coded) = &matrix.weights else {
+            return None;
+        };
+        let (cols, group) = (matrix.cols, coded.scales.cols.min(matrix.cols));
+        let integers = coded.book == Codebook::Int && matches!(coded.rounding, Rounding::Product(_));
+        if !integers || coded.bits > 4 || coded.index.is_some() || matrix.inputs != Inputs::Plain {
+            return None;
+        }
+        let block = [BLOCK, BLOCK / 2, LEAST]
+            .into_iter()
+            .find(|block| group > 0 && group % block == 0 && cols % block == 0)?;
+        let half = 1i16 << (coded.bits - 1);
+        let zeros = match &coded.zeros {
+            Zeros::None => vec![half as u8; coded.scales.values.len()],
+            Zeros::Int(zeros) => zeros
+                .iter()
+                .map(|z| u8::try_from(z + half).ok())
+                .collect::<Option<_>>()?,
+            Zeros::Float(_) => return None,
+        };
+        Some(Plan {
+            coded,
+            rows: matrix.rows,
+            cols,
+            block,
+            zeros,
+        })
+    }
+
+    /// Whether the two can be one.
+    pub fn joins(&self, other: &Plan) -> bool {
+        self.cols == other.cols && self.block == other.block
+    }
+}
+
+/// How the codes of a block of columns are read, sixteen outputs side by side.
+#[derive(Clone, Copy)]
+struct Block {
+    scales: [[f32; LANES]; 2],
+    zeros: [[u8; LANES]; 2],
+}
+
+/// Matrices of equal width and block, in panels of [`PANEL`] rows.
+pub struct Bytes {
+    cols: usize,
+    block: usize,
+    codes: Vec<Quad>, // (panels, cols / STEP): the low halves of the bytes are the first eight outputs'
+    blocks: Vec<Block>, // (panels, cols / block)
+}
+
+impl Bytes {
+    /// Packs matrices that join. Rows that fill the last panel of one are zero.
+    pub fn pack(pool: &Pool, plans: &[Plan]) -> Bytes {
+        let (cols, block) = plans.first().map_or((LEAST, LEAST), |plan| (plan.cols, plan.block));
+        let homes = plans
+            .iter()
+            .flat_map(|plan| (0..plan.rows).step_by(PANEL).map(move |row| (plan, row)));
+        let homes: Vec<(&Plan, usize)> = homes.collect(); // (plan, first row) of each panel
+        let mut codes = vec![Quad::ZERO; homes.len() * cols / STEP];
+        let none = Block {
+            scales: [[0.0; LANES]; 2],
+            zeros: [[0; LANES]; 2],
+        };
+        let mut blocks = vec![none; homes.len() * cols / block];
+        let (codes_of, blocks_of) = ((&mut codes[..], cols / STEP), (&mut blocks[..], cols / block));
+        pool.chunks2(codes_of, blocks_of, |panel, codes, blocks| {
+            let (plan, first) = homes[panel];
+            for lane in 0..PANEL.min(plan.rows - first) {
+                let (half, lane_in) = (lane / LANES, lane % LANES);
+                for (column, code) in plan.coded.row_codes(first + lane, cols).enumerate() {
+                    codes[column / STEP].0[lane_in * STEP + column % STEP] |= (code as u8) << (4 * half);
+                }
+                for (i, place) in blocks.iter_mut().enumerate() {
+                    let group = i * block / plan.coded.scales.cols.min(cols);
+                    let index = plan.coded.scale_index(first + lane, group, cols);
+                    place.scales[half][lane_in] = plan.coded.scales.values[index];
+                    place.zeros[half][lane_in] = plan.zeros[index];
+                }
+            }
+        });
+        Bytes {
+            cols,
+            block,
+            codes,
+            blocks,
+        }
+    }
+
+    /// Columns that share scales, of weights as of inputs.
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.codes[..]) + size_of_val(&self.blocks[..])
+    }
+
+    /// A row's values.
+    pub fn values(&self, row: usize, out: &mut [f32]) {
+        let (panel, half, lane) = (row / PANEL, row % PANEL / LANES, row % LANES);
+        let codes = &self.codes[panel * self.cols / STEP..];
+        let blocks = &self.blocks[panel * self.cols / self.block..];
+        for (column, out) in out.iter_mut().enumerate() {
+            let code = codes[column / STEP].0[lane * STEP + column % STEP] >> (4 * half) & 15;
+            let block = &blocks[column / self.block];
+            *out = (f32::from(code) - f32::from(block.zeros[half][lane])) * block.scales[half][lane];
+        }
+    }
+}
+
+/// A linear layer's input in eight bits.
+#[derive(Default)]
+pub struct ByteInputs {
+    rows: usize,
+    together: usize,   // rows that are multiplied together; the last ones may be fewer
+    quads: Vec<i32>,   // by rows that are multiplied together: (cols / STEP, those rows), four inputs each
+    blocks: Vec<Unit>, // likewise (cols / block, those rows)
+}
+
+// What a block's integers are multiplied by, and the integers added.
+#[derive(Clone, Copy, Default)]
+struct Unit {
+    unit: f32,
+    sum: f32,
+}
+
+impl ByteInputs {
+    /// Packs `x`, (rows, cols), in blocks of `block` columns.
+    pub fn fill(&mut self, pool: &Pool, isa: Isa, x: &[f32], cols: usize, block: usize) {
+        self.rows = x.len() / cols;
+        // as few passes as possible, as even as possible
+        self.together = self.rows.div_ceil(self.rows.div_ceil(MAX_ROWS).max(1));
+        let together = self.together;
+        self.quads.resize(x.len() / STEP, 0);
+        self.blocks.resize(x.len() / block, Unit::default());
+        let (quads, blocks) = (
+            (&mut self.quads[..], together * cols / STEP),
+            (&mut self.blocks[..], together * cols / block),
+        );
+        pool.chunks2(quads, blocks, |task, quads, blocks| {
+            let x = &x[task * together * cols..][..quads.len() * STEP];
+            isa.run(Pack {
+                x,
+                cols,
+                block,
+                quads,
+                blocks,
+            });
+        });
+    }
+}
+
+struct Pack<'a> {
+    x: &'a [f32],
+    cols: usize,
+    block: usize,
+    quads: &'a mut [i32],
+    blocks: &'a mut [Unit],
+}
+
+impl Kernel for Pack<'_> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let size = self.x.len() / self.cols;
+        for (row, x) in self.x.chunks_exact(self.cols).enumerate() {
+            for (i, x) in x.chunks_exact(self.block).enumerate() {
+                let scale = ByteScale::of(x);
+                let mut sum = 0;
+                let first = i * (self.block / STEP) * size + row;
+                let places = self.quads[first..].iter_mut().step_by(size);
+                let (x, _) = x.as_chunks::<STEP>();
+                for (place, x) in places.zip(x) {
+                    let quad = x.map(|x| scale.integer(x));
+                    sum += quad.iter().map(|x| i32::from(*x)).sum::<i32>();
+                    *place = i32::from_le_bytes(quad.map(|x| x as u8));
+                }
+                self.blocks[i * size + row] = Unit {
+                    unit: scale.unit,
+                    sum: sum as f32,
+                };
+            }
+        }
+    }
+}
+
+/// `out` (panels, rows, PANEL) = the inputs times as many panels of the weights, from panel `first` on.
+pub struct Multiply<'a> {
+    /// inputs, in the weights' blocks
+    pub inputs: &'a ByteInputs,
+    /// weights
+    pub weights: &'a Bytes,
+    /// the first panel's number
+    pub first: usize,
+    /// outputs
+    pub out: &'a mut [f32],
+}
+
+impl Kernel for Multiply<'_> {
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let (x, w) = (self.inputs, self.weights);
+        let (steps, blocks) = (w.cols / STEP, w.cols / w.block);
+        let panels = self.out.chunks_exact_mut(x.rows * PANEL);
+        for (panel, out) in (self.first..).zip(panels) {
+            for first in (0..x.rows).step_by(x.together) {
+                let size = x.together.min(x.rows - first);
+                let tile = Tile {
+                    inputs: &x.quads[first * steps..][..size * steps],
+                    units: &x.blocks[first * blocks..][..size * blocks],
+                    codes: &w.codes[panel * steps..][..steps],
+                    blocks: &w.blocks[panel * blocks..][..blocks],
+                    steps: w.block / STEP,
+                };
+                let out = &mut out[first * PANEL..][..size * PANEL];
+                match size {
+                    6 => tile.run::<A, 6>(out),
+                    5 => tile.run::<A, 5>(out),
+                    4 => tile.run::<A, 4>(out),
+                    3 => tile.run::<A, 3>(out),
+                    2 => tile.run::<A, 2>(out),
+                    _ => tile.run::<A, 1>(out),
+                }
+            }
+        }
+    }
+}
+
+// A few rows and a panel.
+struct Tile<'a> {
+    inputs: &'a [i32],   // (cols / STEP, ROWS)
+    units: &'a [Unit],   // (cols / block, ROWS)
+    codes: &'a [Quad],   // (cols / STEP)
+    blocks: &'a [Block], // (cols / block)
+    steps: usize,        // in a block
+}
+
+impl Tile<'_> {
+    #[inline(always)]
+    fn run<A: Arithmetic, const ROWS: usize>(self, out: &mut [f32]) {
+        let (inputs, _) = self.inputs.as_chunks::<ROWS>();
+        let (units, _) = self.units.as_chunks::<ROWS>();
+        let mut sums = [[[0f32; LANES]; 2]; ROWS];
+        let steps = inputs.chunks(self.steps).zip(self.codes.chunks(self.steps));
+        for ((inputs, codes), (units, block)) in steps.zip(units.iter().zip(self.blocks)) {
+            let mut whole = [[A::zero(); 2]; ROWS];
+            for (inputs, codes) in inputs.chunks(STEPS).zip(codes.chunks(STEPS)) {
+                let mut part = [[A::nothing(); 2]; ROWS];
+                for (x, codes) in inputs.iter().zip(codes) {
+                    let codes = A::halves(codes);
+                    for row in 0..ROWS {
+                        let x = A::spread(x[row]);
+                        part[row][0] = A::dot_bytes(part[row][0], codes.0, x);
+                        part[row][1] = A::dot_bytes(part[row][1], codes.1, x);
+                    }
+                }
+                for row in 0..ROWS {
+                    for half in 0..2 {
+                        whole[row][half] = A::widen(whole[row][half], part[row][half]);
+                    }
+                }
+            }
+            for half in 0..2 {
+                let zeros = block.zeros[half].map(f32::from);
+                for row in 0..ROWS {
+                    let whole = A::integers(whole[row][half]);
+                    for lane in 0..LANES {
+                        let integer = whole[lane] as f32 - zeros[lane] * units[row].sum;
+                        sums[row][half][lane] += integer * block.scales[half][lane] * units[row].unit;
+                    }
+                }
+            }
+        }
+        out.copy_from_slice(sums.as_flattened().as_flattened());
+    }
+}
