@@ -29,11 +29,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over an executor. Steps have at most `options.step_tokens` rows.
+    /// An engine over an executor. Steps have at most `options.step_tokens` rows and the cache `options.kv_tokens` tokens; the executor may
+    /// have been made for more of either.
     pub fn new(executor: Box<dyn Executor>, options: &Options) -> Engine {
         let limits = executor.limits();
         Engine {
-            pages: Pages::new(limits.pages),
+            pages: Pages::new(limits.pages.min(options.pages())),
             budget: options.step_tokens.clamp(1, limits.step_tokens.max(1)),
             sequences: options.sequences,
             prefix_cache: options.prefix_cache,
@@ -44,6 +45,11 @@ impl Engine {
             spans: Vec::new(),
             interrupt: Arc::new(AtomicBool::new(false)),
         }
+    }
+
+    /// The executor, for another engine.
+    pub fn into_executor(self) -> Box<dyn Executor> {
+        self.executor
     }
 
     /// The executor's name and what decides its bits, for reports.
@@ -179,7 +185,7 @@ impl Engine {
         self.stats.preemptions += schedule.preemptions();
         schedule.clear(&mut self.pages);
         if matches!(result, Err(EngineError::Step(_) | EngineError::NotFinite { .. })) {
-            self.pages = Pages::new(self.executor.limits().pages); // what the cache holds is in doubt
+            self.pages = Pages::new(self.pages.count()); // what the cache holds is in doubt
         }
         result
     }

@@ -13,10 +13,13 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use assay_checkpoint::Checkpoint;
 use assay_engine::numerics::PAGE_TOKENS;
-use assay_engine::{Answer, Device, Engine, Model, Options, Order, Request, Stats, executor};
+use assay_engine::{Answer, Device, Engine, Executor, Model, Options, Order, Request, Stats, executor};
 use serde::Serialize;
 
 use crate::synthetic::{self, Random, Scheme, Shape};
+
+/// Rows of the largest steps.
+const MOST_ROWS: usize = 2048;
 
 /// Engines that share the questions out.
 const SHARDS: usize = 3;
@@ -45,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 300)]
     length: usize,
     /// Tokens that each continuation has
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 80)]
     generate: usize,
     /// Most sequences at once: 1, 2, 4, … up to this
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -108,16 +111,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     for device in &args.devices {
-        let bench = Bench {
+        let mut bench = Bench {
             model: &model,
             asks: &asks,
+            device,
             room: args.batch * longest.div_ceil(PAGE_TOKENS) * PAGE_TOKENS,
+            executor: None,
         };
-        let expected = bench.alone(device)?;
+        let expected = bench.alone()?;
         for way in ways(&args, device) {
-            let row = bench
-                .compare(device, &way, &expected)
-                .with_context(|| way.name.clone())?;
+            let row = bench.compare(&way, &expected).with_context(|| way.name.clone())?;
             if !args.json {
                 let log_probs = row.bits / 64;
                 println!(
@@ -207,9 +210,11 @@ fn ways(args: &Args, device: &Device) -> Vec<Way> {
         again: false,
         shards: 1,
     };
+    let pages = |sequences: usize| sequences * (args.length + args.generate).div_ceil(PAGE_TOKENS);
     let base = Options {
         step_tokens: 256,
         threads: 1,
+        kv_tokens: pages(args.batch) * PAGE_TOKENS,
         ..Options::default()
     };
     let with = |change: &dyn Fn(&mut Options)| {
@@ -223,7 +228,7 @@ fn ways(args: &Args, device: &Device) -> Vec<Way> {
         ways.push(way(format!("{batch} at once"), with(&|o| o.sequences = batch)));
         batch *= 2;
     }
-    for rows in [1, 7, 64, 2048] {
+    for rows in [1, 7, 64, MOST_ROWS] {
         ways.push(way(
             format!("prompts in pieces of {rows}"),
             with(&|o| o.step_tokens = rows),
@@ -241,8 +246,8 @@ fn ways(args: &Args, device: &Device) -> Vec<Way> {
     if matches!(device, Device::Cpu | Device::Fast) {
         ways.extend([1, 2, 3].map(|n| way(format!("{n} threads"), with(&|o| o.threads = n))));
     }
-    // room for two of the longest
-    let little = 2 * (args.length + args.generate).div_ceil(PAGE_TOKENS) * PAGE_TOKENS;
+    // those admitted will outgrow it
+    let little = pages(2) * PAGE_TOKENS;
     ways.push(way(
         "preempted and resumed".into(),
         with(&|o| (o.kv_tokens, o.prefix_cache) = (little, false)),
@@ -257,40 +262,55 @@ fn ways(args: &Args, device: &Device) -> Vec<Way> {
 struct Bench<'a> {
     model: &'a Arc<Model>,
     asks: &'a [Ask],
+    device: &'a Device,
     /// tokens of cache where little room is not the point
     room: usize,
+    /// that of the way before, and how many threads it was made for
+    executor: Option<(Box<dyn Executor>, usize)>,
 }
 
 impl Bench<'_> {
-    fn engine(&self, device: &Device, options: &Options) -> anyhow::Result<Engine> {
-        let mut options = options.clone();
-        options.device = device.clone();
-        if options.kv_tokens == Options::default().kv_tokens {
-            options.kv_tokens = self.room;
-        }
-        Ok(Engine::new(executor(self.model.clone(), &options)?, &options))
+    // What an executor's cache still holds from before is as good as anything: an engine must not look at it.
+    fn engine(&mut self, options: &Options) -> anyhow::Result<Engine> {
+        let executor = match self.executor.take() {
+            Some((executor, threads)) if threads == options.threads => executor,
+            _ => executor(
+                self.model.clone(),
+                &Options {
+                    device: self.device.clone(),
+                    threads: options.threads,
+                    kv_tokens: self.room,
+                    step_tokens: MOST_ROWS,
+                    ..Options::default()
+                },
+            )?,
+        };
+        Ok(Engine::new(executor, options))
     }
 
     // Every question by itself, with nothing in the cache.
-    fn alone(&self, device: &Device) -> anyhow::Result<Vec<Answer>> {
+    fn alone(&mut self) -> anyhow::Result<Vec<Answer>> {
         let options = Options {
             threads: 1,
             prefix_cache: false,
-            step_tokens: 2048,
+            kv_tokens: self.room,
+            step_tokens: MOST_ROWS,
             ..Options::default()
         };
-        let mut engine = self.engine(device, &options)?;
+        let mut engine = self.engine(&options)?;
         let answers = self.asks.iter().map(|ask| {
             let answers = engine.run(vec![ask.request()], &mut |_, _| ControlFlow::Continue(()))?;
             answers.into_iter().next().context("no answer")
         });
-        answers.collect()
+        let answers = answers.collect();
+        self.executor = Some((engine.into_executor(), 1));
+        answers
     }
 
-    fn compare(&self, device: &Device, way: &Way, expected: &[Answer]) -> anyhow::Result<Found> {
+    fn compare(&mut self, way: &Way, expected: &[Answer]) -> anyhow::Result<Found> {
         let begun = Instant::now();
         let mut found = Found {
-            device: device.to_string(),
+            device: self.device.to_string(),
             way: way.name.clone(),
             tokens: 0,
             differing_tokens: 0,
@@ -301,7 +321,7 @@ impl Bench<'_> {
             seconds: 0.0,
         };
         for shard in 0..way.shards {
-            let mut engine = self.engine(device, &way.options)?;
+            let mut engine = self.engine(&way.options)?;
             let own = || (shard..self.asks.len()).step_by(way.shards);
             let mut answers = Vec::new();
             let mut before = Stats::default();
@@ -315,6 +335,7 @@ impl Bench<'_> {
             }
             found.cached += engine.stats().cached_tokens - before.cached_tokens;
             found.preemptions += engine.stats().preemptions - before.preemptions;
+            self.executor = Some((engine.into_executor(), way.options.threads));
         }
         found.seconds = begun.elapsed().as_secs_f64();
         Ok(found)

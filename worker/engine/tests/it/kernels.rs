@@ -95,7 +95,7 @@ fn entering(m: &Matrix, precision: Precision, x: &[f32]) -> Vec<f64> {
         let group = coded.scales.cols;
         let block = [128, 64, 32]
             .into_iter()
-            .find(|b| group % b == 0 && m.cols % b == 0)
+            .find(|b| group % b == 0 && m.cols.is_multiple_of(*b))
             .unwrap();
         let blocks = x.chunks(block).flat_map(|block| {
             let scale = ByteScale::of(block);
