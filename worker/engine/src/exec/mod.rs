@@ -2,6 +2,7 @@
 
 pub mod cpu;
 mod device;
+pub mod exact;
 pub mod gpu;
 pub mod reference;
 

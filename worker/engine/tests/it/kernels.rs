@@ -12,9 +12,8 @@ use assay_engine::exec::cpu::isa::Isa;
 use assay_engine::exec::cpu::nibbles::Plan;
 use assay_engine::exec::cpu::norm::{Activate, Heads, normalise_row};
 use assay_engine::exec::cpu::pool::Pool;
-use assay_engine::numerics::{
-    BLOCK, ByteScale, PAGE_TOKENS, RowCodes, block_integer, block_unit, outer_scale, rotation, silu,
-};
+use assay_engine::exec::exact::{self, Taken};
+use assay_engine::numerics::{BLOCK, ByteScale, PAGE_TOKENS, block_integer, block_unit, rotation, silu};
 use assay_engine::{Precision, Segment};
 
 use crate::support::{Random, asymmetric, matrix};
@@ -81,64 +80,6 @@ fn few_bits(r: &mut Random, rows: usize) -> Vec<Matrix> {
     all
 }
 
-/// Whether a precision multiplies a matrix in bytes.
-fn in_bytes(m: &Matrix, precision: Precision) -> bool {
-    precision == Precision::Byte && bytes::Plan::of(m).is_some()
-}
-
-/// A row as it enters the product.
-fn entering(m: &Matrix, precision: Precision, x: &[f32]) -> Vec<f64> {
-    if in_bytes(m, precision) {
-        let Weights::Coded(coded) = &m.weights else {
-            unreachable!()
-        };
-        let group = coded.scales.cols;
-        let block = [128, 64, 32]
-            .into_iter()
-            .find(|b| group % b == 0 && m.cols.is_multiple_of(*b))
-            .unwrap();
-        let blocks = x.chunks(block).flat_map(|block| {
-            let scale = ByteScale::of(block);
-            block
-                .iter()
-                .map(move |&x| f64::from(scale.integer(x)) * f64::from(scale.unit))
-        });
-        return blocks.collect();
-    }
-    if precision == Precision::Bf16 || Plan::of(m).is_none() {
-        return x.iter().map(|&x| f64::from(precision.round(x))).collect();
-    }
-    let blocks = x.chunks(BLOCK).flat_map(|block| {
-        let unit = block_unit(block);
-        block
-            .iter()
-            .map(move |&x| f64::from(block_integer(x, unit)) * f64::from(unit))
-    });
-    blocks.collect()
-}
-
-/// A row of weights as it is multiplied: in bytes, code less zero point times scale is not rounded to bf16.
-fn multiplied(m: &Matrix, precision: Precision, row: usize) -> Vec<f64> {
-    match &m.weights {
-        Weights::Coded(coded) if in_bytes(m, precision) => {
-            let zero = |index: usize| match &coded.zeros {
-                Zeros::Int(zeros) => f64::from(zeros[index]),
-                _ => 0.0,
-            };
-            let value = |(column, code)| {
-                let index = coded.scale_index(row, column / coded.scales.cols, m.cols);
-                (f64::from(coded.book.value(code, coded.bits)) - zero(index)) * f64::from(coded.scales.values[index])
-            };
-            coded.row_codes(row, m.cols).enumerate().map(value).collect()
-        }
-        _ => {
-            let mut w = vec![0f32; m.cols];
-            m.row_f32(row, &mut w);
-            w.into_iter().map(f64::from).collect()
-        }
-    }
-}
-
 fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, panels: &Panels) -> Vec<f32> {
     let mut out = vec![f32::NAN; rows * panels.width()];
     linear(pool, isa, precision, x, panels, &mut Packed::default(), &mut out);
@@ -146,22 +87,25 @@ fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, pane
 }
 
 fn check_against_f64(m: &Matrix, x: &[f32], rows: usize, precision: Precision) {
+    check_packed_for(precision, m, x, rows, precision);
+}
+
+fn check_packed_for(packed: Precision, m: &Matrix, x: &[f32], rows: usize, precision: Precision) {
     let pool = Pool::new(2);
-    let panels = Panels::pack(&pool, precision, &[m]);
+    let panels = Panels::pack(&pool, packed, &[m]);
     let out = run(&pool, Isa::detect(), precision, x, rows, &panels);
     let mut got = vec![0f32; m.rows];
-    let weights: Vec<Vec<f64>> = (0..m.rows).map(|n| multiplied(m, precision, n)).collect();
-    for row in 0..rows {
+    let exact = exact::product(m, Taken::by_cpu(m, packed), &x[..rows * m.cols]);
+    let exact = exact.sums.chunks(m.rows).zip(exact.sizes.chunks(m.rows));
+    for (row, (sums, sizes)) in exact.enumerate() {
         panels.gather(&out, rows, row, 0, &mut got);
-        let x = entering(m, precision, &x[row * m.cols..][..m.cols]);
         let (mut error, mut norm) = (0f64, 0f64);
-        for (got, w) in got.iter().zip(&weights) {
-            let exact: f64 = x.iter().zip(w).map(|(x, w)| x * w).sum();
-            let magnitude: f64 = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum();
+        for ((got, exact), size) in got.iter().zip(sums).zip(sizes) {
             let difference = (f64::from(*got) - exact).abs();
             assert!(
-                difference <= m.cols as f64 * 2f64.powi(-24) * magnitude,
-                "{difference} of {magnitude}"
+                difference <= m.cols as f64 * 2f64.powi(-24) * size,
+                "{:?}: {difference} of {size}",
+                m.inputs
             );
             error += difference * difference;
             norm += exact * exact;
@@ -344,30 +288,13 @@ fn same_bits_at(precision: Precision, m: &Matrix, x: &[f32], rows_max: usize) {
 #[test]
 fn quantized_inputs_are_multiplied_as_codes() {
     let mut r = Random(13);
-    let pool = Pool::new(2);
     for (codes, scale) in every_input() {
         for cols in [200, 192] {
             let mut m = asymmetric(&mut r, 40, cols);
             m.inputs = Inputs::Quantized { codes, scale };
             let x = inputs(&mut r, 1, 9, cols);
-            let panels = Panels::pack(&pool, Precision::Pair, &[&m]);
-            let out = run(&pool, Isa::detect(), Precision::Bf16, &x, 9, &panels);
-            let (mut got, mut w) = (vec![0f32; 40], vec![0f32; cols]);
-            for (row, x) in x.chunks(cols).enumerate() {
-                panels.gather(&out, 9, row, 0, &mut got);
-                let rule = RowCodes::of(codes, scale, x);
-                for (n, got) in got.iter().enumerate() {
-                    m.row_f32(n, &mut w);
-                    let terms = || x.iter().zip(&w).map(|(&x, &w)| f64::from(rule.code(x)) * f64::from(w));
-                    let (exact, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
-                    let scale = f64::from(rule.scale);
-                    let off = (f64::from(*got) - exact * scale).abs();
-                    assert!(
-                        off <= cols as f64 * 2f64.powi(-24) * size * scale,
-                        "{codes:?} {scale:?}: {off}"
-                    );
-                }
-            }
+            // codes have no use for a precision
+            check_packed_for(Precision::Pair, &m, &x, 9, Precision::Bf16);
         }
     }
 }
@@ -408,41 +335,11 @@ fn every_group() -> Vec<(Codes, InputScale)> {
 #[test]
 fn groups_of_inputs_are_multiplied_with_their_own_factors() {
     let mut r = Random(17);
-    let pool = Pool::new(2);
-    let precision = Precision::Pair;
     for (codes, scale) in every_group() {
-        let InputScale::Group { cols: width, rule } = scale else {
-            panic!()
-        };
         let mut m = asymmetric(&mut r, 40, 200);
         m.inputs = Inputs::Quantized { codes, scale };
         let x = inputs(&mut r, 1, 9, 200);
-        let panels = Panels::pack(&pool, Precision::Pair, &[&m]);
-        let out = run(&pool, Isa::detect(), precision, &x, 9, &panels);
-        let (mut got, mut w) = (vec![0f32; 40], vec![0f32; 200]);
-        for (row, x) in x.chunks(200).enumerate() {
-            panels.gather(&out, 9, row, 0, &mut got);
-            let multiplied: Vec<f64> = x
-                .chunks(width as usize)
-                .flat_map(|group| {
-                    let by = RowCodes::of(codes, scale, group);
-                    group
-                        .iter()
-                        .map(move |&x| f64::from(precision.round(by.code(x) * by.factor)))
-                })
-                .collect();
-            for (n, got) in got.iter().enumerate() {
-                m.row_f32(n, &mut w);
-                let terms = || multiplied.iter().zip(&w).map(|(x, &w)| x * f64::from(w));
-                let (exact, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
-                let outer = f64::from(outer_scale(rule));
-                let off = (f64::from(*got) - exact * outer).abs();
-                assert!(
-                    off <= 200.0 * 2f64.powi(-24) * size * outer,
-                    "{codes:?} {scale:?}: {off}"
-                );
-            }
-        }
+        check_against_f64(&m, &x, 9, Precision::Pair);
     }
 }
 
@@ -506,7 +403,8 @@ fn parts_are_kept_apart(r: &mut Random, parts: &[Matrix; 3]) {
         let mut row = vec![0f32; cols];
         for i in [0, 15, 16, 19] {
             together.row(i, &mut row);
-            let expected: Vec<f32> = multiplied(&parts[0], precision, i).iter().map(|w| *w as f32).collect();
+            let expected = Taken::by_cpu(&parts[0], precision).weights(&parts[0], i);
+            let expected: Vec<f32> = expected.iter().map(|w| *w as f32).collect();
             assert_eq!(row, expected);
         }
     }
@@ -539,8 +437,8 @@ fn a_nan_input_reaches_every_output_of_its_row_and_no_other() {
 struct Filled {
     cache: KvCache,
     pages: Vec<u32>,
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
+    keys: Vec<f32>, // (len, head_dim), rounded as they are stored
+    values: Vec<f32>,
 }
 
 fn filled(r: &mut Random, head_dim: usize, len: usize) -> Filled {
@@ -550,8 +448,7 @@ fn filled(r: &mut Random, head_dim: usize, len: usize) -> Filled {
     pages.truncate(count);
     let mut cache = KvCache::new(1, head_dim, count + 3);
     cache.poison();
-    let keys: Vec<Vec<f32>> = (0..len).map(|_| r.normals(head_dim, 1.0)).collect();
-    let values: Vec<Vec<f32>> = (0..len).map(|_| r.normals(head_dim, 1.0)).collect();
+    let (keys, values) = (r.normals(len * head_dim, 1.0), r.normals(len * head_dim, 1.0));
     let segment = Segment {
         first_row: 0,
         rows: len,
@@ -562,33 +459,16 @@ fn filled(r: &mut Random, head_dim: usize, len: usize) -> Filled {
         &Pool::new(2),
         Precision::Pair,
         &[segment],
-        |row, _| &keys[row],
-        |row, _| &values[row],
+        |row, _| &keys[row * head_dim..][..head_dim],
+        |row, _| &values[row * head_dim..][..head_dim],
     );
+    let stored = |x: Vec<f32>| x.into_iter().map(|x| Precision::Pair.round(x)).collect();
     Filled {
         cache,
         pages,
-        keys,
-        values,
+        keys: stored(keys),
+        values: stored(values),
     }
-}
-
-fn attend_f64(f: &Filled, q: &[f32], first: usize, position: usize) -> Vec<f64> {
-    let round = |x: &f32| f64::from(Precision::Pair.round(*x));
-    let scores: Vec<f64> = (first..=position)
-        .map(|j| q.iter().zip(&f.keys[j]).map(|(q, k)| f64::from(*q) * round(k)).sum())
-        .collect();
-    let max = scores.iter().copied().fold(f64::MIN, f64::max);
-    let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-    (0..q.len())
-        .map(|d| {
-            scores
-                .iter()
-                .zip(first..)
-                .map(|(s, j)| (s - max).exp() / sum * round(&f.values[j][d]))
-                .sum()
-        })
-        .collect()
 }
 
 #[test]
@@ -621,7 +501,9 @@ fn attention_follows_its_definition_at_every_boundary() {
                     if portable.is_empty() {
                         portable = bits;
                         for (q, out) in q.chunks(head_dim).zip(out.chunks(head_dim)) {
-                            for (exact, got) in attend_f64(&f, q, first, position).iter().zip(out) {
+                            let seen = first * head_dim..(position + 1) * head_dim;
+                            let exact = exact::attention(q, &f.keys[seen.clone()], &f.values[seen]);
+                            for (exact, got) in exact.iter().zip(out) {
                                 assert!((exact - f64::from(*got)).abs() < 2e-6, "{exact} {got}");
                             }
                         }
@@ -655,13 +537,6 @@ fn row_kernels_follow_their_definitions_on_every_instruction_set() {
     let (hd, eps) = (24, 1e-5);
     let (x, weight, up) = (r.normals(3 * hd, 3.0), r.normals(hd, 1.0), r.normals(3 * hd, 1.0));
     let turns: Vec<(f32, f32)> = (0..hd / 2).map(|k| rotation(77, 1.0 / (1.0 + k as f32))).collect();
-    let norm = |x: &[f32]| -> Vec<f64> {
-        let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / x.len() as f64;
-        x.iter()
-            .zip(&weight)
-            .map(|(&x, &w)| f64::from(x) / (mean + f64::from(eps)).sqrt() * f64::from(w))
-            .collect()
-    };
     let mut bits: Option<Vec<u32>> = None;
     for isa in Isa::available() {
         let mut heads = x.clone();
@@ -673,19 +548,16 @@ fn row_kernels_follow_their_definitions_on_every_instruction_set() {
             rotations: Some(&turns),
             scale: 0.5,
         });
+        let near = |got: &[f32], exact: &[f64]| {
+            let mut pairs = got.iter().zip(exact);
+            assert!(pairs.all(|(got, exact)| (f64::from(*got) - exact).abs() < 2e-6));
+        };
         for (head, got) in x.chunks(hd).zip(heads.chunks(hd)) {
-            let n = norm(head);
-            for (k, &(cos, sin)) in turns.iter().enumerate() {
-                let (a, b, cos, sin) = (n[k], n[k + hd / 2], f64::from(cos), f64::from(sin));
-                assert!((f64::from(got[k]) - 0.5 * (a * cos - b * sin)).abs() < 2e-6);
-                assert!((f64::from(got[k + hd / 2]) - 0.5 * (b * cos + a * sin)).abs() < 2e-6);
-            }
+            near(got, &exact::head(head, &weight, eps, &turns, 0.5));
         }
         let mut row = x[..hd].to_vec();
         normalise_row(isa, &mut row, &weight, eps);
-        row.iter()
-            .zip(norm(&x[..hd]))
-            .for_each(|(got, exact)| assert!((f64::from(*got) - exact).abs() < 2e-6));
+        near(&row, &exact::norm(&x[..hd], &weight, eps));
         let mut gate = x.clone();
         isa.run(Activate {
             gate: &mut gate,

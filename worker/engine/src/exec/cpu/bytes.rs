@@ -66,6 +66,11 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// Columns that share scales, of weights as of inputs.
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
     /// Whether the two can be one.
     pub fn joins(&self, other: &Plan) -> bool {
         self.cols == other.cols && self.block == other.block

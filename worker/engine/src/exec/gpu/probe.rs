@@ -189,30 +189,85 @@ impl Probe {
         [q, k, v]: [&[f32]; 3],
         pages: usize,
     ) -> Result<Vec<f32>, GpuError> {
-        let rows: Vec<[u32; 4]> = s.positions.iter().map(|&position| [0, position, 0, 0]).collect();
-        let cache = vec![f32::NAN; pages * sizes.kv_heads * sizes.head_dim * crate::numerics::PAGE_TOKENS];
-        let (keys, values) = (self.up(&cache)?, self.up(&cache)?);
-        let (list, table, turns, none) = (
-            self.up(&rows)?,
-            self.up(s.pages)?,
-            self.up(s.rotations)?,
-            self.up(&[0f32])?,
-        );
-        let (exact, x, len) = (self.out(q.len())?, self.out(q.len())?, q.len());
-        let (q, k, v) = (self.up(q)?, self.up(k)?, self.up(v)?);
+        self.attend_in_steps(sizes, s, codes, [q, k, v], pages, &[s.positions.len()])
+    }
+
+    /// The same in steps of so many rows, as a prompt in pieces and tokens after it are computed: each reads what earlier ones stored.
+    pub fn attend_in_steps(
+        &self,
+        sizes: Heads,
+        s: &Sequence<'_>,
+        codes: Option<&CacheCodes>,
+        [q, k, v]: [&[f32]; 3],
+        pages: usize,
+        steps: &[usize],
+    ) -> Result<Vec<f32>, GpuError> {
+        let (q_width, kv_width) = (sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim);
+        let (keys, values) = self.cache(sizes, pages)?;
+        let (table, none) = (self.up(s.pages)?, self.up(&[0f32])?);
         let shape = [0, sizes.heads as u32, sizes.kv_heads as u32, sizes.head_dim as u32];
         let scale = 1.0 / (sizes.head_dim as f32).sqrt();
         let (codes, scales) = cache_words(codes);
         let scales = self.up(&scales)?;
-        let words = [&shape[..], &[0, scale.to_bits(), 0, 1], &codes].concat();
-        let buffers = [&list, &table, &turns, &none, &none, &k, &v, &scales, &q, &keys, &values];
+        let store_words = [&shape[..], &[0, scale.to_bits(), 0, 1], &codes].concat();
+        let attend_words = [&shape[..], &[sizes.window.unwrap_or(0) as u32]].concat();
+        let (mut out, mut first) = (Vec::with_capacity(q.len()), 0);
+        for &rows in steps {
+            let of = |x: &[f32], width: usize| self.up(&x[first * width..][..rows * width]);
+            let pairs = sizes.head_dim / 2;
+            let list = self.rows(&s.positions[first..][..rows])?;
+            let turns = self.up(&s.rotations[first * pairs..][..rows * pairs])?;
+            let (q, k, v) = (of(q, q_width)?, of(k, kv_width)?, of(v, kv_width)?);
+            let (exact, x) = (self.out(rows * q_width)?, self.out(rows * q_width)?);
+            let buffers = [&list, &table, &turns, &none, &none, &k, &v, &scales, &q, &keys, &values];
+            let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
+            let store = Op::rows(&self.device, &self.kernels.heads, &buffers, store_words.clone(), each);
+            let buffers = [&list, &table, &q, &keys, &values, &exact, &x];
+            let kernel = &self.kernels.attend;
+            let attend = Op::rows(&self.device, kernel, &buffers, attend_words.clone(), sizes.heads as u32);
+            self.run(&[store, attend], rows)?;
+            out.extend(self.down(&exact, rows * q_width)?);
+            first += rows;
+        }
+        Ok(out)
+    }
+
+    /// Queries as attention takes them: normed with `weight` (head_dim), rotated, scaled.
+    pub fn queries(
+        &self,
+        sizes: Heads,
+        s: &Sequence<'_>,
+        weight: &[f32],
+        eps: f32,
+        q: &[f32],
+    ) -> Result<Vec<f32>, GpuError> {
+        let (keys, values) = self.cache(sizes, s.pages.len())?;
+        let kv = self.up(&vec![0f32; s.positions.len() * sizes.kv_heads * sizes.head_dim])?;
+        let (list, table, turns) = (self.rows(s.positions)?, self.up(s.pages)?, self.up(s.rotations)?);
+        let (codes, scales) = cache_words(None);
+        let (len, scales, weight, q) = (q.len(), self.up(&scales)?, self.up(weight)?, self.up(q)?);
+        let shape = [0, sizes.heads as u32, sizes.kv_heads as u32, sizes.head_dim as u32];
+        let scale = 1.0 / (sizes.head_dim as f32).sqrt();
+        let words = [&shape[..], &[eps.to_bits(), scale.to_bits(), 1, 1], &codes].concat();
+        let buffers = [
+            &list, &table, &turns, &weight, &weight, &kv, &kv, &scales, &q, &keys, &values,
+        ];
         let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
-        let store = Op::rows(&self.device, &self.kernels.heads, &buffers, words, each);
-        let words = [&shape[..], &[sizes.window.unwrap_or(0) as u32]].concat();
-        let buffers = [&list, &table, &q, &keys, &values, &exact, &x];
-        let attend = Op::rows(&self.device, &self.kernels.attend, &buffers, words, sizes.heads as u32);
-        self.run(&[store, attend], rows.len())?;
-        self.down(&exact, len)
+        let op = Op::rows(&self.device, &self.kernels.heads, &buffers, words, each);
+        self.run(&[op], s.positions.len())?;
+        self.down(&q, len)
+    }
+
+    // Keys and values that were never stored are NaN, so that a test sees any read of them.
+    fn cache(&self, sizes: Heads, pages: usize) -> Result<(wgpu::Buffer, wgpu::Buffer), GpuError> {
+        let cache = vec![f32::NAN; pages * sizes.kv_heads * sizes.head_dim * crate::numerics::PAGE_TOKENS];
+        Ok((self.up(&cache)?, self.up(&cache)?))
+    }
+
+    // (rows): token, position, first entry in the page table, 0
+    fn rows(&self, positions: &[u32]) -> Result<wgpu::Buffer, GpuError> {
+        let rows: Vec<[u32; 4]> = positions.iter().map(|&position| [0, position, 0, 0]).collect();
+        self.up(&rows)
     }
 
     fn up<T: bytemuck::NoUninit>(&self, content: &[T]) -> Result<wgpu::Buffer, GpuError> {
