@@ -165,4 +165,15 @@ impl Random {
     pub fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 24) as f32
     }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// Of a normal distribution with deviation 1.
+    pub fn normal(&mut self) -> f32 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt(); // never the logarithm of zero
+        radius * (2.0 * std::f32::consts::PI * self.unit()).cos()
+    }
 }

@@ -1,6 +1,8 @@
 //! `fidelity`: how close the engine is to the references, as a page of the documentation.
 
+mod against;
 pub mod compare;
+mod kernels;
 mod page;
 mod tasks;
 mod why;
@@ -11,9 +13,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use assay_engine::{Device, Options};
 
+use self::against::AgainstRow;
 use crate::files;
 
-/// Compare the engine with the golden logits and the harness's outcomes, and write the page about it.
+/// Compare the engine's kernels with exact sums, its logits with golden ones and with `reference`, its answers with the harness's, and
+/// write the page about it.
 ///
 /// Exit 0 when every comparison is within its bound and every difference explained, else 1.
 #[derive(clap::Args)]
@@ -32,7 +36,10 @@ pub struct Args {
     /// Leave the tasks out
     #[arg(long)]
     no_tasks: bool,
-    /// Devices whose logits are compared, as --device names them elsewhere
+    /// At which sizes single kernels are measured
+    #[arg(long, value_enum, default_value = "real")]
+    kernels: kernels::Size,
+    /// Devices whose kernels and logits are compared, as --device names them elsewhere
     #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "reference,cpu")]
     devices: Vec<Device>,
     /// Devices that run the tasks
@@ -45,19 +52,16 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut page = page::Page::default();
-    for name in names(&args.fixtures.join("golden"), "safetensors")? {
-        if !wanted(&args.only, &name) {
-            continue;
+    for device in &args.devices {
+        if args.kernels != kernels::Size::None {
+            eprintln!("kernels {device}");
         }
-        for device in &args.devices {
-            eprintln!("logits {name} {device}");
-            let options = Options {
-                device: device.clone(),
-                threads: args.threads,
-                ..Options::default()
-            };
-            let row = compare::logits(&args.fixtures, &name, &options).with_context(|| name.clone())?;
-            page.logits.push(row);
+        let measured = page.kernels.add(device, args.kernels, args.threads);
+        measured.with_context(|| device.to_string())?;
+    }
+    for name in names(&args.fixtures.join("golden"), "safetensors")? {
+        if wanted(&args.only, &name) {
+            logits(&args, &name, &mut page).with_context(|| name.clone())?;
         }
     }
     if !args.no_tasks {
@@ -86,6 +90,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let failures = page.failures();
     failures.iter().for_each(|failure| eprintln!("{failure}"));
     Ok(ExitCode::from(u8::from(!failures.is_empty())))
+}
+
+/// One checkpoint's logits on every device; those of `reference` are computed once, for itself and for the others.
+fn logits(args: &Args, name: &str, page: &mut page::Page) -> anyhow::Result<()> {
+    let compare = |device: &Device| {
+        eprintln!("logits {name} {device}");
+        let options = Options {
+            device: device.clone(),
+            threads: args.threads,
+            ..Options::default()
+        };
+        compare::logits(&args.fixtures, name, &options)
+    };
+    let (row, reference) = compare(&Device::Reference)?;
+    let mut row = Some(row);
+    for device in &args.devices {
+        if *device == Device::Reference {
+            page.logits.extend(row.take());
+            continue;
+        }
+        let (row, logits) = compare(device)?;
+        page.against.push(AgainstRow::of(&row, &logits, &reference));
+        page.logits.push(row);
+    }
+    Ok(())
 }
 
 fn wanted(only: &[String], name: &str) -> bool {

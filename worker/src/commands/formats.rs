@@ -67,7 +67,7 @@ fn measured(args: &Args, name: String, found: Inspection) -> anyhow::Result<Row>
                 threads: args.threads,
                 ..Options::default()
             };
-            runs.push(compare::logits(&args.fixtures, &name, &options)?);
+            runs.push(compare::logits(&args.fixtures, &name, &options)?.0);
         }
     }
     Ok(Row { name, found, runs })

@@ -70,6 +70,7 @@ impl TaskRow {
                 Some("within a few codes²³")
             }
             _ if self.is_studied(difference) => Some("studied⁴"),
+            _ if self.device == Device::Fast => Some("the fast mode"),
             _ => None,
         }
     }
