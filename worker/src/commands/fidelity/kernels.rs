@@ -191,4 +191,28 @@ mod tests {
         };
         assert!(row.failure().is_some());
     }
+
+    #[test]
+    fn every_device_is_held_to_the_bounds_of_sums() {
+        let row = |over: f64, norm: f64| LinearRow {
+            device: Device::Fast,
+            weights: "bf16",
+            inputs: "",
+            held: "bf16",
+            over_bound: [0.1, over, 0.1, 0.1],
+            norm,
+            unrounded: 0.02,
+        };
+        assert_eq!(row(1.0, 1e-5).failure(), None);
+        let over = row(1.5, 1e-7).failure();
+        assert_eq!(
+            over.as_deref(),
+            Some("bf16 on cpu:fast: a sum is off by 1.50 times its bound")
+        );
+        let far = row(0.5, 2e-5).failure();
+        assert_eq!(
+            far.as_deref(),
+            Some("bf16 on cpu:fast: a row is off by 2.0e-5 of its norm")
+        );
+    }
 }

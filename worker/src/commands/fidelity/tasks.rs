@@ -317,3 +317,37 @@ impl Run<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_fast_mode_may_flip_what_is_no_tie() {
+        let row = |device: Device, margin: f64, same_prompts: usize| TaskRow {
+            checkpoint: "a".into(),
+            profile: "plain".into(),
+            task: "b".into(),
+            device,
+            documents: 1,
+            same_prompts,
+            same_outcomes: 0,
+            same_answers: 0,
+            theirs: Vec::new(),
+            ours: Vec::new(),
+            differences: vec![Difference {
+                doc: 0,
+                what: "another".into(),
+                margin: Some(margin),
+            }],
+            note: None,
+        };
+        let reason = |row: &TaskRow| row.reason(&row.differences[0]);
+        assert_eq!(reason(&row(Device::Fast, 0.01, 1)), Some("near-tie"));
+        assert_eq!(reason(&row(Device::Fast, 2.0, 1)), Some("the fast mode"));
+        assert_eq!(reason(&row(Device::Cpu, 2.0, 1)), None);
+        assert_eq!(row(Device::Cpu, 2.0, 1).failures().len(), 1);
+        // prompts have nothing to do with a device
+        assert_eq!(row(Device::Fast, 2.0, 0).failures().len(), 1);
+    }
+}

@@ -35,7 +35,7 @@ impl Kind {
             Kind::Normal => r.normal(),
             Kind::HeavyTailed => r.normal() / (r.unit() + 1e-4),
             Kind::OneHot => f32::from(u8::from(i % cols == (i / cols * 7) % cols)),
-            Kind::Alternating => r.normal() * if i % 2 == 0 { 1e6 } else { 1e-6 },
+            Kind::Alternating => r.normal() * if i.is_multiple_of(2) { 1e6 } else { 1e-6 },
         };
         (0..rows * cols).map(value).collect()
     }
