@@ -78,7 +78,7 @@ fn english(word: &str) -> Option<End> {
     let ends = |endings: &[&str]| endings.iter().any(|ending| word.ends_with(ending));
     if ends(&["l", "le"]) {
         Some(End::Rieul)
-    } else if ends(&["m", "n", "me", "ne", "ng", "ic"]) {
+    } else if ends(&["type", "map", "m", "n", "me", "ne", "ng", "ic"]) {
         Some(End::Consonant)
     } else if ends(&["pe", "te", "ke", "be"]) || ends(&["b", "c", "k", "p", "q", "t"]) {
         None
@@ -116,7 +116,8 @@ mod tests {
                 "norm.scale(F32 [64], 256바이트)은(는) 남습니다",
                 "norm.scale(F32 [64], 256바이트)은 남습니다",
             ),
-            ("auto_map은(는) 지워도", "auto_map은(는) 지워도"),
+            ("model_type을(를), auto_map은(는)", "model_type을, auto_map은"),
+            ("chat_task은(는) 지워도", "chat_task은(는) 지워도"),
             ("괄호 (으)로만", "괄호 (으)로만"),
             ("은(는)", "은(는)"),
             ("particles: none", "particles: none"),

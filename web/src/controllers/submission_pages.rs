@@ -28,7 +28,7 @@ use crate::storage::Key;
 use crate::uploader::blocking;
 use crate::views::{
     self, DisqualifiedView, DraftFile, DraftView, FileRow, NewSubmissionPage, ProblemView, QuotaView, ReportFragment,
-    StageFacts, StagesFragment, SubmissionPage, SubmissionRow, SubmissionState, SubmissionsPage, SubmitGate,
+    Sealing, StageFacts, StagesFragment, SubmissionPage, SubmissionRow, SubmissionState, SubmissionsPage, SubmitGate,
     UploadLimits, When,
 };
 
@@ -321,6 +321,9 @@ impl Grade<'_> {
             (Some("graded"), Some(shown)) => {
                 let mut fragment = ReportFragment::from_report(locale, rules, shown);
                 fragment.sealing = self.lens.sealing();
+                if fragment.sealing == Sealing::Hidden {
+                    fragment.forget_base();
+                }
                 self.stand(state, locale, &mut fragment).await?;
                 fragment
             }

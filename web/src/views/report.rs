@@ -94,6 +94,14 @@ impl Sealing {
     }
 }
 
+impl ReportFragment {
+    /// Leaves the base's accuracy out: it is of all documents, so that its difference from figures of the public ones says nothing.
+    pub fn forget_base(&mut self) {
+        let rows = self.tasks.iter_mut().flat_map(|task| &mut task.rows);
+        rows.for_each(|row| row.base = None);
+    }
+}
+
 /// A fragment is written by its own template, which escapes; a page takes it as it is.
 impl askama::filters::HtmlSafe for ReportFragment {}
 
