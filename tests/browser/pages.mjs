@@ -85,7 +85,6 @@ const all = [
   { name: "link-over", as: "visitor", path: `/reset/choose?token=${"0".repeat(64)}`, status: 410 },
   { name: "account", as: "member", path: "/account" },
   { name: "team-none", as: "member", path: "/team" },
-  { name: "team-join", as: "member", path: "/team/join" },
   { name: "submissions-none", as: "member", path: "/submissions" },
   { name: "submission-new-no-team", as: "member", path: "/submissions/new" },
   { name: "team", as: "captain", path: "/team" },

@@ -2,13 +2,14 @@
 //! with both forms, `model.norm.weight은(는)`; the one that fits is chosen where a person reads it.
 
 /// Both forms as written, the one after a consonant and the one after a vowel.
-const PARTICLES: [(&str, &str, &str); 6] = [
+const PARTICLES: [(&str, &str, &str); 7] = [
     ("은(는)", "은", "는"),
     ("이(가)", "이", "가"),
     ("을(를)", "을", "를"),
     ("와(과)", "과", "와"),
     ("과(와)", "과", "와"),
     ("(으)로", "으로", "로"),
+    ("(이)어야", "이어야", "여야"),
 ];
 
 /// How a word ends when it is said aloud in Korean.
@@ -100,6 +101,7 @@ mod tests {
             ("서울(으)로, 집(으)로", "서울로, 집으로"),
             ("512(으)로 되돌려 주세요", "512로 되돌려 주세요"),
             ("611(으)로, 256(으)로, 2560(으)로", "611로, 256으로, 2560으로"),
+            ("512(이)어야, 256(이)어야", "512여야, 256이어야"),
             ("값 0.7280은(는)", "값 0.7280은"),
             (
                 "num_hidden_layers을(를) \"exaone4\"(으)로",

@@ -24,7 +24,8 @@ board-count =
         [one] { $n } team is ranked.
        *[other] { $n } teams are ranked.
     }
-board-interval-note = Under each accuracy stands its { $percent } % interval, under each rank the ranks it may as well have. A team stands with its best submission.
+board-interval-note = Under each accuracy stands its { $percent } % interval. A team stands with its best submission.
+board-band-note = Under a rank stand the ranks it may as well have.
 board-updated = Newest result
 board-empty-title = No results yet
 board-empty-no-contest = No contest has been set up. The organizer imports one with assay-web import-contest contest.toml.
@@ -37,7 +38,7 @@ board-empty-ready-button = Submit a checkpoint
 measure-bytes = Size
 measure-time-per-token = Time per token
 measure-tokens-per-second = Speed
-measure-load-seconds = Loading
+measure-load-seconds = Loading the model
 measure-wall-seconds = In total
 measure-peak-memory = Peak memory
 measure-peak-device-memory = Peak device memory
@@ -52,6 +53,9 @@ rate-repetition = repeating
 sealing-hidden = Some documents of each task are sealed until the organizer reveals them. Everything shown of submissions is of the public ones; figures of the base and other reference models are of all documents, time and memory of the whole run.
 sealing-all = The sealed documents are revealed: scores are of all documents, those of the public part beside them.
 sealing-sealed = The sealed documents are revealed: scores are of those alone, those of the public part beside them.
+compare-sealing-hidden = Some documents of each task are sealed until the organizer reveals them: the two are compared on the public ones.
+compare-sealing-all = The sealed documents are revealed: the two are compared on all documents.
+compare-sealing-sealed = The sealed documents are revealed: the two are compared on those alone.
 sealing-list = Which documents they are
 compare-title = Comparison
 compare-lead = The same documents, answered by both. Only those that one got right and the other did not say which is better.

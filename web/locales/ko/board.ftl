@@ -23,7 +23,8 @@ board-count =
         [0] 아직 순위에 오른 팀이 없습니다.
        *[other] { $n }개 팀이 순위에 올랐습니다.
     }
-board-interval-note = 정확도 아래는 { $percent } % 신뢰구간, 순위 아래는 실제로 가능한 순위 범위입니다. 팀마다 가장 좋은 제출 하나로 순위를 매깁니다.
+board-interval-note = 정확도 아래는 { $percent } % 신뢰구간입니다. 팀마다 가장 좋은 제출 하나로 순위를 매깁니다.
+board-band-note = 순위 아래는 실제로 가능한 순위 범위입니다.
 board-updated = 최근 결과
 board-empty-title = 아직 결과가 없습니다
 board-empty-no-contest = 아직 대회가 준비되지 않았습니다. 운영진이 assay-web import-contest contest.toml 명령으로 대회를 등록합니다.
@@ -36,7 +37,7 @@ board-empty-ready-button = 체크포인트 제출하기
 measure-bytes = 크기
 measure-time-per-token = 토큰당 시간
 measure-tokens-per-second = 속도
-measure-load-seconds = 불러오기
+measure-load-seconds = 모델 적재
 measure-wall-seconds = 전체
 measure-peak-memory = 최대 메모리
 measure-peak-device-memory = 장치 최대 메모리
@@ -51,6 +52,9 @@ rate-repetition = 반복
 sealing-hidden = 과제마다 일부 문항이 운영진이 공개할 때까지 봉인되어 있습니다. 여기에 보이는 제출의 값은 모두 공개 문항의 결과이며, 기준 모델과 참고 모델의 값은 전체 문항의 결과이고, 시간과 메모리는 전체 실행의 값입니다.
 sealing-all = 봉인 문항이 공개되었습니다. 점수는 전체 문항의 값이고, 공개 문항만의 값을 함께 보여 줍니다.
 sealing-sealed = 봉인 문항이 공개되었습니다. 점수는 봉인 문항만의 값이고, 공개 문항만의 값을 함께 보여 줍니다.
+compare-sealing-hidden = 과제마다 일부 문항이 운영진이 공개할 때까지 봉인되어 있어, 공개 문항만으로 비교합니다.
+compare-sealing-all = 봉인 문항이 공개되어 전체 문항으로 비교합니다.
+compare-sealing-sealed = 봉인 문항이 공개되어 봉인 문항만으로 비교합니다.
 sealing-list = 봉인 문항 목록
 compare-title = 비교
 compare-lead = 같은 문항에 대한 두 제출의 답입니다. 한쪽만 맞힌 문항만이 어느 쪽이 나은지를 말해 줍니다.

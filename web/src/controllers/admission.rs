@@ -3,6 +3,7 @@
 
 use actix_web::http::StatusCode;
 use assay_contest::Contest;
+use assay_contest::problem::grouped;
 use assay_contest::wire::CONTEST_BASE;
 use sqlx::PgConnection;
 
@@ -163,6 +164,7 @@ pub(super) async fn settle(
 }
 
 fn over_quota(quota: u64, held: u64, bytes: u64) -> ApiError {
+    let [quota, held, bytes] = [quota, held, bytes].map(grouped);
     ApiError::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "upload-quota",

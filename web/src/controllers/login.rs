@@ -44,7 +44,7 @@ struct LoginForm {
     next: String,
 }
 
-async fn show(state: web::Data<AppState>, visit: Visit, query: web::Query<Next>) -> HttpResponse {
+async fn show(visit: Visit, query: web::Query<Next>) -> HttpResponse {
     let next = after(&query.next, "");
     if visit.viewer.user.is_some() {
         return see_other(after(next, "/"));
@@ -53,7 +53,6 @@ async fn show(state: web::Data<AppState>, visit: Visit, query: web::Query<Next>)
         page: visit.page,
         email: String::new(),
         next: next.to_owned(),
-        can_reset: state.mailer.works(),
         errors: Vec::new(),
     };
     views::html(StatusCode::OK, &page)
@@ -88,7 +87,6 @@ async fn log_in(
                 page: visit.page,
                 email: form.email.clone(),
                 next,
-                can_reset: state.mailer.works(),
                 errors,
             };
             Ok(views::html(status, &page))

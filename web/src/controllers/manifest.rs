@@ -1,5 +1,6 @@
 //! What a team declares before it uploads: names, lengths and digests, held against the contest's limits.
 
+use assay_contest::problem::grouped;
 use assay_contest::{Contest, Problem, Text};
 use serde::Deserialize;
 
@@ -83,18 +84,13 @@ pub(super) fn check_manifest(contest: &Contest, files: &[DeclaredFile]) -> Resul
         ));
     }
     if total > contest.checkpoint.max_bytes {
+        let (total, allowed) = (grouped(total), grouped(contest.checkpoint.max_bytes));
         problems.push(Problem::new(
             "too-many-bytes",
             "",
             Text::new(
-                format!(
-                    "{total} bytes are more than the {} allowed.",
-                    contest.checkpoint.max_bytes
-                ),
-                format!(
-                    "전체 {total}바이트로, 허용된 {}바이트를 넘습니다.",
-                    contest.checkpoint.max_bytes
-                ),
+                format!("{total} bytes are more than the {allowed} allowed."),
+                format!("전체 {total}바이트로, 허용된 {allowed}바이트를 넘습니다."),
             ),
             Text::new("Compress the checkpoint further.", "체크포인트를 더 압축하세요."),
         ));
@@ -148,12 +144,13 @@ pub(super) fn check_file(name: &str, content: &DeclaredContent) -> Result<Declar
     };
     let fits = name.is_weights() || content.bytes <= COMPANION_BYTES;
     let Some(bytes) = i64::try_from(content.bytes).ok().filter(|_| fits) else {
+        let bytes = grouped(content.bytes);
         return Err(Box::new(Problem::new(
             "file-too-large",
             shown,
             Text::new(
-                format!("{} bytes are too many for this file.", content.bytes),
-                format!("{}바이트는 이 파일에 허용된 크기를 넘습니다.", content.bytes),
+                format!("{bytes} bytes are too many for this file."),
+                format!("{bytes}바이트는 이 파일에 허용된 크기를 넘습니다."),
             ),
             Text::new(
                 "Save it again with the usual tools.",

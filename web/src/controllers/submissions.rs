@@ -3,6 +3,7 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
+use assay_contest::problem::grouped;
 use assay_contest::wire::ItemScores;
 use assay_contest::{Contest, Problem, Text};
 use serde_json::{Value, json};
@@ -158,8 +159,16 @@ fn incomplete(files: &[UploadFile]) -> ApiError {
                 "upload-incomplete",
                 &file.name,
                 Text::new(
-                    format!("{} of {} bytes have arrived.", file.received, file.length),
-                    format!("{}바이트 중 {}바이트가 도착했습니다.", file.length, file.received),
+                    format!(
+                        "{} of {} bytes have arrived.",
+                        grouped(file.received),
+                        grouped(file.length)
+                    ),
+                    format!(
+                        "{}바이트 중 {}바이트가 도착했습니다.",
+                        grouped(file.length),
+                        grouped(file.received)
+                    ),
                 ),
                 Text::new("Let the upload finish.", "업로드가 끝날 때까지 기다리세요."),
             ),

@@ -40,8 +40,6 @@ pub struct LoginPage {
     pub email: String,
     /// Where to go afterwards: a local path, or empty.
     pub next: String,
-    /// A forgotten password can be reset by mail.
-    pub can_reset: bool,
     /// What was wrong; empty at first sight.
     pub errors: Vec<FieldError>,
 }

@@ -228,6 +228,11 @@ impl BoardPage {
         row.band.filter(|(best, worst)| best < worst).map(format::ranks)
     }
 
+    /// Whether a row may as well have another rank.
+    fn banded(&self) -> bool {
+        self.rows.iter().any(|row| self.band(row).is_some())
+    }
+
     /// How a row stood on the public documents alone.
     fn public(&self, public: &PublicStanding) -> String {
         let score = public.score.map_or_else(|| "–".to_owned(), |score| self.score(score));

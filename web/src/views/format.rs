@@ -2,17 +2,17 @@
 
 use crate::i18n::Locale;
 
-/// Groups an integer's digits by thousands: `1390692528` → `1,390,692,528`.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+pub use assay_contest::problem::grouped;
+
+/// What a submission is called: its title, or where it has none the end of its id. The beginning of a UUIDv7 is the time: two
+/// begun in one minute share it.
+pub fn heading<'a>(title: &'a str, id: &'a str) -> &'a str {
+    if title.is_empty() { short_id(id) } else { title }
+}
+
+/// The end of a UUIDv7, which differs between those made together.
+pub fn short_id(id: &str) -> &str {
+    id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
 /// Megabytes (10^6 bytes) with two decimals, without the unit: `971176736` → `971.18`.
@@ -159,11 +159,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_grouped_by_thousands() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_390_692_528), "1,390,692,528");
-        assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
+    fn drafts_begun_in_one_minute_have_names_of_their_own() {
+        let ids = [
+            "0198c3a4-0000-7000-8000-0000d1e55a1f",
+            "0198c3a4-0000-7000-8000-00005eed0b0e",
+        ];
+        assert_eq!(ids.map(|id| heading("", id)), ["d1e55a1f", "5eed0b0e"]);
+        assert_eq!(heading("W4A16", ids[0]), "W4A16");
+        assert_eq!(short_id("0198"), "0198");
     }
 
     #[test]

@@ -88,6 +88,16 @@ impl Sealing {
         }
     }
 
+    /// The same for a comparison, which has no figures of another part beside it.
+    pub fn compare_key(&self) -> Option<&'static str> {
+        match self {
+            Sealing::None => None,
+            Sealing::Hidden => Some("compare-sealing-hidden"),
+            Sealing::All => Some("compare-sealing-all"),
+            Sealing::Sealed => Some("compare-sealing-sealed"),
+        }
+    }
+
     /// Whether the figures of the public documents are shown beside those that count.
     pub fn both(&self) -> bool {
         matches!(self, Sealing::All | Sealing::Sealed)
@@ -251,6 +261,11 @@ impl ReportFragment {
     /// The name of a way in which answers go wrong.
     fn rate(&self, name: &str) -> String {
         self.known("rate", name)
+    }
+
+    /// The name of a kind of prompts: a contest may use others, which are shown as it writes them.
+    fn sample_kind(&self, name: &str) -> String {
+        self.known("sample-kind", name)
     }
 
     /// The name of a measure that is not an accuracy.

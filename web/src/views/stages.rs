@@ -213,7 +213,8 @@ impl StagesFragment {
             S::Running => position.unwrap_or(2),
             // A checkpoint that breaks a rule is found out in `verify`, whatever the last heartbeat said.
             S::Rejected => position.map_or(3, |at| at.max(3)),
-            S::Failed | S::Cancelled => position.unwrap_or(1),
+            // One that a worker had and never spoke of did not end in the queue.
+            S::Failed | S::Cancelled => position.unwrap_or(if facts.attempt > 0 { 2 } else { 1 }),
             S::Graded => STEPS.len(),
         };
         let status = |at: usize| match (at.cmp(&here), facts.state) {

@@ -1,6 +1,7 @@
 //! One submission: its stages live, then its report.
 
 use super::filters;
+use super::format;
 use super::page::{Page, When};
 use super::report::ReportFragment;
 use super::stages::{StagesFragment, SubmissionState};
@@ -46,11 +47,7 @@ pub struct FileRow {
 impl SubmissionPage {
     /// The title, or the beginning of the id.
     pub fn heading(&self) -> &str {
-        if self.title.is_empty() {
-            self.id.get(..8).unwrap_or(&self.id)
-        } else {
-            &self.title
-        }
+        format::heading(&self.title, &self.id)
     }
 
     /// Length of all files together.

@@ -60,15 +60,7 @@ impl SubmissionsPage {
 impl SubmissionRow {
     /// The title, or the beginning of the id.
     fn heading(&self) -> &str {
-        heading(&self.title, &self.id)
-    }
-}
-
-fn heading<'a>(title: &'a str, id: &'a str) -> &'a str {
-    if title.is_empty() {
-        id.get(..8).unwrap_or(id)
-    } else {
-        title
+        format::heading(&self.title, &self.id)
     }
 }
 
@@ -128,7 +120,7 @@ pub struct DraftFile {
 impl DraftView {
     /// The title, or the beginning of the id.
     fn heading(&self) -> &str {
-        heading(&self.title, &self.id)
+        format::heading(&self.title, &self.id)
     }
 
     /// Declared bytes of all files.

@@ -122,10 +122,7 @@ fn row(line: Line, zone: Tz) -> AuditRow {
     let mut reason = None;
     if let Value::Object(fields) = line.detail {
         for (name, value) in fields {
-            let value = match value {
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
+            let value = plain(&value);
             if value.is_empty() {
                 continue;
             }
@@ -137,7 +134,7 @@ fn row(line: Line, zone: Tz) -> AuditRow {
         }
     }
     for (name, value) in [("before", line.before), ("after", line.after)] {
-        detail.extend(value.map(|value| (name.to_owned(), value.to_string())));
+        detail.extend(value.map(|value| (name.to_owned(), plain(&value))));
     }
     AuditRow {
         id: line.id,
@@ -150,6 +147,21 @@ fn row(line: Line, zone: Tz) -> AuditRow {
         reason,
         detail,
         request: [line.network, line.request_id].join(" ").trim().to_owned(),
+    }
+}
+
+/// A value as people read it: `role: organizer, sessions: 2`. The downloads have it as JSON.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "–".to_owned(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", plain(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => other.to_string(),
     }
 }
 
@@ -214,7 +226,15 @@ fn quoted(cell: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{plain, quoted};
+    use serde_json::json;
+
+    #[test]
+    fn values_are_read_without_knowing_json() {
+        let before = json!({"quota": null, "roles": ["organizer", "admin"], "why": {"n": 2}});
+        assert_eq!(plain(&before), "quota: –, roles: organizer, admin, why: n: 2");
+        assert_eq!(plain(&json!("as it is")), "as it is");
+    }
 
     #[test]
     fn cells_are_quoted_and_never_formulas() {

@@ -132,11 +132,7 @@ pub struct JobRow {
 impl JobRow {
     /// The title, or the beginning of the submission's id.
     fn heading(&self) -> &str {
-        if self.title.is_empty() {
-            self.submission.get(..8).unwrap_or(&self.submission)
-        } else {
-            &self.title
-        }
+        format::heading(&self.title, &self.submission)
     }
 
     fn stage_key(&self) -> String {
@@ -162,6 +158,11 @@ impl JobRow {
 
     fn down(&self) -> i16 {
         self.priority.saturating_sub(1)
+    }
+
+    /// What the submission came to by this job, where it is the one that decided it.
+    fn came_to(&self) -> Option<SubmissionState> {
+        (self.job_state == "succeeded" && self.can_rerun).then_some(self.state)
     }
 
     fn tone(&self) -> &'static str {
@@ -285,9 +286,8 @@ impl WorkerRow {
         (self.total > 0).then(|| (self.done.saturating_mul(100) / self.total).min(100))
     }
 
-    /// The end of the id: the part of a UUIDv7 that differs between workers enrolled together.
     fn short_id(&self) -> &str {
-        self.id.get(self.id.len().saturating_sub(8)..).unwrap_or(&self.id)
+        format::short_id(&self.id)
     }
 }
 

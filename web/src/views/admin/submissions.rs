@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::super::format;
 use super::super::page::{Page, When};
 use super::super::stages::SubmissionState;
 use super::Pager;
@@ -55,11 +56,7 @@ pub struct SubmissionLine {
 
 impl SubmissionLine {
     pub(super) fn heading(&self) -> &str {
-        if self.title.is_empty() {
-            self.id.get(..8).unwrap_or(&self.id)
-        } else {
-            &self.title
-        }
+        format::heading(&self.title, &self.id)
     }
 }
 

@@ -278,7 +278,6 @@ pub fn all(locale: Locale) -> Vec<(&'static str, String)> {
                 page: visitor("/login"),
                 email: String::new(),
                 next: "/team".into(),
-                can_reset: true,
                 errors: vec![error(
                     "",
                     locale.pick(

@@ -1,6 +1,7 @@
 //! Every reason a safetensors header is refused.
 
 use assay_contest::Problem;
+use assay_contest::problem::grouped;
 
 use super::{MAX_HEADER_BYTES, MAX_METADATA_ENTRIES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS};
 use crate::problem::{problem, quoted};
@@ -9,7 +10,7 @@ use crate::problem::{problem, quoted};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The file is shorter than the eight bytes of the length field, or than `8 + n`, or the prefix handed in is.
-    #[error("the file ends inside its header: {have} bytes, {need} needed")]
+    #[error("the file ends inside its header: {} bytes, {} needed", grouped(*.have), grouped(*.need))]
     Truncated {
         /// bytes at hand
         have: u64,
@@ -17,7 +18,7 @@ pub enum HeaderError {
         need: u64,
     },
     /// `n` is beyond our cap.
-    #[error("the header says it is {n} bytes long, the limit is {MAX_HEADER_BYTES}")]
+    #[error("the header says it is {} bytes long, the limit is {}", grouped(*.n), grouped(MAX_HEADER_BYTES))]
     HeaderTooLong {
         /// the length field
         n: u64,
@@ -78,7 +79,7 @@ pub enum HeaderError {
         name: String,
     },
     /// `begin > end`, or the length is not what shape and dtype need.
-    #[error("tensor {name}: {have} bytes by its offsets, {need} by its shape and dtype")]
+    #[error("tensor {name}: {} bytes by its offsets, {} by its shape and dtype", grouped(*.have), grouped(*.need))]
     WrongLength {
         /// tensor
         name: String,
@@ -88,7 +89,7 @@ pub enum HeaderError {
         need: u64,
     },
     /// Bytes between tensors, or before the first.
-    #[error("{bytes} bytes before tensor {name} belong to no tensor")]
+    #[error("{} bytes before tensor {name} belong to no tensor", grouped(*.bytes))]
     Hole {
         /// tensor after the hole
         name: String,
@@ -102,13 +103,13 @@ pub enum HeaderError {
         name: String,
     },
     /// The data section is longer than the tensors.
-    #[error("{bytes} bytes after the last tensor belong to no tensor")]
+    #[error("{} bytes after the last tensor belong to no tensor", grouped(*.bytes))]
     TrailingBytes {
         /// how many
         bytes: u64,
     },
     /// The data section is shorter than the tensors.
-    #[error("the file is {bytes} bytes short of its tensors")]
+    #[error("the file is {} bytes short of its tensors", grouped(*.bytes))]
     DataMissing {
         /// how many
         bytes: u64,
@@ -163,12 +164,20 @@ impl HeaderError {
         let (place, korean, fix) = match self {
             HeaderError::Truncated { have, need } => (
                 file.to_owned(),
-                format!("파일이 헤더 도중에 끝납니다: {need}바이트가 필요한데 {have}바이트뿐입니다"),
+                format!(
+                    "파일이 헤더 도중에 끝납니다: {}바이트가 필요한데 {}바이트뿐입니다",
+                    grouped(*need),
+                    grouped(*have)
+                ),
                 upload,
             ),
             HeaderError::HeaderTooLong { n } => (
                 file.to_owned(),
-                format!("헤더 길이가 {n}바이트라고 되어 있습니다. 한도는 {MAX_HEADER_BYTES}바이트입니다"),
+                format!(
+                    "헤더 길이가 {}바이트라고 되어 있습니다. 한도는 {}바이트입니다",
+                    grouped(*n),
+                    grouped(MAX_HEADER_BYTES)
+                ),
                 resave,
             ),
             HeaderError::NotAnObject => (file.to_owned(), "헤더가 '{'로 시작하지 않습니다".to_owned(), resave),
@@ -224,12 +233,19 @@ impl HeaderError {
             ),
             HeaderError::WrongLength { name, have, need } => (
                 place(file, name),
-                format!("텐서 {name}: 위치로는 {have}바이트, 모양과 자료형으로는 {need}바이트입니다"),
+                format!(
+                    "텐서 {name}: 위치로는 {}바이트, 모양과 자료형으로는 {}바이트입니다",
+                    grouped(*have),
+                    grouped(*need)
+                ),
                 resave,
             ),
             HeaderError::Hole { name, bytes } => (
                 place(file, name),
-                format!("텐서 {name} 앞의 {bytes}바이트는 어느 텐서에도 속하지 않습니다"),
+                format!(
+                    "텐서 {name} 앞의 {}바이트는 어느 텐서에도 속하지 않습니다",
+                    grouped(*bytes)
+                ),
                 payload,
             ),
             HeaderError::Overlap { name } => (
@@ -239,12 +255,15 @@ impl HeaderError {
             ),
             HeaderError::TrailingBytes { bytes } => (
                 file.to_owned(),
-                format!("마지막 텐서 뒤의 {bytes}바이트는 어느 텐서에도 속하지 않습니다"),
+                format!(
+                    "마지막 텐서 뒤의 {}바이트는 어느 텐서에도 속하지 않습니다",
+                    grouped(*bytes)
+                ),
                 payload,
             ),
             HeaderError::DataMissing { bytes } => (
                 file.to_owned(),
-                format!("파일이 텐서에 필요한 것보다 {bytes}바이트 짧습니다"),
+                format!("파일이 텐서에 필요한 것보다 {}바이트 짧습니다", grouped(*bytes)),
                 upload,
             ),
             HeaderError::NoTensors => (file.to_owned(), "파일에 텐서가 하나도 없습니다".to_owned(), resave),

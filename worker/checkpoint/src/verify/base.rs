@@ -87,7 +87,7 @@ pub(super) fn check(
                 format!("config.json: {}", quoted(field)),
                 (
                     format!("{field} is {ours}; this contest requires the base model's value, {wanted}"),
-                    format!("{field} 값이 {ours}입니다. 이 대회에서는 기준 모델의 값 {wanted}이어야 합니다"),
+                    format!("{field} 값이 {ours}입니다. 이 대회에서는 기준 모델의 값 {wanted}(이)어야 합니다"),
                 ),
                 (
                     format!("Set {field} back to {wanted}."),

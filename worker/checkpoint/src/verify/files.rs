@@ -1,6 +1,7 @@
 //! Which files a submission may contain.
 
 use assay_contest::CheckpointRules;
+use assay_contest::problem::grouped;
 
 use crate::listing::{Content, ListedFile, Listing, text_limit};
 use crate::problem::{Problems, problem, quoted};
@@ -229,7 +230,7 @@ fn too_long(file: &ListedFile, shown: &str, problems: &mut Problems) {
     if let Some(limit) = text_limit(&file.name)
         && file.bytes > limit
     {
-        let bytes = file.bytes;
+        let (bytes, limit) = (grouped(file.bytes), grouped(limit));
         problems.push(problem(
             "file-too-long",
             shown,
@@ -262,8 +263,8 @@ fn limits(listing: &Listing, rules: &CheckpointRules, problems: &mut Problems) {
         ));
     }
     let total = listing.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.bytes));
-    let max = rules.max_bytes;
-    if total > max {
+    if total > rules.max_bytes {
+        let (total, max) = (grouped(total), grouped(rules.max_bytes));
         problems.push(problem(
             "too-large",
             "submission",

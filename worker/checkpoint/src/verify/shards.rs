@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_contest::problem::grouped;
 use serde_json::Value;
 
 use crate::listing::{Content, Listing};
@@ -32,13 +33,13 @@ pub(super) fn read(listing: &Listing, problems: &mut Problems) -> Read {
     };
     for file in listing.files.iter().filter(|f| f.name.ends_with(".safetensors")) {
         if file.bytes > MAX_FILE_BYTES {
-            let (shown, bytes) = (quoted(&file.name), file.bytes);
+            let (shown, bytes, limit) = (quoted(&file.name), grouped(file.bytes), grouped(MAX_FILE_BYTES));
             problems.push(problem(
                 "file-too-long",
                 &shown,
                 (
-                    format!("{shown} is said to have {bytes} bytes, the limit is {MAX_FILE_BYTES}"),
-                    format!("{shown}이(가) {bytes}바이트라고 합니다. 한도는 {MAX_FILE_BYTES}바이트입니다"),
+                    format!("{shown} is said to have {bytes} bytes, the limit is {limit}"),
+                    format!("{shown}이(가) {bytes}바이트라고 합니다. 한도는 {limit}바이트입니다"),
                 ),
                 (
                     "Upload the file that save_pretrained wrote.",

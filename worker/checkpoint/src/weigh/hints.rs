@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_contest::CheckpointRules;
+use assay_contest::problem::grouped;
 
 use super::plan::{Change, saved};
 use super::{of_module, stored};
@@ -97,15 +98,16 @@ fn duplicate_head(look: &Saving) -> Option<Hint> {
         return None;
     }
     let saves = without(look.headers, "lm_head.weight");
+    let less = grouped(saves);
     if look.model.tie {
         return hint(
             "tied-copy",
             saves,
             format!(
-                "Remove lm_head.weight: the head is tied to the embedding and the copy is never used. Saves {saves} bytes."
+                "Remove lm_head.weight: the head is tied to the embedding and the copy is never used. Saves {less} bytes."
             ),
             format!(
-                "lm_head.weight를 지우세요. 헤드는 임베딩에 묶여 있어 사본은 쓰이지 않습니다. {saves}바이트가 줄어듭니다."
+                "lm_head.weight를 지우세요. 헤드는 임베딩에 묶여 있어 사본은 쓰이지 않습니다. {less}바이트가 줄어듭니다."
             ),
         );
     }
@@ -116,24 +118,25 @@ fn duplicate_head(look: &Saving) -> Option<Hint> {
         "untied-duplicate",
         saves,
         format!(
-            "The base model ties its head to the embedding; here lm_head.weight is stored beside it. If both are equal (tools untie without changing them), remove it and set tie_word_embeddings to true: it saves {saves} bytes."
+            "The base model ties its head to the embedding; here lm_head.weight is stored beside it. If both are equal (tools untie without changing them), remove it and set tie_word_embeddings to true: it saves {less} bytes."
         ),
         format!(
-            "기준 모델은 헤드가 임베딩에 묶여 있는데 여기에는 lm_head.weight가 따로 있습니다. 둘이 같다면(도구가 값은 그대로 두고 풀어 놓는 일이 많습니다) 지우고 tie_word_embeddings를 true로 하세요. {saves}바이트가 줄어듭니다."
+            "기준 모델은 헤드가 임베딩에 묶여 있는데 여기에는 lm_head.weight가 따로 있습니다. 둘이 같다면(도구가 값은 그대로 두고 풀어 놓는 일이 많습니다) 지우고 tie_word_embeddings를 true로 하세요. {less}바이트가 줄어듭니다."
         ),
     )
 }
 
 /// The same hint once the bytes have been compared and are equal.
 pub(crate) fn copy_hint(saves: u64) -> Option<Hint> {
+    let less = grouped(saves);
     hint(
         "untied-duplicate",
         saves,
         format!(
-            "lm_head.weight holds the same bytes as the embedding: remove it and set tie_word_embeddings to true. Nothing changes but the size: it saves {saves} bytes."
+            "lm_head.weight holds the same bytes as the embedding: remove it and set tie_word_embeddings to true. Nothing changes but the size: it saves {less} bytes."
         ),
         format!(
-            "lm_head.weight는 임베딩과 내용이 똑같습니다. 지우고 tie_word_embeddings를 true로 하세요. 결과는 같고 크기만 {saves}바이트 줄어듭니다."
+            "lm_head.weight는 임베딩과 내용이 똑같습니다. 지우고 tie_word_embeddings를 true로 하세요. 결과는 같고 크기만 {less}바이트 줄어듭니다."
         ),
     )
 }
@@ -144,27 +147,27 @@ fn unused(look: &Saving) -> Option<Hint> {
     let names = look.tensors.keys().filter(|name| name.ends_with("rotary_emb.inv_freq"));
     names.for_each(|name| change.remove(*name));
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "unused-tensors",
         saves,
-        format!(
-            "rotary_emb.inv_freq is computed from config.json: without the stored copies it is {saves} bytes less."
-        ),
-        format!("rotary_emb.inv_freq는 config.json에서 계산합니다. 저장된 것을 지우면 {saves}바이트가 줄어듭니다."),
+        format!("rotary_emb.inv_freq is computed from config.json: without the stored copies it is {less} bytes less."),
+        format!("rotary_emb.inv_freq는 config.json에서 계산합니다. 저장된 것을 지우면 {less}바이트가 줄어듭니다."),
     )
 }
 
 /// Whatever the header has that the usual writer would leave out.
 fn slack(look: &Saving) -> Option<Hint> {
     let saves = saved(look.headers, &Change::bare());
+    let less = grouped(saves);
     hint(
         "header-slack",
         saves,
         format!(
-            "The header is longer than it has to be (blanks, or metadata that nobody reads). Saved again by safetensors with {{\"format\": \"pt\"}} alone it is {saves} bytes less."
+            "The header is longer than it has to be (blanks, or metadata that nobody reads). Saved again by safetensors with {{\"format\": \"pt\"}} alone it is {less} bytes less."
         ),
         format!(
-            "헤더가 필요 이상으로 깁니다(빈칸이나 아무도 읽지 않는 메타데이터). safetensors로 {{\"format\": \"pt\"}}만 넣어 다시 저장하면 {saves}바이트가 줄어듭니다."
+            "헤더가 필요 이상으로 깁니다(빈칸이나 아무도 읽지 않는 메타데이터). safetensors로 {{\"format\": \"pt\"}}만 넣어 다시 저장하면 {less}바이트가 줄어듭니다."
         ),
     )
 }
@@ -182,14 +185,15 @@ fn dense_matrices(look: &Saving) -> Option<Hint> {
         }
     }
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "dense-matrices",
         saves,
         format!(
-            "{count} matrices are stored unquantized. In four bits with groups of 128 (W4A16) they would take {saves} bytes less; accuracy changes."
+            "{count} matrices are stored unquantized. In four bits with groups of 128 (W4A16) they would take {less} bytes less; accuracy changes."
         ),
         format!(
-            "행렬 {count}개가 양자화되지 않았습니다. 4비트 그룹 128(W4A16)이면 {saves}바이트가 줄어듭니다. 정확도는 달라집니다."
+            "행렬 {count}개가 양자화되지 않았습니다. 4비트 그룹 128(W4A16)이면 {less}바이트가 줄어듭니다. 정확도는 달라집니다."
         ),
     )
 }
@@ -210,16 +214,17 @@ fn dense_table(look: &Saving, module: Module) -> Option<Hint> {
     let mut change = Change::default();
     four_bits(look, module, &mut change);
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     let total: u64 = look.headers.iter().map(|(_, h)| h.file_bytes).sum();
     let share = stored(&module.name(look.model.family), look.tensors) as f64 * 100.0 / total as f64;
     hint(
         code,
         saves,
         format!(
-            "The {en} is {share:.0}% of this submission, and this contest allows it to be quantized: in four bits with groups of 128 it would take {saves} bytes less; accuracy changes."
+            "The {en} is {share:.0}% of this submission, and this contest allows it to be quantized: in four bits with groups of 128 it would take {less} bytes less; accuracy changes."
         ),
         format!(
-            "{ko}이(가) 제출물의 {share:.0}%이고 이 대회는 양자화를 허용합니다. 4비트 그룹 128이면 {saves}바이트가 줄어듭니다. 정확도는 달라집니다."
+            "{ko}이(가) 제출물의 {share:.0}%이고 이 대회는 양자화를 허용합니다. 4비트 그룹 128이면 {less}바이트가 줄어듭니다. 정확도는 달라집니다."
         ),
     )
 }
@@ -251,13 +256,14 @@ fn eight_bits(look: &Saving) -> Option<Hint> {
         }
     });
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "eight-bit-matrices",
         saves,
         format!(
-            "Four bits with groups of 128 (W4A16) instead of eight would take {saves} bytes less; accuracy changes."
+            "Four bits with groups of 128 (W4A16) instead of eight would take {less} bytes less; accuracy changes."
         ),
-        format!("8비트 대신 4비트 그룹 128(W4A16)을 쓰면 {saves}바이트가 줄어듭니다. 정확도는 달라집니다."),
+        format!("8비트 대신 4비트 그룹 128(W4A16)을 쓰면 {less}바이트가 줄어듭니다. 정확도는 달라집니다."),
     )
 }
 
@@ -289,14 +295,15 @@ fn loose_codes(look: &Saving) -> Option<Hint> {
         }
     });
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "loose-codes",
         saves,
         format!(
-            "Weights of fewer than eight bits are stored a byte each (int-quantized). Saved as pack-quantized the same weights take {saves} bytes less; nothing else changes."
+            "Weights of fewer than eight bits are stored a byte each (int-quantized). Saved as pack-quantized the same weights take {less} bytes less; nothing else changes."
         ),
         format!(
-            "8비트보다 좁은 가중치를 한 바이트씩 저장했습니다(int-quantized). pack-quantized로 저장하면 값은 그대로이고 {saves}바이트가 줄어듭니다."
+            "8비트보다 좁은 가중치를 한 바이트씩 저장했습니다(int-quantized). pack-quantized로 저장하면 값은 그대로이고 {less}바이트가 줄어듭니다."
         ),
     )
 }
@@ -329,11 +336,12 @@ fn small_groups(look: &Saving) -> Option<Hint> {
         }
     });
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "small-groups",
         saves,
-        format!("Groups of 128 instead of smaller ones would take {saves} bytes less; accuracy changes."),
-        format!("그룹을 128로 키우면 {saves}바이트가 줄어듭니다. 정확도는 달라집니다."),
+        format!("Groups of 128 instead of smaller ones would take {less} bytes less; accuracy changes."),
+        format!("그룹을 128로 키우면 {less}바이트가 줄어듭니다. 정확도는 달라집니다."),
     )
 }
 
@@ -344,11 +352,12 @@ fn wide_floats(look: &Saving) -> Option<Hint> {
         change.replace(name, Dtype::BF16, t.shape.clone());
     }
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "wide-floats",
         saves,
-        format!("F32 tensors are rounded to bfloat16 anyway: storing them as BF16 saves {saves} bytes."),
-        format!("F32 텐서는 어차피 bfloat16으로 반올림해 씁니다. BF16으로 저장하면 {saves}바이트가 줄어듭니다."),
+        format!("F32 tensors are rounded to bfloat16 anyway: storing them as BF16 saves {less} bytes."),
+        format!("F32 텐서는 어차피 bfloat16으로 반올림해 씁니다. BF16으로 저장하면 {less}바이트가 줄어듭니다."),
     )
 }
 
@@ -371,14 +380,15 @@ fn wide_scales(look: &Saving) -> Option<Hint> {
         }
     });
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "wide-scales",
         saves,
         format!(
-            "Scales are stored in F32. In BF16, as the tools write them, they take {saves} bytes less; weights change in their last bits."
+            "Scales are stored in F32. In BF16, as the tools write them, they take {less} bytes less; weights change in their last bits."
         ),
         format!(
-            "scale이 F32로 저장되어 있습니다. 도구들처럼 BF16으로 저장하면 {saves}바이트가 줄어듭니다. 가중치의 마지막 자리가 달라집니다."
+            "scale이 F32로 저장되어 있습니다. 도구들처럼 BF16으로 저장하면 {less}바이트가 줄어듭니다. 가중치의 마지막 자리가 달라집니다."
         ),
     )
 }
@@ -393,14 +403,15 @@ fn order(look: &Saving) -> Option<Hint> {
         }
     });
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "group-indices",
         saves,
         format!(
-            "weight_g_idx is needed by actorder: group alone. Quantized with actorder: static there is none: {saves} bytes less; accuracy hardly changes."
+            "weight_g_idx is needed by actorder: group alone. Quantized with actorder: static there is none: {less} bytes less; accuracy hardly changes."
         ),
         format!(
-            "weight_g_idx는 actorder: group일 때만 필요합니다. actorder: static으로 양자화하면 없어져 {saves}바이트가 줄어듭니다. 정확도는 거의 같습니다."
+            "weight_g_idx는 actorder: group일 때만 필요합니다. actorder: static으로 양자화하면 없어져 {less}바이트가 줄어듭니다. 정확도는 거의 같습니다."
         ),
     )
 }
@@ -414,10 +425,11 @@ fn zero_points(look: &Saving) -> Option<Hint> {
         }
     });
     let saves = saved(look.headers, &change);
+    let less = grouped(saves);
     hint(
         "zero-points",
         saves,
-        format!("Symmetric quantization has no zero points: {saves} bytes less; accuracy changes."),
-        format!("대칭 양자화에는 zero point가 없습니다. {saves}바이트가 줄어듭니다. 정확도는 달라집니다."),
+        format!("Symmetric quantization has no zero points: {less} bytes less; accuracy changes."),
+        format!("대칭 양자화에는 zero point가 없습니다. {less}바이트가 줄어듭니다. 정확도는 달라집니다."),
     )
 }
