@@ -72,7 +72,14 @@ fn a_rejected_one_stops_where_it_was_verified() {
 fn a_failed_one_stops_where_it_was() {
     assert_eq!(status_of(SubmissionState::Failed, "load", "load"), StepStatus::Stopped);
     assert_eq!(status_of(SubmissionState::Failed, "load", "weigh"), StepStatus::Done);
-    assert_eq!(status_of(SubmissionState::Failed, "", "queued"), StepStatus::Stopped);
+    // a worker had it, and never spoke of it
+    assert_eq!(status_of(SubmissionState::Failed, "", "fetch"), StepStatus::Stopped);
+    let untried = StageFacts {
+        attempt: 0,
+        ..facts(SubmissionState::Cancelled)
+    };
+    let steps = StagesFragment::new(Locale::En, untried).steps;
+    assert_eq!((steps[1].name, steps[1].status), ("queued", StepStatus::Stopped));
 }
 
 #[test]

@@ -23,9 +23,10 @@ use crate::config::ModelConfig;
 use crate::load::{Coded, Inputs, Matrix, OpenError, Shards, Weights};
 use crate::model::Module;
 use crate::problem::{Problems, problem};
-use crate::quant::{Layout, Quantized, Storage, Strategy};
+use crate::quant::{InputRule, Layout, Quantized, Storage, Strategy};
 use crate::verify::{Expect, Tensors};
 
+pub(crate) use autoround::{as_compressed, is_compressed};
 pub(crate) use bnb::Bnb;
 pub(crate) use float8::Float8;
 pub(crate) use gptq::Gptq;
@@ -190,11 +191,7 @@ pub(crate) fn plan(format: &str, look: &Look, findings: &mut Problems) -> Result
 
 /// `W4A16 g128 sym`, `W8A8 fp block sym`.
 fn scheme(q: Quantized) -> String {
-    let activations = if q.inputs == crate::quant::InputRule::Plain {
-        16
-    } else {
-        8
-    };
+    let activations = if q.inputs == InputRule::Plain { 16 } else { 8 };
     let float = matches!(
         q.layout,
         Layout::Foreign(Foreign::Float8(_) | Foreign::NvFp4 | Foreign::Torchao(Torchao::Float8))
@@ -209,7 +206,11 @@ fn scheme(q: Quantized) -> String {
     };
     let kind = if float { " fp" } else { "" };
     let sym = if q.symmetric { "sym" } else { "asym" };
-    format!("W{}A{activations}{kind} {sharing} {sym}", q.bits)
+    let fixed = match q.inputs {
+        InputRule::Fixed { .. } => " static",
+        _ => "",
+    };
+    format!("W{}A{activations}{kind} {sharing} {sym}{fixed}", q.bits)
 }
 
 /// Storage of every module. `of` is asked for the matrices of layers, and for the head unless it is tied and nothing of it is stored.

@@ -111,9 +111,30 @@ pub(super) fn decide(
             ));
             return Decision::unknown();
         };
+        if format == "auto-round" && foreign::is_compressed(map) {
+            return match foreign::as_compressed(map) {
+                Ok(said) => in_own_words(&said, model, tensors, looks, problems, findings),
+                Err(problem) => {
+                    problems.push(*problem);
+                    Decision::named(format, scheme)
+                }
+            };
+        }
         let scheme = Decision::named(format, scheme);
         return other_tool(format, map, scheme, model, looks, tensors, problems, findings);
     }
+    in_own_words(map, model, tensors, looks, problems, findings)
+}
+
+/// A configuration of compressed-tensors.
+fn in_own_words(
+    map: &serde_json::Map<String, Value>,
+    model: Option<&ModelConfig>,
+    tensors: &Tensors,
+    looks: Option<&'static str>,
+    problems: &mut Problems,
+    findings: &mut Problems,
+) -> Decision {
     match QuantConfig::parse(map) {
         Ok(quant) => compressed(quant, model, tensors, looks, problems, findings),
         Err(why) => {

@@ -1,6 +1,7 @@
 //! Other tools' formats: files those tools wrote, by the weights those tools read from them (tests/fixtures/foreign/make.py), and
 //! files written here by the book, whole and broken.
 
+mod autoround;
 mod awq;
 mod bitsandbytes;
 mod float8;

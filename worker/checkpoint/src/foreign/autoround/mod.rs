@@ -1,4 +1,6 @@
-//! auto-round's own exports: GPTQ's, AWQ's or float8's tensors under its own configuration.
+//! auto-round's own exports: GPTQ's, AWQ's, float8's or compressed-tensors' tensors under its own configuration.
+
+mod compressed;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,8 @@ use crate::quant::matching::{Budget, Patterns};
 use crate::quant::{GroupRule, InputRule, Quantized, Storage, Strategy};
 use crate::verify::invalid;
 
+pub(crate) use compressed::{as_compressed, is_compressed};
+
 /// What `packing_format` says.
 #[derive(Clone, Copy)]
 enum Packing {
@@ -29,12 +33,19 @@ const EXPORT_AGAIN: (&str, &str) = (
     "auto_round, auto_gptq, auto_awq, llm_compressor 가운데 하나로 내보내세요.",
 );
 
-fn packing(keys: Keys) -> Result<Packing, Box<Problem>> {
+/// `packing_format` or what older versions call it, without auto-round's own name in front.
+fn said_packing(keys: Keys) -> Result<String, Box<Problem>> {
     let said = match keys.text("packing_format")? {
         Some(format) => format,
         None => keys.text("backend")?.unwrap_or_else(|| "auto".to_owned()),
     };
-    match said.strip_prefix("auto_round:").unwrap_or(&said) {
+    Ok(said.strip_prefix("auto_round:").map(str::to_owned).unwrap_or(said))
+}
+
+fn packing(keys: Keys) -> Result<Packing, Box<Problem>> {
+    match said_packing(keys)?.as_str() {
+        // weights in float8 whose inputs stay as they are have no packing of their own
+        "auto" if keys.text("data_type")?.is_some_and(|kind| kind.starts_with("fp")) => Ok(Packing::Float8),
         "auto" | "auto_gptq" | "gptq" => Ok(Packing::Gptq(ZeroPoints::LessOne)),
         "auto_round" | "gptqmodel" => Ok(Packing::Gptq(ZeroPoints::Plain)),
         // kernels, of the same plain zero points
@@ -86,13 +97,8 @@ pub(super) fn plan(look: &Look) -> Result<BTreeMap<Module, Storage>, Box<Problem
         symmetric: keys.flag("sym", true)?,
         ordered: false,
     };
-    let head = keys.flag("lm_head", false)? || keys.flag("quant_lm_head", false)?;
-    let blocks = match keys.get("block_name_to_quantize") {
-        Some(_) => keys.strings("block_name_to_quantize")?,
-        None => keys.strings("to_quant_block_names")?,
-    };
-    let blocks: Option<Vec<&str>> =
-        blocks.map(|list| list.into_iter().flat_map(|b| b.split(',')).map(str::trim).collect());
+    let head = quantizes_head(keys)?;
+    let blocks = blocks(keys)?;
     let extras = extras(keys)?;
     let fp8 = match packing {
         Packing::Float8 => Some(float8_scheme(keys)?),
@@ -137,6 +143,19 @@ pub(super) fn plan(look: &Look) -> Result<BTreeMap<Module, Storage>, Box<Problem
             Packing::Float8 => Ok(fp8),
         }
     })
+}
+
+fn quantizes_head(keys: Keys) -> Result<bool, Box<Problem>> {
+    Ok(keys.flag("lm_head", false)? || keys.flag("quant_lm_head", false)?)
+}
+
+/// The parts of the model whose matrices are quantized; all where it is not said.
+fn blocks(keys: Keys<'_>) -> Result<Option<Vec<&str>>, Box<Problem>> {
+    let blocks = match keys.get("block_name_to_quantize") {
+        Some(_) => keys.strings("block_name_to_quantize")?,
+        None => keys.strings("to_quant_block_names")?,
+    };
+    Ok(blocks.map(|list| list.into_iter().flat_map(|b| b.split(',')).map(str::trim).collect()))
 }
 
 /// The settings without `group_size`, which may be a pair here.
