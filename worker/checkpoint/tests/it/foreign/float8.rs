@@ -93,7 +93,7 @@ fn float8_of_other_tools() {
         "weight_scale",
         Some("input_scale"),
     );
-    let matrix = accepted("static", &fixed, "W8A8 fp tensor sym");
+    let matrix = accepted("static", &fixed, "W8A8 fp tensor sym static");
     assert!(format!("{:?}", matrix.inputs).contains("Fixed"), "{:?}", matrix.inputs);
     accepted(
         "static, transformers",
