@@ -60,7 +60,7 @@ pub enum InputScale {
     },
     /// calibrated and stored, the same for every row (`strategy: tensor`, static)
     Fixed {
-        /// `input_scale`, finite and positive, exactly the stored value
+        /// `input_scale`, finite and positive, as runtimes hold it: compressed-tensors' in bfloat16, others' as stored
         scale: f32,
         /// `input_zero_point`; 0 when symmetric
         zero: i8,
@@ -235,7 +235,7 @@ impl Rounding {
 }
 
 /// Rounds to a dtype's precision.
-fn narrow(value: f32, dtype: Dtype) -> f32 {
+pub(super) fn narrow(value: f32, dtype: Dtype) -> f32 {
     match dtype {
         Dtype::F16 => f16_to_f32(f32_to_f16(value)),
         Dtype::BF16 => bf16_to_f32(f32_to_bf16(value)),

@@ -107,6 +107,12 @@ impl Checkpoint {
         }
     }
 
+    /// The same with scales as its files have them, for comparing with what a tool computed rather than for running.
+    pub(crate) fn as_stored(mut self) -> Checkpoint {
+        self.shards.as_stored = true;
+        self
+    }
+
     /// The model's architecture.
     pub fn config(&self) -> &ModelConfig {
         &self.config

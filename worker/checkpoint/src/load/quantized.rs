@@ -1,6 +1,6 @@
 //! Quantized matrices as compressed-tensors stores them, brought into the form of [`Matrix`].
 
-use super::matrix::{field, stream};
+use super::matrix::{field, narrow, stream};
 use super::read::{FLOATS, halves, words};
 use super::{
     Codebook, Coded, GroupScale, InputScale, Inputs, Matrix, OpenError, Scales, Shards, Transforms, Weights, Zeros,
@@ -123,9 +123,14 @@ impl Shards {
         Ok(codes.collect())
     }
 
-    /// Scales as stored; one of the whole matrix is repeated for each row.
+    /// Scales as runtimes hold them; one of the whole matrix is repeated for each row. transformers gives them the model's dtype,
+    /// bfloat16, whatever the file has, and so does vLLM but for float8 and for int8 with quantized inputs.
     fn scales(&self, module: &str, shape: (usize, usize), q: Quantized) -> Result<(Dtype, Vec<f32>), OpenError> {
-        let (dtype, scales) = self.floats(&format!("{module}.weight_scale"), q.scale_count(shape))?;
+        let (mut dtype, mut scales) = self.floats(&format!("{module}.weight_scale"), q.scale_count(shape))?;
+        if !self.as_stored {
+            dtype = Dtype::BF16;
+            scales.iter_mut().for_each(|scale| *scale = narrow(*scale, dtype));
+        }
         Ok(match q.strategy {
             Strategy::Tensor => (dtype, vec![scales[0]; shape.0]),
             _ => (dtype, scales),
@@ -188,9 +193,9 @@ impl Shards {
         })
     }
 
-    // The one positive number in a tensor.
-    fn positive(&self, name: &str) -> Result<f32, OpenError> {
-        let scale = self.floats(name, 1)?.1[0];
+    /// The one positive number in a tensor, held in a dtype.
+    fn positive(&self, name: &str, dtype: Dtype) -> Result<f32, OpenError> {
+        let scale = narrow(self.floats(name, 1)?.1[0], dtype);
         if !(scale.is_finite() && scale > 0.0) {
             return Err(OpenError::Tensor {
                 tensor: name.to_owned(),
@@ -214,7 +219,7 @@ impl Shards {
                     GroupRule::PowerOfTwo => GroupScale::PowerOfTwo,
                     GroupRule::Ceiling => GroupScale::Ceiling,
                     GroupRule::Local => GroupScale::Local {
-                        global: self.positive(&format!("{module}.input_global_scale"))?,
+                        global: self.positive(&format!("{module}.input_global_scale"), Dtype::F32)?,
                     },
                 };
                 Inputs::Quantized {
@@ -223,7 +228,7 @@ impl Shards {
                 }
             }
             InputRule::Fixed { codes, symmetric } => {
-                let scale = self.positive(&format!("{module}.input_scale"))?;
+                let scale = self.positive(&format!("{module}.input_scale"), Dtype::BF16)?;
                 let zero = if symmetric {
                     0
                 } else {

@@ -26,6 +26,8 @@ pub(crate) struct Place {
 pub(crate) struct Shards {
     files: Vec<File>,
     places: BTreeMap<String, Place>,
+    /// scales are wanted as the file has them, not as a runtime holds them
+    pub as_stored: bool,
 }
 
 impl Shards {
@@ -34,6 +36,7 @@ impl Shards {
         let mut shards = Shards {
             files: Vec::new(),
             places: BTreeMap::new(),
+            as_stored: false,
         };
         for (name, header) in headers {
             let failed = |source| OpenError::Read {

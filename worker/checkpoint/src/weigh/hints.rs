@@ -11,7 +11,7 @@ use crate::config::ModelConfig;
 use crate::inspection::Hint;
 use crate::model::Module;
 use crate::problem::text;
-use crate::quant::{Quantized, Storage, Strategy};
+use crate::quant::{Layout, Quantized, Storage, Strategy};
 use crate::safetensors::{Dtype, Header, TensorInfo};
 
 /// What the hints need to know.
@@ -361,20 +361,14 @@ fn wide_floats(look: &Saving) -> Option<Hint> {
     )
 }
 
-/// Scales of compressed-tensors in F32, which no tool of its needs; other tools' loaders want theirs as they are.
+/// Scales of compressed-tensors in F32, which are held in bfloat16 anyway; other tools' loaders want theirs as they are.
 fn wide_scales(look: &Saving) -> Option<Hint> {
     let mut change = Change::default();
     each_quantized(look, |_, name, _, _, q| {
         let scale = format!("{name}.weight_scale");
-        let packed = look.tensors.contains_key(format!("{name}.weight_packed").as_str());
-        let bytes = look
-            .tensors
-            .get(format!("{name}.weight").as_str())
-            .is_some_and(|t| t.dtype == Dtype::I8);
         if let Some(t) = look.tensors.get(scale.as_str())
             && t.dtype == Dtype::F32
-            && q.bits <= 8
-            && (packed || bytes)
+            && !matches!(q.layout, Layout::Foreign(_))
         {
             change.replace(&scale, Dtype::BF16, t.shape.clone());
         }
@@ -385,10 +379,10 @@ fn wide_scales(look: &Saving) -> Option<Hint> {
         "wide-scales",
         saves,
         format!(
-            "Scales are stored in F32. In BF16, as the tools write them, they take {less} bytes less; weights change in their last bits."
+            "Scales in F32 are rounded to bfloat16 anyway: stored as BF16, as the tools write them, they take {less} bytes less and nothing else changes."
         ),
         format!(
-            "scale이 F32로 저장되어 있습니다. 도구들처럼 BF16으로 저장하면 {less}바이트가 줄어듭니다. 가중치의 마지막 자리가 달라집니다."
+            "F32 scale은 어차피 bfloat16으로 반올림해 씁니다. 도구들처럼 BF16으로 저장하면 결과는 같고 {less}바이트가 줄어듭니다."
         ),
     )
 }

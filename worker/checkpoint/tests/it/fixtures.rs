@@ -49,6 +49,13 @@ fn what_llm_compressor_wrote_is_accepted() {
         ("fp8-dynamic", "float-quantized", "W8A8 fp channel sym", vec![]),
         ("fp8-block", "float-quantized", "W8A8 fp block sym", vec![]),
         ("fp8-static", "float-quantized", "W8A8 fp tensor sym static", vec![]),
+        (
+            "fp8-static-scales-f32",
+            "float-quantized",
+            "W8A8 fp tensor sym static",
+            vec![],
+        ),
+        ("w4a16-scales-f32", "pack-quantized", "W4A16 g128 sym", vec![]),
         ("w3a16", "pack-quantized", "W3A16 g128 sym", vec!["vllm-would-refuse"]),
         (
             "w2a16-g32",

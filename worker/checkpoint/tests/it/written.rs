@@ -224,7 +224,8 @@ pub fn matrix(name: &str, (rows, cols): (u64, u64), plan: &Plan, random: &mut Ra
             &[scale_rows, groups]
         };
         tensors.push(tensor(named("weight_scale"), plan.scale, shape, data));
-        (scales, plan.scale)
+        // whatever they are stored in, they are held in the model's bfloat16
+        (scales.iter().map(|s| rounded(*s, Dtype::BF16)).collect(), Dtype::BF16)
     };
     let zeros: Vec<i64> = if plan.symmetric {
         vec![0; count]

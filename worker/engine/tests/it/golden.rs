@@ -153,6 +153,7 @@ fn reference_gives_the_float64_logits_of_quantized_inputs() {
         "fp8-block",
         "fp8-dynamic",
         "fp8-static",
+        "fp8-static-scales-f32",
         "mixed-fp8-w4",
         "w8a8-asym-static",
         "w8a8-static",
