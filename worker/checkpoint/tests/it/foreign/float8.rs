@@ -104,7 +104,7 @@ fn float8_of_other_tools() {
             "weight_scale_inv",
             Some("activation_scale"),
         ),
-        "W8A8 fp tensor sym",
+        "W8A8 fp tensor sym static",
     );
     accepted(
         "dynamic",
