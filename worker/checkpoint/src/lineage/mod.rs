@@ -83,7 +83,7 @@ pub(crate) fn check_sparsity(
 fn look(dir: &Path, base: &Checkpoint, inspection: &Inspection) -> Result<(Lineage, Claims), OpenError> {
     let listing = Listing::read_dir(dir)?;
     let claims = Claims::read(&listing);
-    let ours = Checkpoint::open(dir)?.as_stored();
+    let ours = Checkpoint::open(dir)?.with_stored_scales();
     let places = layers::place(&ours, base)?;
     let mut lineage = Lineage::new(inspection, &places, base.config().layers);
     lineage.norms = layers::changed_norms(&ours, base, &places)?;

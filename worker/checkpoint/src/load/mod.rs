@@ -108,7 +108,7 @@ impl Checkpoint {
     }
 
     /// The same with scales as its files have them, for comparing with what a tool computed rather than for running.
-    pub(crate) fn as_stored(mut self) -> Checkpoint {
+    pub(crate) fn with_stored_scales(mut self) -> Checkpoint {
         self.shards.as_stored = true;
         self
     }
