@@ -22,7 +22,7 @@ export async function inBrowser(story, options = {}) {
     page.on("response", (response) => {
       if (response.status() >= 500) broken.push(`${response.status()} ${response.url()}`);
     });
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(180_000);
     await story(page);
     assert.deepEqual(broken, []);
   } finally {

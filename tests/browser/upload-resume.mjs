@@ -97,10 +97,10 @@ try {
     if (how === "logout") {
       // The session ends; the upload token does not. Only the page at the end asks to log in.
       await page.context().clearCookies();
-      await page.waitForURL(/\/login/, { timeout: 45_000 });
+      await page.waitForURL(/\/login/, { timeout: 180_000 });
     } else {
       if (how === "damage") wire.faults.damage = true;
-      await page.waitForURL(/\/submissions\/[0-9a-f-]{36}$/, { timeout: 45_000 });
+      await page.waitForURL(/\/submissions\/[0-9a-f-]{36}$/, { timeout: 180_000 });
       assert.ok(page.url().endsWith(id));
     }
     const row = large();

@@ -57,10 +57,10 @@ async fn client(program: &Path, script: &str, folder: &Path) {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(std::time::Duration::from_secs(120), output);
+    let output = tokio::time::timeout(std::time::Duration::from_secs(480), output);
     let output = output
         .await
-        .unwrap_or_else(|_| panic!("{script} is not done after two minutes"))
+        .unwrap_or_else(|_| panic!("{script} is not done after eight minutes"))
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
