@@ -11,9 +11,7 @@ pub(super) fn fake_quantized(inputs: Inputs, row: &[f64]) -> Vec<f64> {
         InputScale::Group { cols, .. } => cols as usize,
         _ => row.len(),
     };
-    // No runtime has more than an f32 where it quantizes. It shows where attention looks at one token alone: its value comes back to
-    // within 1e-9, a tie between two codes as before, and the tie is settled as in f32.
-    let mut out: Vec<f64> = row.iter().map(|x| f64::from(*x as f32)).collect();
+    let mut out = row.to_vec();
     for group in out.chunks_mut(width.max(1)) {
         let (scale, zero) = parameters(codes, scale, group);
         group.iter_mut().for_each(|x| *x = quantized(codes, scale, zero, *x));
@@ -25,6 +23,12 @@ pub(super) fn fake_quantized(inputs: Inputs, row: &[f64]) -> Vec<f64> {
 pub(super) fn quantized(codes: Codes, scale: f64, zero: f64, x: f64) -> f64 {
     let (low, high) = range(codes);
     let q = (x / scale + zero).clamp(low, high);
+    let q = match codes {
+        Codes::Int { .. } => q,
+        // Casts to small floats go through an f32. It shows where attention looks at one token alone: the token's value comes back
+        // to within 1e-9, and what was a tie between two codes is one in an f32 only.
+        _ => f64::from(q as f32),
+    };
     let q = match codes {
         Codes::Int { .. } => q.round_ties_even(),
         Codes::Float8 => float(q, -6, 3),
@@ -60,6 +64,7 @@ fn parameters(codes: Codes, scale: InputScale, values: &[f64]) -> (f64, f64) {
         InputScale::Group { rule, .. } => match rule {
             GroupScale::Float { symmetric } => plain(symmetric, (min, max), (low, high)),
             GroupScale::PowerOfTwo => {
+                let largest = f64::from(largest as f32);
                 let below = 2f64.powf(largest.log2().floor());
                 let power = if largest / below >= 1.75 { 2.0 * below } else { below };
                 (power / 2f64.powf(high.log2().floor()), 0.0)
@@ -67,7 +72,9 @@ fn parameters(codes: Codes, scale: InputScale, values: &[f64]) -> (f64, f64) {
             GroupScale::Ceiling => (2f64.powf((largest / half).log2().ceil()), 0.0),
             GroupScale::Local { global } => {
                 let global = f64::from(global);
-                let local = float((global * largest / half).min(448.0), -6, 3);
+                // through an f32, whose rounding makes ties of what a global scale of 24 bits leaves beside one
+                let wanted = f64::from((global * largest / half) as f32);
+                let local = float(wanted.min(448.0), -6, 3);
                 (if local == 0.0 { 0.125 } else { local } / global, 0.0)
             }
         },
