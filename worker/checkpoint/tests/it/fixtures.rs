@@ -50,6 +50,18 @@ fn what_llm_compressor_wrote_is_accepted() {
         ("fp8-block", "float-quantized", "W8A8 fp block sym", vec![]),
         ("fp8-static", "float-quantized", "W8A8 fp tensor sym static", vec![]),
         (
+            "ar-mxfp4",
+            "mxfp4-pack-quantized",
+            "W4A4 fp g32 sym",
+            vec!["recipe-absent", "rounded-to-bfloat16"],
+        ),
+        (
+            "ar-nvfp4",
+            "nvfp4-pack-quantized",
+            "W4A4 fp g16 sym",
+            vec!["recipe-absent", "rounded-to-bfloat16"],
+        ),
+        (
             "fp8-static-scales-f32",
             "float-quantized",
             "W8A8 fp tensor sym static",

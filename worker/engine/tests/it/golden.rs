@@ -150,6 +150,8 @@ fn reference_is_within_2e_3_with_the_same_continuations() {
 #[test]
 fn reference_gives_the_float64_logits_of_quantized_inputs() {
     for name in [
+        "ar-mxfp4",
+        "ar-nvfp4",
         "fp8-block",
         "fp8-dynamic",
         "fp8-static",

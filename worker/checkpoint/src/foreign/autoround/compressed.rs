@@ -22,29 +22,56 @@ pub(crate) fn is_compressed(map: &Map<String, Value>) -> bool {
         || said_packing(keys).is_ok_and(|said| said == "llm_compressor")
 }
 
+/// Modules that have a scheme of their own.
+struct Exception {
+    /// by their names, not by patterns
+    named: bool,
+    scheme: Map<String, Value>,
+    targets: Vec<String>,
+}
+
 /// The same configuration as compressed-tensors writes it.
 pub(crate) fn as_compressed(map: &Map<String, Value>) -> Result<Map<String, Value>, Box<Problem>> {
     let keys = Keys(map);
+    let extras = extras(keys)?;
+    let mut whole = map.clone();
+    whole.remove("extra_config");
     let mut ignore = Vec::new();
-    let mut groups = Map::new();
-    for (at, extra) in extras(keys)?.iter().enumerate() {
-        let target = match &extra.pattern {
-            Some(_) => format!("re:{}", extra.name),
-            None => extra.name.to_owned(),
+    // An entry a module is usual where bits are given out by sensitivity, so that entries of one scheme are one group. A name means
+    // more than a pattern wherever it stands; of patterns the first that means a module decides, and they stay in their order.
+    let mut exceptions: Vec<Exception> = Vec::new();
+    for extra in &extras {
+        let named = extra.pattern.is_none();
+        let target = match named {
+            true => extra.name.to_owned(),
+            false => format!("re:{}", extra.name),
         };
-        let mut whole = map.clone();
-        whole.extend(extra.keys.0.clone());
-        match group(Keys(&whole))? {
-            Some(group) => {
-                let mut group = group;
-                group.insert("targets".to_owned(), json!([target]));
-                // in the order they are written: the first that means a module decides
-                groups.insert(format!("extra_{at:05}"), Value::Object(group));
-            }
-            None => ignore.push(target),
+        let mut own = whole.clone();
+        own.extend(extra.keys.0.clone());
+        let Some(scheme) = group(Keys(&own))? else {
+            ignore.push(target);
+            continue;
+        };
+        let alike = exceptions.iter_mut().rev().filter(|e| e.named == named);
+        let found = match named {
+            true => alike.into_iter().find(|e| e.scheme == scheme),
+            false => alike.take(1).find(|e| e.scheme == scheme),
+        };
+        match found {
+            Some(exception) => exception.targets.push(target),
+            None => exceptions.push(Exception {
+                named,
+                scheme,
+                targets: vec![target],
+            }),
         }
     }
-    if !quantizes_head(keys)? && !extras(keys)?.iter().any(|extra| extra.name == "lm_head") {
+    let mut groups = Map::new();
+    for (at, mut exception) in exceptions.into_iter().enumerate() {
+        exception.scheme.insert("targets".to_owned(), json!(exception.targets));
+        groups.insert(format!("extra_{at:05}"), Value::Object(exception.scheme));
+    }
+    if !quantizes_head(keys)? && !extras.iter().any(|extra| extra.name == "lm_head") {
         ignore.push("lm_head".to_owned());
     }
     if let Some(mut group) = group(keys)? {
@@ -56,16 +83,19 @@ pub(crate) fn as_compressed(map: &Map<String, Value>) -> Result<Map<String, Valu
         group.insert("targets".to_owned(), json!(targets));
         groups.insert("group_0".to_owned(), Value::Object(group));
     }
-    let said = json!({
-        "quant_method": "compressed-tensors",
-        "config_groups": groups,
-        "ignore": ignore,
-        "quantization_status": "compressed",
-    });
-    match said {
-        Value::Object(said) => Ok(said),
-        _ => Err(Box::new(invalid("not an object"))),
-    }
+    Ok(object([
+        ("quant_method", json!("compressed-tensors")),
+        ("config_groups", Value::Object(groups)),
+        ("ignore", json!(ignore)),
+        ("quantization_status", json!("compressed")),
+    ]))
+}
+
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// One group's scheme and format; `None` for one that stays as it is.
@@ -102,8 +132,11 @@ fn group(keys: Keys) -> Result<Option<Map<String, Value>>, Box<Problem>> {
         (Some("int"), _) => "pack-quantized",
         _ => return Err(unknown(&kind, bits)),
     };
-    let group = json!({ "weights": weights, "input_activations": inputs, "format": format });
-    Ok(group.as_object().cloned())
+    Ok(Some(object([
+        ("weights", weights),
+        ("input_activations", inputs),
+        ("format", json!(format)),
+    ])))
 }
 
 /// `mx_fp`, `mx_fp_rceil`; `nv_fp`, `nv_fp4_with_static_gs`; `fp`, `fp8_e4m3`; `int`.
@@ -116,15 +149,12 @@ fn family(kind: &str) -> Option<&'static str> {
 
 /// A quantization of weights, or of inputs where `dynamic` says that their scales are computed as it runs.
 fn scheme(kind: &str, bits: i64, size: &Value, symmetric: bool, dynamic: bool) -> Result<Value, Box<Problem>> {
-    let mut args = json!({ "num_bits": bits, "symmetric": symmetric, "dynamic": dynamic });
     let more = match family(kind) {
         Some("mx") => {
             json!({ "type": "float", "strategy": "group", "group_size": size, "scale_dtype": "torch.uint8" })
         }
         Some("nv") => {
-            // the scales of a group are computed, the one of the matrix is stored
-            let local = if dynamic { json!("local") } else { json!(false) };
-            json!({ "type": "float", "strategy": "tensor_group", "group_size": size, "dynamic": local,
+            json!({ "type": "float", "strategy": "tensor_group", "group_size": size,
                     "scale_dtype": "torch.float8_e4m3fn" })
         }
         Some(plain @ ("fp" | "int")) => {
@@ -140,10 +170,21 @@ fn scheme(kind: &str, bits: i64, size: &Value, symmetric: bool, dynamic: bool) -
         }
         _ => return Err(unknown(kind, bits)),
     };
-    if let (Value::Object(args), Value::Object(more)) = (&mut args, more) {
-        args.extend(more);
-    }
-    Ok(args)
+    let mut args = object([
+        ("num_bits", json!(bits)),
+        ("symmetric", json!(symmetric)),
+        // of NVFP4's inputs the scales of groups are computed, the one of the matrix is stored
+        (
+            "dynamic",
+            if dynamic && family(kind) == Some("nv") {
+                json!("local")
+            } else {
+                json!(dynamic)
+            },
+        ),
+    ]);
+    args.extend(more.as_object().cloned().unwrap_or_default());
+    Ok(Value::Object(args))
 }
 
 fn unknown(kind: &str, bits: i64) -> Box<Problem> {

@@ -95,6 +95,36 @@ fn its_exceptions_by_name_and_by_pattern_hold() {
 }
 
 #[test]
+fn an_entry_a_module_is_one_group_a_scheme() {
+    // four bits for the whole, and every module but one said to be of eight: more entries than a configuration may have groups
+    let mut folder = Folder::of("w8a16");
+    let mut extra = serde_json::Map::new();
+    for layer in 0..4 {
+        for module in ["q", "k", "v", "o"].map(|m| format!("self_attn.{m}_proj")) {
+            extra.insert(format!("model.layers.{layer}.{module}"), json!({"bits": 8}));
+        }
+        for module in ["gate", "up", "down"].map(|m| format!("mlp.{m}_proj")) {
+            extra.insert(
+                format!("model.layers.{layer}.{module}"),
+                json!({"bits": 8, "group_size": 128}),
+            );
+        }
+    }
+    for number in 0..100 {
+        extra.insert(format!("model.layers.{number}.nothing"), json!({"bits": 8}));
+    }
+    folder.config["quantization_config"] = said(&json!({
+        "packing_format": MX, "data_type": "int", "bits": 4, "group_size": 128, "act_bits": 16, "extra_config": extra,
+    }));
+    folder.files.remove("recipe.yaml");
+    let dir = folder.save();
+    let found = look(dir.path());
+    assert_eq!(codes(&found.problems), [""; 0]);
+    let own = Checkpoint::open(&checkpoint("w8a16")).unwrap();
+    assert_eq!(digest(&Checkpoint::open(dir.path()).unwrap()), digest(&own));
+}
+
+#[test]
 fn what_is_none_of_those_is_refused_by_its_name() {
     for (name, more, sentence) in [
         (
