@@ -95,7 +95,10 @@ async fn furnished() -> (Deployment, serde_json::Value) {
          WHERE title = 'Broken machine'",
         "UPDATE submissions SET state = 'cancelled', finished_at = now() WHERE title = 'Withdrawn'",
         "UPDATE jobs SET state = 'failed', finished_at = now(), attempts = 3 FROM submissions s
-         WHERE s.id = submission_id AND s.state IN ('rejected', 'failed')",
+         WHERE s.id = submission_id AND s.state = 'failed'",
+        // A grade that ends in a rejection is a job done.
+        "UPDATE jobs SET state = 'succeeded', finished_at = now(), attempts = 1 FROM submissions s
+         WHERE s.id = submission_id AND s.state = 'rejected'",
         "UPDATE jobs SET state = 'cancelled', finished_at = now() FROM submissions s
          WHERE s.id = submission_id AND s.state = 'cancelled'",
     ] {
