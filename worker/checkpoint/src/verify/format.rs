@@ -113,7 +113,7 @@ pub(super) fn decide(
         };
         if format == "auto-round" && foreign::is_compressed(map) {
             return match foreign::as_compressed(map) {
-                Ok(said) => in_own_words(&said, model, tensors, looks, problems, findings),
+                Ok(said) => compressed(&said, model, tensors, looks, problems, findings),
                 Err(problem) => {
                     problems.push(*problem);
                     Decision::named(format, scheme)
@@ -123,25 +123,7 @@ pub(super) fn decide(
         let scheme = Decision::named(format, scheme);
         return other_tool(format, map, scheme, model, looks, tensors, problems, findings);
     }
-    in_own_words(map, model, tensors, looks, problems, findings)
-}
-
-/// A configuration of compressed-tensors.
-fn in_own_words(
-    map: &serde_json::Map<String, Value>,
-    model: Option<&ModelConfig>,
-    tensors: &Tensors,
-    looks: Option<&'static str>,
-    problems: &mut Problems,
-    findings: &mut Problems,
-) -> Decision {
-    match QuantConfig::parse(map) {
-        Ok(quant) => compressed(quant, model, tensors, looks, problems, findings),
-        Err(why) => {
-            problems.push(invalid(&why));
-            Decision::named(looks.unwrap_or("unknown"), String::new())
-        }
-    }
+    compressed(map, model, tensors, looks, problems, findings)
 }
 
 /// The configuration that older tools keep in a file of its own, as a block of config.json.
@@ -243,14 +225,22 @@ fn dense_scheme(tensors: &Tensors) -> String {
     names.into_iter().collect::<Vec<_>>().join("+")
 }
 
+/// A configuration of compressed-tensors.
 fn compressed(
-    quant: QuantConfig,
+    map: &serde_json::Map<String, Value>,
     model: Option<&ModelConfig>,
     tensors: &Tensors,
     looks: Option<&'static str>,
     problems: &mut Problems,
     findings: &mut Problems,
 ) -> Decision {
+    let quant = match QuantConfig::parse(map) {
+        Ok(quant) => quant,
+        Err(why) => {
+            problems.push(invalid(&why));
+            return Decision::named(looks.unwrap_or("unknown"), String::new());
+        }
+    };
     report_unknown(&quant, findings);
     let mut decision = Decision::unknown();
     decision.scheme = quant.groups.iter().map(formats::scheme).collect::<Vec<_>>().join(" + ");
