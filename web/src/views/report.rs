@@ -6,7 +6,7 @@ use super::format;
 use super::lineage::LineageFragment;
 use super::measures::Cell;
 use super::problem::ProblemView;
-use super::sample::{KINDS, SampleView};
+use super::sample::SampleView;
 use super::weight::WeightFragment;
 use crate::i18n::{self, Arg, Locale};
 use askama::Template;
@@ -263,13 +263,9 @@ impl ReportFragment {
         self.known("rate", name)
     }
 
-    /// The name of a kind of prompts.
+    /// The name of a kind of prompts; a contest may have others than ours.
     fn sample_kind(&self, name: &str) -> String {
-        if KINDS.contains(&name) {
-            self.locale.t(&format!("sample-kind-{name}"))
-        } else {
-            name.to_owned()
-        }
+        self.known("sample-kind", name)
     }
 
     /// The name of a measure that is not an accuracy.

@@ -13,16 +13,6 @@ pub struct SampleView {
     pub base: Option<String>,
 }
 
-/// The kinds of prompts that have a name of ours; a contest may have others, which are shown as it writes them.
-pub const KINDS: [&str; 6] = [
-    "question-answering",
-    "classification",
-    "named-entities",
-    "summary",
-    "code",
-    "free-text",
-];
-
 /// How two texts go together: alike up to a point, then each its own way. Greedy decoding parts for good at the first
 /// token that differs, so more than this one point is not worth marking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

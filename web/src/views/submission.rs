@@ -45,7 +45,7 @@ pub struct FileRow {
 }
 
 impl SubmissionPage {
-    /// The title, or the beginning of the id.
+    /// The title, or the end of the id.
     pub fn heading(&self) -> &str {
         format::heading(&self.title, &self.id)
     }

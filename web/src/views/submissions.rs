@@ -58,7 +58,7 @@ impl SubmissionsPage {
 }
 
 impl SubmissionRow {
-    /// The title, or the beginning of the id.
+    /// The title, or the end of the id.
     fn heading(&self) -> &str {
         format::heading(&self.title, &self.id)
     }
@@ -118,7 +118,7 @@ pub struct DraftFile {
 }
 
 impl DraftView {
-    /// The title, or the beginning of the id.
+    /// The title, or the end of the id.
     fn heading(&self) -> &str {
         format::heading(&self.title, &self.id)
     }

@@ -130,7 +130,7 @@ pub struct JobRow {
 }
 
 impl JobRow {
-    /// The title, or the beginning of the submission's id.
+    /// The title, or the end of the submission's id.
     fn heading(&self) -> &str {
         format::heading(&self.title, &self.submission)
     }

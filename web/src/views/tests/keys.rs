@@ -2,7 +2,6 @@
 
 use crate::i18n::{self, Locale};
 use crate::views::lineage::{RELATIONS, relation_key};
-use crate::views::sample::KINDS;
 use crate::views::{CertificateView, MeasureKind, STEPS, Sealing, StepStatus, SubmissionState, WorkerStatus};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -86,7 +85,15 @@ fn composed() -> BTreeSet<String> {
             .iter()
             .map(|name| format!("rate-{}", dashed(name))),
     );
-    keys.extend(KINDS.iter().map(|kind| format!("sample-kind-{kind}")));
+    let kinds = [
+        "question-answering",
+        "classification",
+        "named-entities",
+        "summary",
+        "code",
+        "free-text",
+    ];
+    keys.extend(kinds.iter().map(|kind| format!("sample-kind-{kind}")));
     keys.extend(
         [Sealing::Hidden, Sealing::All, Sealing::Sealed]
             .iter()

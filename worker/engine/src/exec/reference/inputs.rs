@@ -24,12 +24,6 @@ pub(super) fn quantized(codes: Codes, scale: f64, zero: f64, x: f64) -> f64 {
     let (low, high) = range(codes);
     let q = (x / scale + zero).clamp(low, high);
     let q = match codes {
-        Codes::Int { .. } => q,
-        // Casts to small floats go through an f32. It shows where attention looks at one token alone: the token's value comes back
-        // to within 1e-9, and what was a tie between two codes is one in an f32 only.
-        _ => f64::from(q as f32),
-    };
-    let q = match codes {
         Codes::Int { .. } => q.round_ties_even(),
         Codes::Float8 => float(q, -6, 3),
         Codes::Float6 => float(q, 0, 3),
@@ -72,9 +66,7 @@ fn parameters(codes: Codes, scale: InputScale, values: &[f64]) -> (f64, f64) {
             GroupScale::Ceiling => (2f64.powf((largest / half).log2().ceil()), 0.0),
             GroupScale::Local { global } => {
                 let global = f64::from(global);
-                // through an f32, whose rounding makes ties of what a global scale of 24 bits leaves beside one
-                let wanted = f64::from((global * largest / half) as f32);
-                let local = float(wanted.min(448.0), -6, 3);
+                let local = float((global * largest / half).min(448.0), -6, 3);
                 (if local == 0.0 { 0.125 } else { local } / global, 0.0)
             }
         },
@@ -90,7 +82,10 @@ fn plain(symmetric: bool, (min, max): (f64, f64), (low, high): (f64, f64)) -> (f
 }
 
 // The nearest multiple of the last place, given the least exponent and the bits of mantissa.
+// Casts to small floats go through an f32, which settles ties: where attention looks at one token alone its value comes back to within
+// 1e-9, and a product with a global scale of 24 bits lies as near to the middle of two codes.
 fn float(x: f64, least: i32, mantissa: i32) -> f64 {
+    let x = f64::from(x as f32);
     let exponent = x.abs().max(2f64.powi(least)).log2().floor() as i32;
     let place = 2f64.powi(exponent - mantissa);
     (x / place).round_ties_even() * place
