@@ -7,9 +7,9 @@
 use assay_checkpoint::{Codebook, Coded, Inputs, Matrix, Rounding, Weights, Zeros};
 
 use super::gemm::PANEL;
-use super::isa::{Arithmetic, Isa, Kernel, Quad};
+use super::isa::{Arithmetic, CodePairs, Isa, Kernel, WIDE};
 use super::pool::Pool;
-use crate::numerics::{BLOCK, ByteScale};
+use crate::numerics::{BLOCK, ByteScale, PARTIALS};
 
 /// The greatest block divides a group and the columns; this is the least.
 const LEAST: usize = 32;
@@ -19,11 +19,6 @@ const STEP: usize = 4;
 
 /// Steps whose products fit 16 bits together: 8 · 2 · 15 · 127 = 30,480.
 const STEPS: usize = 8;
-
-/// Rows of inputs that share a pass, at most: their sums, sixteen outputs each, fill twelve registers.
-const MAX_ROWS: usize = 6;
-
-const LANES: usize = PANEL / 2;
 
 /// What makes it possible to hold a matrix so, found before anything is packed.
 pub struct Plan<'a> {
@@ -80,16 +75,16 @@ impl<'a> Plan<'a> {
 /// How the codes of a block of columns are read, sixteen outputs side by side.
 #[derive(Clone, Copy)]
 struct Block {
-    scales: [[f32; LANES]; 2],
-    zeros: [[u8; LANES]; 2],
+    scales: [f32; WIDE],
+    zeros: [u8; WIDE],
 }
 
 /// Matrices of equal width and block, in panels of [`PANEL`] rows.
 pub struct Bytes {
     cols: usize,
     block: usize,
-    codes: Vec<Quad>, // (panels, cols / STEP): the low halves of the bytes are the first eight outputs'
-    blocks: Vec<Block>, // (panels, cols / block)
+    codes: Vec<CodePairs>, // (panels, cols / STEP): the low halves of the bytes are the first eight outputs'
+    blocks: Vec<Block>,    // (panels, cols / block)
 }
 
 impl Bytes {
@@ -100,25 +95,25 @@ impl Bytes {
             .iter()
             .flat_map(|plan| (0..plan.rows).step_by(PANEL).map(move |row| (plan, row)));
         let homes: Vec<(&Plan, usize)> = homes.collect(); // (plan, first row) of each panel
-        let mut codes = vec![Quad::ZERO; homes.len() * cols / STEP];
+        let mut codes = vec![CodePairs::ZERO; homes.len() * cols / STEP];
         let none = Block {
-            scales: [[0.0; LANES]; 2],
-            zeros: [[0; LANES]; 2],
+            scales: [0.0; WIDE],
+            zeros: [0; WIDE],
         };
         let mut blocks = vec![none; homes.len() * cols / block];
         let (codes_of, blocks_of) = ((&mut codes[..], cols / STEP), (&mut blocks[..], cols / block));
         pool.chunks2(codes_of, blocks_of, |panel, codes, blocks| {
             let (plan, first) = homes[panel];
             for lane in 0..PANEL.min(plan.rows - first) {
-                let (half, lane_in) = (lane / LANES, lane % LANES);
+                let (half, lane_in) = (lane / PARTIALS, lane % PARTIALS);
                 for (column, code) in plan.coded.row_codes(first + lane, cols).enumerate() {
                     codes[column / STEP].0[lane_in * STEP + column % STEP] |= (code as u8) << (4 * half);
                 }
                 for (i, place) in blocks.iter_mut().enumerate() {
                     let group = i * block / plan.coded.scales.cols.min(cols);
                     let index = plan.coded.scale_index(first + lane, group, cols);
-                    place.scales[half][lane_in] = plan.coded.scales.values[index];
-                    place.zeros[half][lane_in] = plan.zeros[index];
+                    place.scales[lane] = plan.coded.scales.values[index];
+                    place.zeros[lane] = plan.zeros[index];
                 }
             }
         });
@@ -142,13 +137,14 @@ impl Bytes {
 
     /// A row's values.
     pub fn values(&self, row: usize, out: &mut [f32]) {
-        let (panel, half, lane) = (row / PANEL, row % PANEL / LANES, row % LANES);
+        let (panel, lane) = (row / PANEL, row % PANEL);
         let codes = &self.codes[panel * self.cols / STEP..];
         let blocks = &self.blocks[panel * self.cols / self.block..];
         for (column, out) in out.iter_mut().enumerate() {
-            let code = codes[column / STEP].0[lane * STEP + column % STEP] >> (4 * half) & 15;
+            let byte = codes[column / STEP].0[lane % PARTIALS * STEP + column % STEP];
+            let code = byte >> (lane / PARTIALS * 4) & 15;
             let block = &blocks[column / self.block];
-            *out = (f32::from(code) - f32::from(block.zeros[half][lane])) * block.scales[half][lane];
+            *out = (f32::from(code) - f32::from(block.zeros[lane])) * block.scales[lane];
         }
     }
 }
@@ -174,7 +170,7 @@ impl ByteInputs {
     pub fn fill(&mut self, pool: &Pool, isa: Isa, x: &[f32], cols: usize, block: usize) {
         self.rows = x.len() / cols;
         // as few passes as possible, as even as possible
-        self.together = self.rows.div_ceil(self.rows.div_ceil(MAX_ROWS).max(1));
+        self.together = self.rows.div_ceil(self.rows.div_ceil(isa.integer_rows()).max(1));
         let together = self.together;
         self.quads.resize(x.len() / STEP, 0);
         self.blocks.resize(x.len() / block, Unit::default());
@@ -258,6 +254,8 @@ impl Kernel for Multiply<'_> {
                 };
                 let out = &mut out[first * PANEL..][..size * PANEL];
                 match size {
+                    8 => tile.run::<A, 8>(out),
+                    7 => tile.run::<A, 7>(out),
                     6 => tile.run::<A, 6>(out),
                     5 => tile.run::<A, 5>(out),
                     4 => tile.run::<A, 4>(out),
@@ -272,11 +270,11 @@ impl Kernel for Multiply<'_> {
 
 // A few rows and a panel.
 struct Tile<'a> {
-    inputs: &'a [i32],   // (cols / STEP, ROWS)
-    units: &'a [Unit],   // (cols / block, ROWS)
-    codes: &'a [Quad],   // (cols / STEP)
-    blocks: &'a [Block], // (cols / block)
-    steps: usize,        // in a block
+    inputs: &'a [i32],      // (cols / STEP, ROWS)
+    units: &'a [Unit],      // (cols / block, ROWS)
+    codes: &'a [CodePairs], // (cols / STEP)
+    blocks: &'a [Block],    // (cols / block)
+    steps: usize,           // in a block
 }
 
 impl Tile<'_> {
@@ -284,37 +282,37 @@ impl Tile<'_> {
     fn run<A: Arithmetic, const ROWS: usize>(self, out: &mut [f32]) {
         let (inputs, _) = self.inputs.as_chunks::<ROWS>();
         let (units, _) = self.units.as_chunks::<ROWS>();
-        let mut sums = [[[0f32; LANES]; 2]; ROWS];
+        let mut sums = [[0f32; WIDE]; ROWS];
         let steps = inputs.chunks(self.steps).zip(self.codes.chunks(self.steps));
         for ((inputs, codes), (units, block)) in steps.zip(units.iter().zip(self.blocks)) {
-            let mut whole = [[A::zero(); 2]; ROWS];
+            let mut whole = [A::zero(); ROWS];
             for (inputs, codes) in inputs.chunks(STEPS).zip(codes.chunks(STEPS)) {
-                let mut part = [[A::nothing(); 2]; ROWS];
+                let mut few = [A::few(whole[0]); ROWS];
+                for row in 1..ROWS {
+                    few[row] = A::few(whole[row]);
+                }
                 for (x, codes) in inputs.iter().zip(codes) {
                     let codes = A::halves(codes);
                     for row in 0..ROWS {
-                        let x = A::spread(x[row]);
-                        part[row][0] = A::dot_bytes(part[row][0], codes.0, x);
-                        part[row][1] = A::dot_bytes(part[row][1], codes.1, x);
+                        few[row] = A::dot_bytes(few[row], codes, A::spread(x[row]));
                     }
                 }
                 for row in 0..ROWS {
-                    for half in 0..2 {
-                        whole[row][half] = A::widen(whole[row][half], part[row][half]);
-                    }
+                    whole[row] = A::widen(whole[row], few[row]);
                 }
             }
-            for half in 0..2 {
-                let zeros = block.zeros[half].map(f32::from);
-                for row in 0..ROWS {
-                    let whole = A::integers(whole[row][half]);
-                    for lane in 0..LANES {
-                        let integer = whole[lane] as f32 - zeros[lane] * units[row].sum;
-                        sums[row][half][lane] += integer * block.scales[half][lane] * units[row].unit;
-                    }
+            let mut zeros = [0f32; WIDE];
+            for lane in 0..WIDE {
+                zeros[lane] = f32::from(block.zeros[lane]);
+            }
+            for row in 0..ROWS {
+                let whole = A::integers(whole[row]);
+                for lane in 0..WIDE {
+                    let integer = whole[lane] as f32 - zeros[lane] * units[row].sum;
+                    sums[row][lane] += integer * block.scales[lane] * units[row].unit;
                 }
             }
         }
-        out.copy_from_slice(sums.as_flattened().as_flattened());
+        out.copy_from_slice(sums.as_flattened());
     }
 }

@@ -21,6 +21,12 @@ pub const PANEL: usize = 16;
 /// Multiplications worth a trip to another thread.
 const TASK: usize = 1 << 17;
 
+/// Tasks that each thread should have, so that a slow one is waited for briefly.
+const TASKS: usize = 8;
+
+/// Panels of larger tasks: the next one's weights can be asked for while rows pass over one.
+const PANELS: usize = 4;
+
 /// Matrices that read the same input, packed for this machine's kernels. Each begins at a panel boundary.
 pub struct Panels {
     /// inputs
@@ -220,7 +226,8 @@ pub fn linear(
             }
         };
         let out = &mut out[run.panels.start * rows * PANEL..run.panels.end * rows * PANEL];
-        let panels = (TASK / (rows * cols * PANEL).max(1)).max(1);
+        let fair = run.panels.len() / (TASKS * pool.threads());
+        let panels = (TASK / (rows * cols * PANEL).max(1)).max(fair.min(PANELS)).max(1);
         let packed_before = as_before && before.is_some_and(|b| b.weights.reads_alike(&run.weights));
         match &run.weights {
             Held::Dense(weights) => {
@@ -233,7 +240,7 @@ pub fn linear(
                         scales: packed.codes.then_some(packed.scales.as_slice()),
                         rows,
                         cols,
-                        block: isa.block_rows(),
+                        block: isa.float_rows(),
                         weights: &weights[task * panels * cols * PANEL..][..out.len() / rows * cols],
                         out,
                     });
@@ -297,6 +304,7 @@ impl Kernel for Multiply<'_> {
                     let inputs = &self.packed[first * self.cols..][slice.start * size..slice.end * size];
                     let out = &mut out[first * PANEL..(first + size) * PANEL];
                     match size {
+                        16 => block::<A, 16>(inputs, weights, out),
                         8 => block::<A, 8>(inputs, weights, out),
                         6 => block::<A, 6>(inputs, weights, out),
                         4 => block::<A, 4>(inputs, weights, out),
@@ -318,22 +326,19 @@ impl Kernel for Multiply<'_> {
 #[inline(always)]
 fn block<A: Arithmetic, const ROWS: usize>(inputs: &[f32], weights: &[[u16; PANEL]], out: &mut [f32]) {
     let (inputs, _) = inputs.as_chunks::<ROWS>();
-    let mut sums = [[0f32; PANEL]; ROWS];
+    let mut sums = [A::floats(&[0.0; PANEL]); ROWS];
     for (x, w) in inputs.iter().zip(weights) {
-        let mut wide = [0f32; PANEL];
-        for lane in 0..PANEL {
-            wide[lane] = from_bf16(w[lane]);
-        }
+        let w = A::widen_bf16(w);
         for row in 0..ROWS {
-            for lane in 0..PANEL {
-                sums[row][lane] = A::multiply_add(x[row], wide[lane], sums[row][lane]);
-            }
+            sums[row] = A::multiply_add(x[row], w, sums[row]);
         }
     }
     let (out, _) = out.as_chunks_mut::<PANEL>();
-    for (out, sums) in out.iter_mut().zip(&sums) {
+    for row in 0..ROWS {
+        let mut own = [0.0; PANEL];
+        A::write(sums[row], &mut own);
         for lane in 0..PANEL {
-            out[lane] += sums[lane];
+            out[row][lane] += own[lane];
         }
     }
 }

@@ -32,7 +32,7 @@ impl Packed {
         self.codes = inputs != Inputs::Plain;
         self.values.resize(x.len(), 0.0);
         self.scales.resize(x.len() / cols, 1.0);
-        let block = isa.block_rows();
+        let block = isa.float_rows();
         let (values, scales) = ((&mut self.values[..], block * cols), (&mut self.scales[..], block));
         pool.chunks2(values, scales, |task, out, scales| {
             let x = &x[task * block * cols..][..out.len()];
@@ -184,6 +184,7 @@ impl Pack<'_> {
             let (x, out) = (&self.x[span.clone()], &mut self.out[span]);
             let scales = &mut self.scales[first..first + size];
             match size {
+                16 => interleave::<16, R>(&rule, x, scales, out),
                 8 => interleave::<8, R>(&rule, x, scales, out),
                 6 => interleave::<6, R>(&rule, x, scales, out),
                 4 => interleave::<4, R>(&rule, x, scales, out),
@@ -214,9 +215,9 @@ fn interleave<const ROWS: usize, R: Rule>(rule: impl Fn(&[f32]) -> R, x: &[f32],
     }
 }
 
-/// The blocks that `rows` rows are cut into: whole ones, then 4, 2 and 1 as needed. A row's sum does not depend on its block's size.
+/// The blocks that `rows` rows are cut into: whole ones, then 8, 4, 2 and 1 as needed. A row's sum does not depend on its block's size.
 #[inline(always)]
 pub(super) fn sizes(rows: usize, block: usize) -> impl Iterator<Item = usize> {
     let rest = rows % block;
-    std::iter::repeat_n(block, rows / block).chain([4, 2, 1].into_iter().filter(move |size| rest & size != 0))
+    std::iter::repeat_n(block, rows / block).chain([8, 4, 2, 1].into_iter().filter(move |size| rest & size != 0))
 }

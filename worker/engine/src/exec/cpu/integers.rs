@@ -3,7 +3,6 @@
 use assay_checkpoint::{Codes, InputScale, Inputs};
 
 use super::isa::{Arithmetic, Isa, Kernel, Words};
-use super::nibbles::MAX_ROWS;
 use super::pool::Pool;
 use crate::numerics::{BLOCK, RowCodes, block_integer, block_unit};
 
@@ -39,7 +38,7 @@ impl Integers {
     pub fn fill(&mut self, pool: &Pool, isa: Isa, inputs: Inputs, x: &[f32], cols: usize) {
         (self.rows, self.cols) = (x.len() / cols, cols);
         // as few passes as possible, as even as possible
-        self.together = self.rows.div_ceil(self.rows.div_ceil(MAX_ROWS).max(1));
+        self.together = self.rows.div_ceil(self.rows.div_ceil(isa.integer_rows()).max(1));
         let (together, blocks) = (self.together, self.blocks());
         self.words.resize(x.len() / 16, Words::ZERO);
         self.units.resize(self.rows * blocks, 0.0);

@@ -5,9 +5,12 @@
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::numerics::PARTIALS;
+use crate::numerics::{PARTIALS, add_partials, from_bf16};
 
-/// Sixteen 16-bit integers: one load.
+/// Lanes of the widest registers: two outputs' partial sums, or an output each.
+pub const WIDE: usize = 2 * PARTIALS;
+
+/// Sixteen 16-bit integers.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 pub struct Words(pub [i16; 16]);
@@ -17,192 +20,264 @@ impl Words {
     pub const ZERO: Words = Words([0; 16]);
 }
 
-/// Four columns of sixteen outputs in codes of four bits: the low halves of bytes 4i to 4i + 3 are output i's, the high ones output
-/// 8 + i's.
+/// Sixteen integers of each of two outputs.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct WordPair(pub [Words; 2]);
+
+impl WordPair {
+    /// Zeros.
+    pub const ZERO: WordPair = WordPair([Words::ZERO; 2]);
+}
+
+/// Codes of four bits, two to a byte.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
-pub struct Quad(pub [u8; 32]);
+pub struct CodePairs(pub [u8; 32]);
 
-impl Quad {
+impl CodePairs {
     /// Zeros.
-    pub const ZERO: Quad = Quad([0; 32]);
+    pub const ZERO: CodePairs = CodePairs([0; 32]);
 }
 
 /// What the kernels' inner loops are made of. Every implementation gives the same results.
 pub trait Arithmetic {
-    /// sixteen 16-bit integers
-    type Vector: Copy;
-    /// eight 32-bit sums
-    type Sums: Copy;
-    /// eight f32 partial sums
-    type Floats: Copy;
-    /// a table of sixteen integers
-    type Table: Copy;
-    /// four bytes for each of eight outputs
+    /// sixteen inputs, of 16 bits
+    type Inputs: Copy;
+    /// sixteen weights of each of two outputs, likewise
+    type Weights: Copy;
+    /// tables of sixteen integers, one for each of two outputs
+    type Tables: Copy;
+    /// 64 bytes
     type Bytes: Copy;
-    /// sums of a few products of them
+    /// four bytes, for each of sixteen outputs
+    type Spread: Copy;
+    /// sixteen sums of a few products of bytes
     type Few: Copy;
+    /// sixteen 32-bit sums
+    type Sums: Copy;
+    /// sixteen f32 sums
+    type Floats: Copy;
+
+    /// Pairs of outputs in a pass: the registers hold their sums for [`Isa::integer_rows`] rows.
+    const PAIRS: usize;
 
     /// `a·b + c` for bf16 values a and b: their product is exact, so fusing changes nothing.
-    fn multiply_add(a: f32, b: f32, c: f32) -> f32;
+    fn multiply_add(a: f32, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+
+    /// The values of sixteen bf16.
+    fn widen_bf16(bits: &[u16; WIDE]) -> Self::Floats;
 
     /// Nothing yet.
     fn zero() -> Self::Sums;
 
-    /// Reads sixteen integers.
-    fn load(words: &Words) -> Self::Vector;
+    /// Reads inputs.
+    fn inputs(words: &Words) -> Self::Inputs;
+
+    /// Reads weights.
+    fn weights(words: &WordPair) -> Self::Weights;
 
     /// Writes them.
-    fn store(vector: Self::Vector, words: &mut Words);
+    fn store(weights: Self::Weights, words: &mut WordPair);
 
-    /// Multiplies lane by lane and adds neighbouring products to a sum each; never exceeds 32 bits where
-    /// [`crate::numerics::MAX_WEIGHT`] is kept.
-    fn dot(sums: Self::Sums, a: Self::Vector, b: Self::Vector) -> Self::Sums;
+    /// Multiplies both outputs' weights by the inputs and adds neighbouring products to a sum each, the first output's to the first
+    /// eight; never exceeds 32 bits where [`crate::numerics::MAX_WEIGHT`] is kept.
+    fn dot(sums: Self::Sums, inputs: Self::Inputs, weights: Self::Weights) -> Self::Sums;
 
-    /// Reads partial sums.
-    fn partials(partials: &[f32; PARTIALS]) -> Self::Floats;
+    /// Adds sums.
+    fn join(a: Self::Sums, b: Self::Sums) -> Self::Sums;
+
+    /// Reads f32 sums.
+    fn floats(floats: &[f32; WIDE]) -> Self::Floats;
 
     /// Writes them.
-    fn lanes(partials: Self::Floats) -> [f32; PARTIALS];
+    fn write(floats: Self::Floats, to: &mut [f32; WIDE]);
 
-    /// Rounds a block's sums to f32, ties to even, and adds them times `unit`. That is a power of two, so the product is exact, fused
-    /// or not.
-    fn add(partials: Self::Floats, block: Self::Sums, unit: f32) -> Self::Floats;
+    /// Both outputs' partial sums added up, as [`crate::numerics::add_partials`] does.
+    fn finish(floats: Self::Floats) -> [f32; 2];
 
-    /// Reads a table: low bytes, then high ones.
-    fn table(bytes: &[u8; 32]) -> Self::Table;
+    /// A number for each of two outputs' partial sums.
+    fn units(first: f32, second: f32) -> Self::Floats;
 
-    /// The integers of 32 codes, columns 0 to 15 and 16 to 31, packed as [`super::nibbles`] packs them.
-    fn decode(table: Self::Table, codes: &[u8; 16]) -> (Self::Vector, Self::Vector);
+    /// Rounds a block's sums to f32, ties to even, and adds them times both units. These are powers of two, so the product is exact,
+    /// fused or not.
+    fn add(floats: Self::Floats, block: Self::Sums, unit: f32, units: Self::Floats) -> Self::Floats;
 
-    /// Asks for the codes that a stream of them will come to soon.
-    fn fetch_ahead(codes: &[u8; 16]);
+    /// Reads two outputs' tables: low bytes, then high ones.
+    fn tables(first: &[u8; 32], second: &[u8; 32]) -> Self::Tables;
 
-    /// The codes of the first eight outputs and of the others.
-    fn halves(codes: &Quad) -> (Self::Bytes, Self::Bytes);
+    /// The low halves of the bytes, then the high ones.
+    fn halves(codes: &CodePairs) -> Self::Bytes;
+
+    /// The integers of two outputs' codes, columns 0 to 15 and 16 to 31, in the order of [`super::nibbles`].
+    fn decode(tables: Self::Tables, codes: Self::Bytes) -> (Self::Weights, Self::Weights);
+
+    /// Asks for what lies so many bytes behind something.
+    fn fetch_ahead<T>(at: &T, bytes: usize);
 
     /// Four bytes for every output.
-    fn spread(bytes: i32) -> Self::Bytes;
+    fn spread(bytes: i32) -> Self::Spread;
 
-    /// Nothing yet.
-    fn nothing() -> Self::Few;
+    /// Begins a few products that will be added to sums.
+    fn few(sums: Self::Sums) -> Self::Few;
 
     /// Adds an output's four products of codes (0 to 15) and inputs (−127 to 127); good for eight times.
-    fn dot_bytes(sums: Self::Few, codes: Self::Bytes, inputs: Self::Bytes) -> Self::Few;
+    fn dot_bytes(few: Self::Few, codes: Self::Bytes, inputs: Self::Spread) -> Self::Few;
 
-    /// Adds an output's few products to its sum.
+    /// The sums with the few products begun from them.
     fn widen(sums: Self::Sums, few: Self::Few) -> Self::Sums;
 
     /// Writes sums.
-    fn integers(sums: Self::Sums) -> [i32; PARTIALS];
+    fn integers(sums: Self::Sums) -> [i32; WIDE];
 }
 
 /// What every machine has, with or without fused multiply-add.
 pub struct Portable<const FUSED: bool>;
 
 impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
-    type Vector = [i16; 16];
-    type Sums = [i32; PARTIALS];
-    type Floats = [f32; PARTIALS];
-    type Table = [i16; 16];
-    type Bytes = [u8; 32];
-    type Few = [i32; PARTIALS];
+    type Inputs = [i16; 16];
+    type Weights = [[i16; 16]; 2];
+    type Tables = [[i16; 16]; 2];
+    type Bytes = [u8; 64];
+    type Spread = [u8; 4];
+    type Few = [i32; WIDE];
+    type Sums = [i32; WIDE];
+    type Floats = [f32; WIDE];
+
+    const PAIRS: usize = 1;
 
     #[inline(always)]
-    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-        if FUSED { a.mul_add(b, c) } else { a * b + c }
+    fn multiply_add(a: f32, b: Self::Floats, mut c: Self::Floats) -> Self::Floats {
+        for (b, c) in b.into_iter().zip(&mut c) {
+            *c = if FUSED { a.mul_add(b, *c) } else { a * b + *c };
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn widen_bf16(bits: &[u16; WIDE]) -> Self::Floats {
+        bits.map(from_bf16)
     }
 
     #[inline(always)]
     fn zero() -> Self::Sums {
-        [0; PARTIALS]
+        [0; WIDE]
     }
 
     #[inline(always)]
-    fn load(words: &Words) -> Self::Vector {
+    fn inputs(words: &Words) -> Self::Inputs {
         words.0
     }
 
     #[inline(always)]
-    fn store(vector: Self::Vector, words: &mut Words) {
-        words.0 = vector;
+    fn weights(words: &WordPair) -> Self::Weights {
+        words.0.map(|words| words.0)
     }
 
     #[inline(always)]
-    fn dot(mut sums: Self::Sums, a: Self::Vector, b: Self::Vector) -> Self::Sums {
-        let product = |j: usize| i32::from(a[j]) * i32::from(b[j]);
-        for (i, sum) in sums.iter_mut().enumerate() {
-            // inputs that are not finite may be any integers
-            *sum = sum.wrapping_add(product(2 * i).wrapping_add(product(2 * i + 1)));
+    fn store(weights: Self::Weights, words: &mut WordPair) {
+        words.0 = weights.map(Words);
+    }
+
+    #[inline(always)]
+    fn dot(mut sums: Self::Sums, inputs: Self::Inputs, weights: Self::Weights) -> Self::Sums {
+        let (outputs, _) = sums.as_chunks_mut::<PARTIALS>();
+        for (sums, weights) in outputs.iter_mut().zip(&weights) {
+            let product = |j: usize| i32::from(inputs[j]) * i32::from(weights[j]);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                // inputs that are not finite may be any integers
+                *sum = sum.wrapping_add(product(2 * i).wrapping_add(product(2 * i + 1)));
+            }
         }
         sums
     }
 
     #[inline(always)]
-    fn partials(partials: &[f32; PARTIALS]) -> Self::Floats {
-        *partials
+    fn join(mut a: Self::Sums, b: Self::Sums) -> Self::Sums {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_add(b));
+        a
     }
 
     #[inline(always)]
-    fn lanes(partials: Self::Floats) -> [f32; PARTIALS] {
-        partials
+    fn floats(floats: &[f32; WIDE]) -> Self::Floats {
+        *floats
     }
 
     #[inline(always)]
-    fn add(mut partials: Self::Floats, block: Self::Sums, unit: f32) -> Self::Floats {
-        for (partial, sum) in partials.iter_mut().zip(block) {
-            *partial += sum as f32 * unit;
+    fn write(floats: Self::Floats, to: &mut [f32; WIDE]) {
+        *to = floats;
+    }
+
+    #[inline(always)]
+    fn finish(floats: Self::Floats) -> [f32; 2] {
+        let (outputs, _) = floats.as_chunks::<PARTIALS>();
+        [add_partials(outputs[0]), add_partials(outputs[1])]
+    }
+
+    #[inline(always)]
+    fn units(first: f32, second: f32) -> Self::Floats {
+        std::array::from_fn(|i| if i < PARTIALS { first } else { second })
+    }
+
+    #[inline(always)]
+    fn add(mut floats: Self::Floats, block: Self::Sums, unit: f32, units: Self::Floats) -> Self::Floats {
+        for ((float, sum), own) in floats.iter_mut().zip(block).zip(units) {
+            *float += sum as f32 * (unit * own);
         }
-        partials
+        floats
     }
 
     #[inline(always)]
-    fn table(bytes: &[u8; 32]) -> Self::Table {
-        std::array::from_fn(|i| i16::from_le_bytes([bytes[i], bytes[16 + i]]))
+    fn tables(first: &[u8; 32], second: &[u8; 32]) -> Self::Tables {
+        [first, second].map(|bytes| std::array::from_fn(|i| i16::from_le_bytes([bytes[i], bytes[16 + i]])))
     }
 
     #[inline(always)]
-    fn decode(table: Self::Table, codes: &[u8; 16]) -> (Self::Vector, Self::Vector) {
-        let half = |first: usize| std::array::from_fn(|i| table[usize::from(codes[first + i % 8] >> (i / 8 * 4) & 15)]);
-        (half(0), half(8))
+    fn halves(codes: &CodePairs) -> Self::Bytes {
+        std::array::from_fn(|i| codes.0[i % 32] >> (i / 32 * 4) & 15)
     }
 
     #[inline(always)]
-    fn fetch_ahead(_codes: &[u8; 16]) {}
-
-    #[inline(always)]
-    fn halves(codes: &Quad) -> (Self::Bytes, Self::Bytes) {
-        (codes.0.map(|byte| byte & 15), codes.0.map(|byte| byte >> 4))
+    fn decode(tables: Self::Tables, codes: Self::Bytes) -> (Self::Weights, Self::Weights) {
+        let weights = |first: usize| {
+            let of = |output: usize| {
+                let code = |i: usize| codes[output * 32 + first + i % 8 + i / 8 * 16];
+                std::array::from_fn(|i| tables[output][usize::from(code(i))])
+            };
+            [of(0), of(1)]
+        };
+        (weights(0), weights(8))
     }
 
     #[inline(always)]
-    fn spread(bytes: i32) -> Self::Bytes {
-        let bytes = bytes.to_le_bytes();
-        std::array::from_fn(|i| bytes[i % 4])
+    fn fetch_ahead<T>(_at: &T, _bytes: usize) {}
+
+    #[inline(always)]
+    fn spread(bytes: i32) -> Self::Spread {
+        bytes.to_le_bytes()
     }
 
     #[inline(always)]
-    fn nothing() -> Self::Few {
-        [0; PARTIALS]
+    fn few(sums: Self::Sums) -> Self::Few {
+        sums
     }
 
     #[inline(always)]
-    fn dot_bytes(mut sums: Self::Few, codes: Self::Bytes, inputs: Self::Bytes) -> Self::Few {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let product = |j: usize| i32::from(codes[4 * i + j]) * i32::from(inputs[4 * i + j] as i8);
+    fn dot_bytes(mut few: Self::Few, codes: Self::Bytes, inputs: Self::Spread) -> Self::Few {
+        for (i, sum) in few.iter_mut().enumerate() {
+            let product = |j: usize| i32::from(codes[4 * i + j]) * i32::from(inputs[j] as i8);
             *sum += product(0) + product(1) + product(2) + product(3);
         }
-        sums
+        few
     }
 
     #[inline(always)]
-    fn widen(mut sums: Self::Sums, few: Self::Few) -> Self::Sums {
-        sums.iter_mut().zip(few).for_each(|(sum, few)| *sum += few);
-        sums
+    fn widen(_sums: Self::Sums, few: Self::Few) -> Self::Sums {
+        few
     }
 
     #[inline(always)]
-    fn integers(sums: Self::Sums) -> [i32; PARTIALS] {
+    fn integers(sums: Self::Sums) -> [i32; WIDE] {
         sums
     }
 }
@@ -262,9 +337,20 @@ impl Isa {
         }
     }
 
-    /// Rows that share a pass over a panel of weights: as many as the registers hold accumulators for, so that their additions
-    /// hide each other's latency. One of 8, 6, 4.
-    pub fn block_rows(self) -> usize {
+    /// Rows that share a pass over a panel of weights in f32: as many as the registers hold sums for, so that their additions hide each
+    /// other's latency. One of 16, 6, 4.
+    pub fn float_rows(self) -> usize {
+        match self.0 {
+            Level::Portable => 4,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => 6,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => 16,
+        }
+    }
+
+    /// The same in integers, [`Arithmetic::PAIRS`] pairs of outputs at a time: at most 8.
+    pub fn integer_rows(self) -> usize {
         match self.0 {
             Level::Portable => 4,
             #[cfg(target_arch = "x86_64")]

@@ -12,9 +12,9 @@ use assay_checkpoint::{Coded, Codes, InputScale, Inputs, Matrix, Weights};
 
 use super::gemm::PANEL;
 use super::integers::Integers;
-use super::isa::{Arithmetic, Kernel, Words};
+use super::isa::{Arithmetic, CodePairs, Kernel, WIDE, WordPair, Words};
 use super::pool::Pool;
-use crate::numerics::{BLOCK, MAX_WEIGHT, PARTIALS, add_partials, from_bf16};
+use crate::numerics::{BLOCK, MAX_WEIGHT, from_bf16};
 
 /// Columns that are decoded together.
 pub const CHUNK: usize = 32;
@@ -22,14 +22,15 @@ pub const CHUNK: usize = 32;
 /// Columns of a panel that are decoded before rows pass over them: with a block of rows' inputs they fit the first cache.
 const STRETCH: usize = 512;
 
+/// Bytes ahead of what a single row reads that are asked for: a few microseconds of a memory's delay.
+const AHEAD: usize = 4096;
+
 /// Tables a matrix may need; more would not stay in a core's caches.
 const MAX_TABLES: usize = 4096;
 
-/// Rows of inputs that share a pass, at most: their sums, two outputs each, fill sixteen registers.
-pub const MAX_ROWS: usize = 6;
-
-// Outputs in a pass.
+// Outputs that share a register, and those of a panel.
 const PAIR: usize = 2;
+const PAIRS: usize = PANEL / PAIR;
 
 /// The integers of sixteen codes: their low bytes, then their high ones.
 pub type Table = [u8; 32];
@@ -44,9 +45,9 @@ struct Group {
 /// Matrices of equal width and grouping, in panels of [`PANEL`] rows.
 pub struct Nibbles {
     cols: usize,
-    block: usize,       // columns whose products are added as integers: 128, 64 or 32
-    codes: Vec<u8>,     // (rows, cols / CHUNK, 16)
-    groups: Vec<Group>, // (rows, cols / block): that of each block
+    block: usize,               // columns whose products are added as integers: 128, 64 or 32
+    codes: Vec<CodePairs>,      // (pairs of rows, cols / CHUNK): the low halves of the bytes are the first row's
+    groups: Vec<[Group; PAIR]>, // (pairs of rows, cols / block): those of each block
     tables: Vec<Table>,
 }
 
@@ -162,43 +163,44 @@ fn table(integers: &[i16; 16]) -> Table {
     table
 }
 
+// Where a column of a chunk lies among the bytes: such that interleaving two registers of low and high bytes, 128 bits by 128 bits, puts
+// columns in order.
+const fn place(column: usize) -> usize {
+    column % 8 + column / 16 * 8 + column / 8 % 2 * 16
+}
+
 impl Nibbles {
     /// Packs matrices that join. Rows that fill the last panel of one are zero.
     pub fn pack(pool: &Pool, plans: Vec<Plan>) -> Nibbles {
         let (cols, group) = plans.first().map_or((0, CHUNK), |plan| (plan.cols, plan.group));
         let fits = |block: &usize| group % block == 0 && cols % block == 0;
         let block = [BLOCK, BLOCK / 2].into_iter().find(fits).unwrap_or(CHUNK);
-        let panels = |plan: &Plan| plan.rows.next_multiple_of(PANEL);
-        let mut codes = vec![0; plans.iter().map(panels).sum::<usize>() * cols / 2];
-        let (mut groups, mut tables) = (Vec::new(), vec![[0; 32]]);
-        let mut rest = &mut codes[..];
+        let (chunks, blocks) = (cols / CHUNK, cols / block);
+        let pairs = |plan: &Plan| plan.rows.next_multiple_of(PANEL) / PAIR;
+        let all = plans.iter().map(pairs).sum::<usize>();
+        let (mut codes, mut tables) = (vec![CodePairs::ZERO; all * chunks], vec![[0; 32]]);
+        let mut groups = vec![[Group::default(); PAIR]; all * blocks];
+        let mut rest = (&mut codes[..], &mut groups[..]);
         for plan in plans {
-            let (own, others) = rest.split_at_mut(panels(&plan) * cols / 2);
-            rest = others;
-            pool.chunks(&mut own[..plan.rows * cols / 2], cols / 2, |row, out| {
-                let mut codes = plan.coded.row_codes(row, cols);
-                for out in out.chunks_exact_mut(CHUNK / 2) {
-                    // bytes 0 to 7 hold columns 0 to 7 and, in their high halves, 8 to 15; the others the next sixteen
-                    let chunk: [u8; CHUNK] = std::array::from_fn(|_| codes.next().unwrap_or(0) as u8);
-                    for (i, byte) in out.iter_mut().enumerate() {
-                        let column = i % 8 + i / 8 * 16;
-                        *byte = chunk[column] | chunk[column + 8] << 4;
+            let (codes, other_codes) = rest.0.split_at_mut(pairs(&plan) * chunks);
+            let (groups, other_groups) = rest.1.split_at_mut(pairs(&plan) * blocks);
+            rest = (other_codes, other_groups);
+            let known = tables.len() as u16;
+            let count = plan.coded.groups(cols);
+            pool.chunks2((codes, chunks), (groups, blocks), |pair, codes, groups| {
+                for (half, row) in (pair * PAIR..plan.rows).take(PAIR).enumerate() {
+                    for (column, code) in plan.coded.row_codes(row, cols).enumerate() {
+                        codes[column / CHUNK].0[place(column % CHUNK)] |= (code as u8) << (4 * half);
+                    }
+                    for (i, groups) in groups.iter_mut().enumerate() {
+                        let own = plan.groups[row * count + i * block / group];
+                        groups[half] = Group {
+                            table: own.table + known,
+                            ..own
+                        };
                     }
                 }
             });
-            let known = tables.len() as u16;
-            let count = plan.coded.groups(cols);
-            for groups_of_row in plan.groups.chunks(count) {
-                groups.extend((0..cols / block).map(|i| {
-                    let own = groups_of_row[i * block / group];
-                    Group {
-                        table: own.table + known,
-                        ..own
-                    }
-                }));
-            }
-            let padding = (panels(&plan) - plan.rows) * (cols / block);
-            groups.resize(groups.len() + padding, Group::default());
             tables.extend(plan.tables);
         }
         Nibbles {
@@ -212,15 +214,17 @@ impl Nibbles {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.codes.len() + self.groups.len() * size_of::<Group>() + self.tables.len() * size_of::<Table>()
+        size_of_val(&self.codes[..]) + size_of_val(&self.groups[..]) + size_of_val(&self.tables[..])
     }
 
-    // A row's codes and what its blocks are decoded by.
+    // Two rows' codes and what their blocks are decoded by.
     #[inline(always)]
-    fn row(&self, row: usize) -> (&[[u8; 16]], &[Group]) {
-        let (codes, _) = self.codes[row * self.cols / 2..(row + 1) * self.cols / 2].as_chunks();
-        let blocks = self.cols / self.block;
-        (codes, &self.groups[row * blocks..(row + 1) * blocks])
+    fn pair(&self, pair: usize) -> (&[CodePairs], &[[Group; PAIR]]) {
+        let (chunks, blocks) = (self.cols / CHUNK, self.cols / self.block);
+        (
+            &self.codes[pair * chunks..][..chunks],
+            &self.groups[pair * blocks..][..blocks],
+        )
     }
 
     #[inline(always)]
@@ -228,14 +232,18 @@ impl Nibbles {
         &self.tables[usize::from(group.table)]
     }
 
+    #[inline(always)]
+    fn tables<A: Arithmetic>(&self, groups: [Group; PAIR]) -> A::Tables {
+        A::tables(self.table(groups[0]), self.table(groups[1]))
+    }
+
     /// A row's values.
     pub fn values(&self, row: usize, out: &mut [f32]) {
-        let (codes, groups) = self.row(row);
+        let (codes, groups) = self.pair(row / PAIR);
         for (column, out) in out.iter_mut().enumerate() {
-            let (i, column_in) = (column / CHUNK, column % CHUNK);
-            let byte = codes[i][column_in % 8 + column_in / 16 * 8];
-            let code = usize::from(byte >> (column_in / 8 % 2 * 4) & 15);
-            let group = groups[column / self.block];
+            let byte = codes[column / CHUNK].0[place(column % CHUNK)];
+            let code = usize::from(byte >> (row % PAIR * 4) & 15);
+            let group = groups[column / self.block][row % PAIR];
             let table = self.table(group);
             let integer = i16::from_le_bytes([table[code], table[16 + code]]);
             *out = f32::from(integer) * from_bf16(group.unit);
@@ -260,166 +268,207 @@ impl Kernel for Multiply<'_> {
     fn run<A: Arithmetic>(self) {
         let (x, w) = (self.inputs, self.weights);
         // Taken out and put back: what is called through a closure would not be compiled for this instruction set.
-        let mut sums = SUMS.take();
+        let mut scratch = SCRATCH.take();
         let panels = self.out.chunks_exact_mut(x.rows * PANEL);
         for (panel, out) in (self.first..).zip(panels) {
-            if x.rows == 1 {
-                one_row::<A>(x, w, panel, out);
-            } else {
-                many_rows::<A>(x, w, panel, &mut sums, out);
+            match (x.rows, A::PAIRS) {
+                (1, _) => one_row::<A>(x, w, panel, out),
+                (_, 2) => many_rows::<A, 2>(x, w, panel, &mut scratch, out),
+                _ => many_rows::<A, 1>(x, w, panel, &mut scratch, out),
             }
             for (row, out) in out.chunks_exact_mut(PANEL).enumerate() {
                 let scale = x.scale(row);
                 out.iter_mut().for_each(|out| *out *= scale);
             }
         }
-        SUMS.set(sums);
+        SCRATCH.set(scratch);
     }
 }
 
-// The partial sums of one row and panel.
-type PanelSums = [[[f32; PARTIALS]; PAIR]; PANEL / PAIR];
+#[derive(Default)]
+struct Scratch {
+    decoded: Vec<WordPair>,  // (PAIRS / N, stretch / 16, N), where N pairs of outputs share a pass
+    units: Vec<[f32; WIDE]>, // (PAIRS / N, blocks of a stretch, N): what the weights' integers are multiplied by
+    sums: Vec<[f32; WIDE]>,  // by rows that share a pass (PAIRS / N, those rows, N): partial sums
+}
 
 thread_local! {
-    static SUMS: RefCell<Vec<PanelSums>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 // Codes are decoded on their way from memory, which is what a single row waits for.
 #[inline(always)]
 fn one_row<A: Arithmetic>(x: &Integers, w: &Nibbles, panel: usize, out: &mut [f32]) {
-    for (lane, out) in out.iter_mut().enumerate() {
-        let (codes, groups) = w.row(panel * PANEL + lane);
-        let sum = match w.block / CHUNK {
+    let (out, _) = out.as_chunks_mut::<PAIR>();
+    for (pair, out) in out.iter_mut().enumerate() {
+        let (codes, groups) = w.pair(panel * PAIRS + pair);
+        let sums = match w.block / CHUNK {
             4 => dot::<A, 4>(x, w, codes, groups),
             2 => dot::<A, 2>(x, w, codes, groups),
             _ => dot::<A, 1>(x, w, codes, groups),
         };
-        *out = add_partials(A::lanes(sum));
+        *out = A::finish(sums);
     }
 }
 
-// One output of one row, in blocks of CHUNKS chunks.
+// Two outputs of one row, in blocks of CHUNKS chunks.
 #[inline(always)]
 fn dot<A: Arithmetic, const CHUNKS: usize>(
     x: &Integers,
     w: &Nibbles,
-    codes: &[[u8; 16]],
-    groups: &[Group],
+    codes: &[CodePairs],
+    groups: &[[Group; PAIR]],
 ) -> A::Floats {
     let (codes, _) = codes.as_chunks::<CHUNKS>();
     let (inputs, _) = x.words.as_chunks::<2>();
     let (inputs, _) = inputs.as_chunks::<CHUNKS>();
-    let mut sums = A::partials(&[0.0; PARTIALS]);
-    for (i, ((codes, group), inputs)) in codes.iter().zip(groups).zip(inputs).enumerate() {
-        A::fetch_ahead(&codes[0]);
-        let table = A::table(w.table(*group));
-        let mut sum = A::zero();
-        for (codes, inputs) in codes.iter().zip(inputs) {
-            let (low, high) = A::decode(table, codes);
-            sum = A::dot(sum, low, A::load(&inputs[0]));
-            sum = A::dot(sum, high, A::load(&inputs[1]));
+    let mut sums = A::floats(&[0.0; WIDE]);
+    for (i, ((codes, groups), inputs)) in codes.iter().zip(groups).zip(inputs).enumerate() {
+        // a line of the cache is two chunks
+        for codes in codes.iter().step_by(2) {
+            A::fetch_ahead(codes, AHEAD);
         }
-        sums = A::add(sums, sum, x.units[i * CHUNKS / (BLOCK / CHUNK)] * from_bf16(group.unit));
+        let tables = w.tables::<A>(*groups);
+        // two chains, for their latency
+        let (mut first, mut second) = (A::zero(), A::zero());
+        for (codes, inputs) in codes.iter().zip(inputs) {
+            let (left, right) = A::decode(tables, A::halves(codes));
+            first = A::dot(first, A::inputs(&inputs[0]), left);
+            second = A::dot(second, A::inputs(&inputs[1]), right);
+        }
+        let units = A::units(from_bf16(groups[0].unit), from_bf16(groups[1].unit));
+        sums = A::add(
+            sums,
+            A::join(first, second),
+            x.units[i * CHUNKS / (BLOCK / CHUNK)],
+            units,
+        );
     }
     sums
 }
 
-// A stretch of a panel is decoded once for all rows.
+// A stretch of a panel is decoded once for all rows, which pass over it by N pairs of outputs.
 #[inline(always)]
-fn many_rows<A: Arithmetic>(x: &Integers, w: &Nibbles, panel: usize, sums: &mut Vec<PanelSums>, out: &mut [f32]) {
+fn many_rows<A: Arithmetic, const N: usize>(
+    x: &Integers,
+    w: &Nibbles,
+    panel: usize,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
+    let Scratch { decoded, units, sums } = scratch;
     sums.clear();
-    sums.resize(x.rows, [[[0.0; PARTIALS]; PAIR]; PANEL / PAIR]);
-    let mut decoded = [const { [Words::ZERO; STRETCH / 16 * PAIR] }; PANEL / PAIR];
-    let mut units = [[[0f32; PAIR]; STRETCH / CHUNK]; PANEL / PAIR];
-    let mut start = 0;
-    while start < w.cols {
+    sums.resize(x.rows * PAIRS, [0.0; WIDE]);
+    for start in (0..w.cols).step_by(STRETCH) {
         let stretch = STRETCH.min(w.cols - start);
-        for lane in 0..PANEL {
-            let (codes, groups) = w.row(panel * PANEL + lane);
-            let codes = &codes[start / CHUNK..][..stretch / CHUNK];
-            let groups = &groups[start / w.block..];
-            for (block, (codes, group)) in codes.chunks(w.block / CHUNK).zip(groups).enumerate() {
-                units[lane / PAIR][block][lane % PAIR] = from_bf16(group.unit);
-                let table = A::table(w.table(*group));
-                let places = &mut decoded[lane / PAIR][block * w.block / 16 * PAIR..];
-                for (codes, places) in codes.iter().zip(places.chunks_exact_mut(2 * PAIR)) {
-                    let (low, high) = A::decode(table, codes);
-                    A::store(low, &mut places[lane % PAIR]);
-                    A::store(high, &mut places[PAIR + lane % PAIR]);
+        let (steps, blocks) = (stretch / 16, stretch / w.block);
+        decoded.resize(PAIRS * steps, WordPair::ZERO);
+        units.resize(PAIRS * blocks, [0.0; WIDE]);
+        for pair in 0..PAIRS {
+            let (codes, groups) = w.pair(panel * PAIRS + pair);
+            let codes = codes[start / CHUNK..].chunks_exact(w.block / CHUNK);
+            let (decoded, _) = decoded[pair / N * N * steps..].as_chunks_mut::<N>();
+            let (units, _) = units[pair / N * N * blocks..][..N * blocks].as_chunks_mut::<N>();
+            let places = decoded.chunks_exact_mut(w.block / 16).zip(units);
+            for ((codes, groups), (decoded, units)) in codes.zip(&groups[start / w.block..]).zip(places) {
+                let own = A::units(from_bf16(groups[0].unit), from_bf16(groups[1].unit));
+                A::write(own, &mut units[pair % N]);
+                let tables = w.tables::<A>(*groups);
+                let (decoded, _) = decoded.as_chunks_mut::<2>();
+                for (codes, decoded) in codes.iter().zip(decoded) {
+                    A::fetch_ahead(codes, PAIRS * w.cols);
+                    let (left, right) = A::decode(tables, A::halves(codes));
+                    A::store(left, &mut decoded[0][pair % N]);
+                    A::store(right, &mut decoded[1][pair % N]);
                 }
             }
         }
         for first in (0..x.rows).step_by(x.together) {
             let size = x.together.min(x.rows - first);
-            let inputs = &x.words[(first * w.cols + start * size) / 16..][..stretch / 16 * size];
-            let input_units = &x.units[first * x.blocks()..][..x.blocks() * size];
-            let sums = &mut sums[first..first + size];
-            for (pair, (decoded, units)) in decoded.iter().zip(&units).enumerate() {
-                let pass = Pass {
-                    inputs,
-                    input_units,
-                    weights: decoded,
-                    units,
-                    start,
-                    block: w.block,
-                    pair,
-                };
-                match size {
-                    6 => pass.run::<A, 6>(sums),
-                    5 => pass.run::<A, 5>(sums),
-                    4 => pass.run::<A, 4>(sums),
-                    3 => pass.run::<A, 3>(sums),
-                    2 => pass.run::<A, 2>(sums),
-                    _ => pass.run::<A, 1>(sums),
+            let stretch = Stretch::<N> {
+                inputs: &x.words[(first * w.cols + start * size) / 16..][..steps * size],
+                input_units: &x.units[first * x.blocks()..][..x.blocks() * size],
+                weights: decoded.as_chunks().0,
+                units: units.as_chunks().0,
+                start,
+                block: w.block,
+            };
+            let sums = &mut sums[first * PAIRS..][..size * PAIRS];
+            match size {
+                8 => stretch.pass::<A, 8>(sums),
+                7 => stretch.pass::<A, 7>(sums),
+                6 => stretch.pass::<A, 6>(sums),
+                5 => stretch.pass::<A, 5>(sums),
+                4 => stretch.pass::<A, 4>(sums),
+                3 => stretch.pass::<A, 3>(sums),
+                2 => stretch.pass::<A, 2>(sums),
+                _ => stretch.pass::<A, 1>(sums),
+            }
+        }
+    }
+    let rows = out.chunks_mut(x.together * PANEL).zip(sums.chunks(x.together * PAIRS));
+    for (out, sums) in rows {
+        let size = out.len() / PANEL;
+        let (out, _) = out.as_chunks_mut::<PAIR>();
+        for (first, sums) in (0..PAIRS).step_by(N).zip(sums.chunks_exact(size * N)) {
+            for (row, sums) in sums.chunks_exact(N).enumerate() {
+                for (out, sums) in out[row * PAIRS + first..].iter_mut().zip(sums) {
+                    *out = A::finish(A::floats(sums));
                 }
             }
         }
-        start += stretch;
     }
-    out.iter_mut()
-        .zip(sums.iter().flatten().flatten())
-        .for_each(|(out, sums)| *out = add_partials(*sums));
 }
 
-// A stretch of columns, a few rows and two outputs.
-struct Pass<'a> {
-    inputs: &'a [Words],      // (stretch / 16, ROWS)
-    input_units: &'a [f32],   // (blocks of the whole row, ROWS)
-    weights: &'a [Words],     // (stretch / 16, PAIR)
-    units: &'a [[f32; PAIR]], // by block of the stretch
+// A stretch of columns of a panel, and rows that share a pass.
+struct Stretch<'a, const N: usize> {
+    inputs: &'a [Words],           // (stretch / 16, rows)
+    input_units: &'a [f32],        // (blocks of the whole row, rows)
+    weights: &'a [[WordPair; N]],  // (PAIRS / N, stretch / 16)
+    units: &'a [[[f32; WIDE]; N]], // (PAIRS / N, blocks of the stretch)
     start: usize,
     block: usize,
-    pair: usize,
 }
 
-impl Pass<'_> {
+impl<const N: usize> Stretch<'_, N> {
+    // ROWS rows; `sums` is (PAIRS / N, ROWS, N).
     #[inline(always)]
-    fn run<A: Arithmetic, const ROWS: usize>(&self, sums: &mut [PanelSums]) {
-        let Some((sums, _)) = sums.split_first_chunk_mut::<ROWS>() else {
-            return;
-        };
+    fn pass<A: Arithmetic, const ROWS: usize>(&self, sums: &mut [[f32; WIDE]]) {
         let (inputs, _) = self.inputs.as_chunks::<ROWS>();
         let (input_units, _) = self.input_units.as_chunks::<ROWS>();
-        let (weights, _) = self.weights.as_chunks::<PAIR>();
-        let steps = self.block / 16;
-        let blocks = inputs.chunks(steps).zip(weights.chunks(steps));
-        for (block, (inputs, weights)) in blocks.enumerate() {
-            let mut sum = [[A::zero(); PAIR]; ROWS];
-            for (x, w) in inputs.iter().zip(weights) {
-                let w = [A::load(&w[0]), A::load(&w[1])];
-                for row in 0..ROWS {
-                    let x = A::load(&x[row]);
-                    for i in 0..PAIR {
-                        sum[row][i] = A::dot(sum[row][i], x, w[i]);
+        let (sums, _) = sums.as_chunks_mut::<N>();
+        let (sums, _) = sums.as_chunks_mut::<ROWS>();
+        let passes = self.weights.chunks_exact(inputs.len());
+        let units = self.units.chunks_exact(self.units.len() * N / PAIRS);
+        for ((weights, units), sums) in passes.zip(units).zip(sums) {
+            let blocks = weights
+                .chunks_exact(self.block / 16)
+                .zip(inputs.chunks_exact(self.block / 16));
+            for (block, ((weights, inputs), units)) in blocks.zip(units).enumerate() {
+                let mut integers = [[A::zero(); N]; ROWS];
+                for (w, x) in weights.iter().zip(inputs) {
+                    let mut pairs = [A::weights(&w[0]); N];
+                    for i in 1..N {
+                        pairs[i] = A::weights(&w[i]);
+                    }
+                    for row in 0..ROWS {
+                        let x = A::inputs(&x[row]);
+                        for i in 0..N {
+                            integers[row][i] = A::dot(integers[row][i], x, pairs[i]);
+                        }
                     }
                 }
-            }
-            let input_units = &input_units[(self.start + block * self.block) / BLOCK];
-            for row in 0..ROWS {
-                for i in 0..PAIR {
-                    let unit = input_units[row] * self.units[block][i];
-                    let sums = &mut sums[row][self.pair][i];
-                    *sums = A::lanes(A::add(A::partials(sums), sum[row][i], unit));
+                let input_units = &input_units[(self.start + block * self.block) / BLOCK];
+                let mut own = [A::floats(&units[0]); N];
+                for i in 1..N {
+                    own[i] = A::floats(&units[i]);
+                }
+                for row in 0..ROWS {
+                    for i in 0..N {
+                        let sum = A::floats(&sums[row][i]);
+                        let sum = A::add(sum, integers[row][i], input_units[row], own[i]);
+                        A::write(sum, &mut sums[row][i]);
+                    }
                 }
             }
         }

@@ -4,9 +4,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::isa::{Arithmetic, Isa, Kernel, Quad, Words};
+use super::isa::{Arithmetic, CodePairs, Isa, Kernel, WIDE, WordPair, Words};
 use super::pool::Pool;
-use crate::numerics::PARTIALS;
 
 /// Rates of all threads together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,13 +21,13 @@ pub struct Rates {
 }
 
 const TRIES: usize = 5;
-const TURNS: usize = 1 << 21;
+const STEPS: usize = 1 << 24;
 
 impl Rates {
     /// Measures, for about a second.
     pub fn measure(pool: &Pool, isa: Isa) -> Rates {
         let threads = pool.threads();
-        let memory = vec![1u64; 64 << 20]; // far beyond any cache
+        let memory = vec![[1f32; WIDE]; 8 << 20]; // half a gigabyte, far beyond any cache
         let share = memory.len() / threads;
         let best = |work: &(dyn Fn(usize) + Sync)| {
             let tries = (0..TRIES).map(|_| {
@@ -42,71 +41,97 @@ impl Rates {
         let float = best(&|_| isa.run(Float));
         let integer = best(&|_| isa.run(Integer));
         let byte = best(&|_| isa.run(Byte));
-        let operations = |each: usize| (threads * TURNS * each) as f64;
+        // a multiplication and an addition each
+        let operations = |products: usize| (2 * threads * STEPS * products) as f64;
         Rates {
-            read: (threads * share * 8) as f64 / read,
-            float: operations(2 * CHAINS * PARTIALS) / float,
-            integer: operations(2 * 16 * 8) / integer,
-            byte: operations(2 * 32 * 8) / byte,
+            read: (threads * share * size_of::<[f32; WIDE]>()) as f64 / read,
+            float: operations(WIDE) / float,
+            integer: operations(2 * 16) / integer,
+            byte: operations(64) / byte,
         }
     }
 }
 
-struct Read<'a>(&'a [u64]);
+/// Bytes ahead of what is read that are asked for.
+const AHEAD: usize = 4096;
+
+struct Read<'a>(&'a [[f32; WIDE]]);
 
 impl Kernel for Read<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let mut sums = [0u64; 16];
-        for piece in self.0.as_chunks::<16>().0 {
-            for (sum, x) in sums.iter_mut().zip(piece) {
-                *sum = sum.wrapping_add(*x);
+        let mut sums = [A::floats(&[0.0; WIDE]); 4];
+        for piece in self.0.as_chunks::<4>().0 {
+            for i in 0..4 {
+                A::fetch_ahead(&piece[i], AHEAD);
+                sums[i] = A::multiply_add(1.0, A::floats(&piece[i]), sums[i]);
             }
         }
-        black_box(sums);
+        for sum in sums {
+            black_box(A::finish(sum));
+        }
     }
 }
 
-const CHAINS: usize = 12;
-
-// Independent chains, as many as hide the delay of an addition.
+// Independent chains, as many as hide the delay of an addition and fit the registers.
 struct Float;
 
 impl Kernel for Float {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let (x, y) = (black_box(0.999_f32), black_box(0.001_f32));
-        let mut sums = [[0.1f32; PARTIALS]; CHAINS];
-        for _ in 0..TURNS {
-            for lane in sums.as_flattened_mut() {
-                *lane = A::multiply_add(*lane, x, y);
-            }
+        match A::PAIRS {
+            2 => float::<A, 16>(),
+            _ => float::<A, 4>(),
         }
-        black_box(sums);
     }
 }
 
-// Four vectors, read anew each time, against two: sums, vectors and a product fit sixteen registers.
+#[inline(always)]
+fn float<A: Arithmetic, const CHAINS: usize>() {
+    let x = black_box(0.001_f32);
+    let y = A::floats(&black_box([0.999; WIDE]));
+    let mut sums = [y; CHAINS];
+    for _ in 0..STEPS / CHAINS {
+        for sum in 0..CHAINS {
+            sums[sum] = A::multiply_add(x, y, sums[sum]);
+        }
+    }
+    for sum in sums {
+        let mut lanes = [0.0; WIDE];
+        A::write(sum, &mut lanes);
+        black_box(lanes);
+    }
+}
+
+// As many vectors as a pass has rows, read anew each time, against as many as it has pairs of outputs.
 struct Integer;
 
 impl Kernel for Integer {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let words = black_box([Words([1; 16]); 64]);
-        let others = [A::load(&words[0]), A::load(&words[1])];
-        let mut sums = [[A::zero(); 2]; 4];
-        for turn in 0..TURNS {
-            let words = &words[turn % 16 * 4..][..4];
-            for (sums, word) in sums.iter_mut().zip(words) {
-                let word = A::load(word);
-                for (sum, other) in sums.iter_mut().zip(others) {
-                    *sum = A::dot(*sum, word, other);
-                }
+        match A::PAIRS {
+            2 => integer::<A, 8, 2>(),
+            _ => integer::<A, 4, 1>(),
+        }
+    }
+}
+
+#[inline(always)]
+fn integer<A: Arithmetic, const ROWS: usize, const N: usize>() {
+    let inputs = black_box([[Words([1; 16]); ROWS]; 8]);
+    let weights = A::weights(&black_box(WordPair([Words([1; 16]); 2])));
+    let mut sums = [[A::zero(); N]; ROWS];
+    for turn in 0..STEPS / (ROWS * N) {
+        let inputs = &inputs[turn % 8];
+        for row in 0..ROWS {
+            let x = A::inputs(&inputs[row]);
+            for i in 0..N {
+                sums[row][i] = A::dot(sums[row][i], x, weights);
             }
         }
-        for sum in sums.as_flattened() {
-            black_box(A::lanes(A::add(A::partials(&[0.0; PARTIALS]), *sum, 1.0)));
-        }
+    }
+    for sum in sums.as_flattened() {
+        black_box(A::integers(*sum));
     }
 }
 
@@ -116,20 +141,25 @@ struct Byte;
 impl Kernel for Byte {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let inputs = black_box([0i32; 64]);
-        let (low, high) = A::halves(&black_box(Quad([0x11; 32])));
-        let mut sums = [[A::nothing(); 2]; 4];
-        for turn in 0..TURNS {
-            let inputs = &inputs[turn % 16 * 4..][..4];
-            for (sums, x) in sums.iter_mut().zip(inputs) {
-                let x = A::spread(*x);
-                for (sum, codes) in sums.iter_mut().zip([low, high]) {
-                    *sum = A::dot_bytes(*sum, codes, x);
-                }
-            }
+        match A::PAIRS {
+            2 => byte::<A, 16>(),
+            _ => byte::<A, 4>(),
         }
-        for sum in sums.as_flattened() {
-            black_box(A::integers(A::widen(A::zero(), *sum)));
+    }
+}
+
+#[inline(always)]
+fn byte<A: Arithmetic, const ROWS: usize>() {
+    let inputs = black_box([[0i32; ROWS]; 16]);
+    let codes = A::halves(&black_box(CodePairs([0x11; 32])));
+    let mut sums = [A::few(A::zero()); ROWS];
+    for turn in 0..STEPS / ROWS {
+        let inputs = &inputs[turn % 16];
+        for row in 0..ROWS {
+            sums[row] = A::dot_bytes(sums[row], codes, A::spread(inputs[row]));
         }
+    }
+    for sum in sums {
+        black_box(A::integers(A::widen(A::zero(), sum)));
     }
 }

@@ -4,17 +4,19 @@
 
 use std::arch::x86_64::*;
 
-use super::{Arithmetic, Kernel, Quad, Words};
+use super::{Arithmetic, CodePairs, Kernel, WIDE, WordPair, Words};
 use crate::numerics::PARTIALS;
 
-/// Bytes ahead of what is read that are asked for: a few microseconds of a memory's delay.
-const AHEAD: usize = 4096;
+#[inline(always)]
+fn fetch_ahead<T>(at: &T, bytes: usize) {
+    // SAFETY: every x86-64 has the instruction; an address that is not ours is not looked at.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast::<i8>().wrapping_add(bytes)) }
+}
 
 /// AVX2 and fused multiply-add.
 pub struct Avx2;
 
-/// AVX-512 with its neural network instructions, on registers of 256 bits: as quick on machines that halve wider ones, and the
-/// sums of a block fit.
+/// AVX-512 with its neural network instructions.
 pub struct Avx512;
 
 /// Whether the machine has what [`Avx512`] needs.
@@ -39,164 +41,408 @@ pub fn avx512<K: Kernel>(kernel: K) {
     kernel.run::<Avx512>();
 }
 
-macro_rules! shared {
-    () => {
-        type Vector = __m256i;
-        type Sums = __m256i;
-        type Floats = __m256;
-        type Table = (__m256i, __m256i);
-        type Bytes = __m256i;
-        type Few = __m256i;
-
-        #[inline(always)]
-        fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-            a.mul_add(b, c)
-        }
-
-        #[inline(always)]
-        fn zero() -> __m256i {
-            // SAFETY: see the module.
-            unsafe { _mm256_setzero_si256() }
-        }
-
-        #[inline(always)]
-        fn load(words: &Words) -> __m256i {
-            // SAFETY: see the module; `Words` is as large and as aligned as a register.
-            unsafe { _mm256_load_si256(std::ptr::from_ref(words).cast()) }
-        }
-
-        #[inline(always)]
-        fn store(vector: __m256i, words: &mut Words) {
-            // SAFETY: as in `load`.
-            unsafe { _mm256_store_si256(std::ptr::from_mut(words).cast(), vector) }
-        }
-
-        #[inline(always)]
-        fn partials(partials: &[f32; PARTIALS]) -> __m256 {
-            // SAFETY: see the module; the load needs no alignment.
-            unsafe { _mm256_loadu_ps(partials.as_ptr()) }
-        }
-
-        #[inline(always)]
-        fn lanes(partials: __m256) -> [f32; PARTIALS] {
-            let mut lanes = [0.0; PARTIALS];
-            // SAFETY: see the module; the store needs no alignment.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), partials) };
-            lanes
-        }
-
-        #[inline(always)]
-        fn add(partials: __m256, block: __m256i, unit: f32) -> __m256 {
-            // SAFETY: see the module.
-            unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(block), _mm256_set1_ps(unit), partials) }
-        }
-
-        #[inline(always)]
-        fn table(bytes: &[u8; 32]) -> (__m256i, __m256i) {
-            let bytes: *const __m128i = bytes.as_ptr().cast();
-            // SAFETY: see the module; both halves lie in the array, and the load needs no alignment.
-            unsafe {
-                (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes)),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.add(1))),
-                )
-            }
-        }
-
-        #[inline(always)]
-        fn decode((low, high): (__m256i, __m256i), codes: &[u8; 16]) -> (__m256i, __m256i) {
-            // SAFETY: see the module; the load needs no alignment.
-            unsafe {
-                let codes = _mm256_broadcastsi128_si256(_mm_loadu_si128(codes.as_ptr().cast()));
-                // the upper half of the register takes the upper halves of the bytes
-                let codes = _mm256_srlv_epi32(codes, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
-                let codes = _mm256_and_si256(codes, _mm256_set1_epi8(15));
-                let (low, high) = (_mm256_shuffle_epi8(low, codes), _mm256_shuffle_epi8(high, codes));
-                (_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high))
-            }
-        }
-
-        #[inline(always)]
-        fn fetch_ahead(codes: &[u8; 16]) {
-            // SAFETY: see the module; an address that is not ours is not looked at.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(codes.as_ptr().cast::<i8>().wrapping_add(AHEAD)) }
-        }
-
-        #[inline(always)]
-        fn halves(codes: &Quad) -> (__m256i, __m256i) {
-            // SAFETY: see the module; a `Quad` is as large and as aligned as a register.
-            unsafe {
-                let codes = _mm256_load_si256(std::ptr::from_ref(codes).cast());
-                let low = _mm256_set1_epi8(15);
-                (
-                    _mm256_and_si256(codes, low),
-                    _mm256_and_si256(_mm256_srli_epi16(codes, 4), low),
-                )
-            }
-        }
-
-        #[inline(always)]
-        fn spread(bytes: i32) -> __m256i {
-            // SAFETY: see the module.
-            unsafe { _mm256_set1_epi32(bytes) }
-        }
-
-        #[inline(always)]
-        fn nothing() -> __m256i {
-            Self::zero()
-        }
-
-        #[inline(always)]
-        fn integers(sums: __m256i) -> [i32; PARTIALS] {
-            let mut integers = [0; PARTIALS];
-            // SAFETY: see the module; the store needs no alignment.
-            unsafe { _mm256_storeu_si256(integers.as_mut_ptr().cast(), sums) };
-            integers
-        }
-    };
+// Functions and no closures: these would not be compiled for the instruction set.
+#[inline(always)]
+fn table(bytes: &[u8; 32]) -> (__m256i, __m256i) {
+    let bytes: *const __m128i = bytes.as_ptr().cast();
+    // SAFETY: see the module; both halves lie in the array, and the load needs no alignment.
+    unsafe {
+        (
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes)),
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.add(1))),
+        )
+    }
 }
 
+#[inline(always)]
+fn look_up((low, high): (__m256i, __m256i), codes: __m256i) -> (__m256i, __m256i) {
+    // SAFETY: see the module.
+    unsafe {
+        let (low, high) = (_mm256_shuffle_epi8(low, codes), _mm256_shuffle_epi8(high, codes));
+        (_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high))
+    }
+}
+
+// Eight partial sums: halves, then halves of these, then neighbours.
+#[inline(always)]
+fn finish(sums: __m256) -> f32 {
+    // SAFETY: see the module.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+}
+
+// Two registers where there are sixteen lanes.
 impl Arithmetic for Avx2 {
-    shared!();
+    type Inputs = __m256i;
+    type Weights = [__m256i; 2];
+    type Tables = [(__m256i, __m256i); 2];
+    type Bytes = [__m256i; 2];
+    type Spread = __m256i;
+    type Few = [__m256i; 2];
+    type Sums = [__m256i; 2];
+    type Floats = [__m256; 2];
+
+    const PAIRS: usize = 1;
 
     #[inline(always)]
-    fn dot(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    fn multiply_add(a: f32, b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: see the module.
-        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)) }
+        unsafe {
+            let a = _mm256_set1_ps(a);
+            [_mm256_fmadd_ps(a, b[0], c[0]), _mm256_fmadd_ps(a, b[1], c[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn widen_bf16(bits: &[u16; WIDE]) -> [__m256; 2] {
+        let bits: *const __m128i = bits.as_ptr().cast();
+        // SAFETY: see the module; both halves lie in the array, and the loads need no alignment.
+        unsafe {
+            let first = _mm256_cvtepu16_epi32(_mm_loadu_si128(bits));
+            let second = _mm256_cvtepu16_epi32(_mm_loadu_si128(bits.add(1)));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(first)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(second)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn zero() -> [__m256i; 2] {
+        // SAFETY: see the module.
+        unsafe { [_mm256_setzero_si256(); 2] }
+    }
+
+    #[inline(always)]
+    fn inputs(words: &Words) -> __m256i {
+        // SAFETY: see the module; `Words` is as large and as aligned as a register.
+        unsafe { _mm256_load_si256(std::ptr::from_ref(words).cast()) }
+    }
+
+    #[inline(always)]
+    fn weights(words: &WordPair) -> [__m256i; 2] {
+        [Self::inputs(&words.0[0]), Self::inputs(&words.0[1])]
+    }
+
+    #[inline(always)]
+    fn store(weights: [__m256i; 2], words: &mut WordPair) {
+        for (weights, words) in weights.into_iter().zip(&mut words.0) {
+            // SAFETY: as in `inputs`.
+            unsafe { _mm256_store_si256(std::ptr::from_mut(words).cast(), weights) }
+        }
+    }
+
+    #[inline(always)]
+    fn dot(sums: [__m256i; 2], inputs: __m256i, weights: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: see the module.
+        unsafe {
+            [
+                _mm256_add_epi32(sums[0], _mm256_madd_epi16(inputs, weights[0])),
+                _mm256_add_epi32(sums[1], _mm256_madd_epi16(inputs, weights[1])),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn join(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: see the module.
+        unsafe { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn floats(floats: &[f32; WIDE]) -> [__m256; 2] {
+        // SAFETY: see the module; both loads lie in the array and need no alignment.
+        unsafe {
+            [
+                _mm256_loadu_ps(floats.as_ptr()),
+                _mm256_loadu_ps(floats.as_ptr().add(PARTIALS)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn write(floats: [__m256; 2], to: &mut [f32; WIDE]) {
+        // SAFETY: as in `floats`.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), floats[0]);
+            _mm256_storeu_ps(to.as_mut_ptr().add(PARTIALS), floats[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn finish(floats: [__m256; 2]) -> [f32; 2] {
+        [finish(floats[0]), finish(floats[1])]
+    }
+
+    #[inline(always)]
+    fn units(first: f32, second: f32) -> [__m256; 2] {
+        // SAFETY: see the module.
+        unsafe { [_mm256_set1_ps(first), _mm256_set1_ps(second)] }
+    }
+
+    #[inline(always)]
+    fn add(floats: [__m256; 2], block: [__m256i; 2], unit: f32, units: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: see the module.
+        unsafe {
+            let unit = _mm256_set1_ps(unit);
+            [
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(block[0]), _mm256_mul_ps(unit, units[0]), floats[0]),
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(block[1]), _mm256_mul_ps(unit, units[1]), floats[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn tables(first: &[u8; 32], second: &[u8; 32]) -> [(__m256i, __m256i); 2] {
+        [table(first), table(second)]
+    }
+
+    #[inline(always)]
+    fn halves(codes: &CodePairs) -> [__m256i; 2] {
+        // SAFETY: see the module; `CodePairs` is as large and as aligned as a register.
+        unsafe {
+            let codes = _mm256_load_si256(std::ptr::from_ref(codes).cast());
+            let low = _mm256_set1_epi8(15);
+            [
+                _mm256_and_si256(codes, low),
+                _mm256_and_si256(_mm256_srli_epi16(codes, 4), low),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn decode(tables: [(__m256i, __m256i); 2], codes: [__m256i; 2]) -> ([__m256i; 2], [__m256i; 2]) {
+        let (first, second) = (look_up(tables[0], codes[0]), look_up(tables[1], codes[1]));
+        ([first.0, second.0], [first.1, second.1])
+    }
+
+    #[inline(always)]
+    fn fetch_ahead<T>(at: &T, bytes: usize) {
+        fetch_ahead(at, bytes);
+    }
+
+    #[inline(always)]
+    fn spread(bytes: i32) -> __m256i {
+        // SAFETY: see the module.
+        unsafe { _mm256_set1_epi32(bytes) }
     }
 
     // sums of 16 bits, two an output
     #[inline(always)]
-    fn dot_bytes(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
-        // SAFETY: see the module.
-        unsafe { _mm256_add_epi16(sums, _mm256_maddubs_epi16(codes, inputs)) }
+    fn few(_sums: [__m256i; 2]) -> [__m256i; 2] {
+        Self::zero()
     }
 
     #[inline(always)]
-    fn widen(sums: __m256i, few: __m256i) -> __m256i {
+    fn dot_bytes(few: [__m256i; 2], codes: [__m256i; 2], inputs: __m256i) -> [__m256i; 2] {
         // SAFETY: see the module.
-        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(few, _mm256_set1_epi16(1))) }
+        unsafe {
+            [
+                _mm256_add_epi16(few[0], _mm256_maddubs_epi16(codes[0], inputs)),
+                _mm256_add_epi16(few[1], _mm256_maddubs_epi16(codes[1], inputs)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn widen(sums: [__m256i; 2], few: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: see the module.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            [
+                _mm256_add_epi32(sums[0], _mm256_madd_epi16(few[0], ones)),
+                _mm256_add_epi32(sums[1], _mm256_madd_epi16(few[1], ones)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn integers(sums: [__m256i; 2]) -> [i32; WIDE] {
+        let mut integers = [0; WIDE];
+        let (halves, _) = integers.as_chunks_mut::<PARTIALS>();
+        for (half, sums) in halves.iter_mut().zip(sums) {
+            // SAFETY: see the module; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(half.as_mut_ptr().cast(), sums) };
+        }
+        integers
     }
 }
 
+/// The second output's lanes.
+const SECOND: __mmask16 = 0xff00;
+
 impl Arithmetic for Avx512 {
-    shared!();
+    type Inputs = __m512i;
+    type Weights = __m512i;
+    type Tables = (__m512i, __m512i);
+    type Bytes = __m512i;
+    type Spread = __m512i;
+    type Few = __m512i;
+    type Sums = __m512i;
+    type Floats = __m512;
+
+    const PAIRS: usize = 2;
 
     #[inline(always)]
-    fn dot(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    fn multiply_add(a: f32, b: __m512, c: __m512) -> __m512 {
         // SAFETY: see the module.
-        unsafe { _mm256_dpwssd_epi32(sums, a, b) }
+        unsafe { _mm512_fmadd_ps(_mm512_set1_ps(a), b, c) }
     }
 
     #[inline(always)]
-    fn dot_bytes(sums: __m256i, codes: __m256i, inputs: __m256i) -> __m256i {
-        // SAFETY: see the module.
-        unsafe { _mm256_dpbusd_epi32(sums, codes, inputs) }
+    fn widen_bf16(bits: &[u16; WIDE]) -> __m512 {
+        // SAFETY: see the module; the load needs no alignment.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bits.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
     }
 
     #[inline(always)]
-    fn widen(sums: __m256i, few: __m256i) -> __m256i {
+    fn zero() -> __m512i {
         // SAFETY: see the module.
-        unsafe { _mm256_add_epi32(sums, few) }
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn inputs(words: &Words) -> __m512i {
+        // SAFETY: see the module; `Words` is as large and as aligned as half a register.
+        unsafe { _mm512_broadcast_i64x4(_mm256_load_si256(std::ptr::from_ref(words).cast())) }
+    }
+
+    #[inline(always)]
+    fn weights(words: &WordPair) -> __m512i {
+        // SAFETY: see the module; `WordPair` is as large and as aligned as a register.
+        unsafe { _mm512_load_si512(std::ptr::from_ref(words).cast()) }
+    }
+
+    #[inline(always)]
+    fn store(weights: __m512i, words: &mut WordPair) {
+        // SAFETY: as in `weights`.
+        unsafe { _mm512_store_si512(std::ptr::from_mut(words).cast(), weights) }
+    }
+
+    #[inline(always)]
+    fn dot(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
+        // SAFETY: see the module.
+        unsafe { _mm512_dpwssd_epi32(sums, inputs, weights) }
+    }
+
+    #[inline(always)]
+    fn join(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: see the module.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn floats(floats: &[f32; WIDE]) -> __m512 {
+        // SAFETY: see the module; the load needs no alignment.
+        unsafe { _mm512_loadu_ps(floats.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn write(floats: __m512, to: &mut [f32; WIDE]) {
+        // SAFETY: as in `floats`.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), floats) };
+    }
+
+    #[inline(always)]
+    fn finish(floats: __m512) -> [f32; 2] {
+        // SAFETY: see the module.
+        let (first, second) = unsafe {
+            let doubles = _mm512_castps_pd(floats);
+            (_mm512_castpd512_pd256(doubles), _mm512_extractf64x4_pd::<1>(doubles))
+        };
+        // SAFETY: see the module.
+        unsafe { [finish(_mm256_castpd_ps(first)), finish(_mm256_castpd_ps(second))] }
+    }
+
+    #[inline(always)]
+    fn units(first: f32, second: f32) -> __m512 {
+        // SAFETY: see the module.
+        unsafe { _mm512_mask_mov_ps(_mm512_set1_ps(first), SECOND, _mm512_set1_ps(second)) }
+    }
+
+    #[inline(always)]
+    fn add(floats: __m512, block: __m512i, unit: f32, units: __m512) -> __m512 {
+        // SAFETY: see the module.
+        unsafe {
+            _mm512_fmadd_ps(
+                _mm512_cvtepi32_ps(block),
+                _mm512_mul_ps(_mm512_set1_ps(unit), units),
+                floats,
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn tables(first: &[u8; 32], second: &[u8; 32]) -> (__m512i, __m512i) {
+        let (first, second): (*const __m128i, *const __m128i) = (first.as_ptr().cast(), second.as_ptr().cast());
+        // SAFETY: see the module; both halves lie in the arrays, and the loads need no alignment.
+        unsafe {
+            let low = _mm512_broadcast_i32x4(_mm_loadu_si128(first));
+            let high = _mm512_broadcast_i32x4(_mm_loadu_si128(first.add(1)));
+            (
+                _mm512_mask_broadcast_i32x4(low, SECOND, _mm_loadu_si128(second)),
+                _mm512_mask_broadcast_i32x4(high, SECOND, _mm_loadu_si128(second.add(1))),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn halves(codes: &CodePairs) -> __m512i {
+        // SAFETY: see the module; `CodePairs` is as large and as aligned as half a register.
+        unsafe {
+            let codes = _mm512_broadcast_i64x4(_mm256_load_si256(std::ptr::from_ref(codes).cast()));
+            let codes = _mm512_mask_srli_epi32::<4>(codes, SECOND, codes);
+            _mm512_and_si512(codes, _mm512_set1_epi8(15))
+        }
+    }
+
+    #[inline(always)]
+    fn decode((low, high): (__m512i, __m512i), codes: __m512i) -> (__m512i, __m512i) {
+        // SAFETY: see the module.
+        unsafe {
+            let (low, high) = (_mm512_shuffle_epi8(low, codes), _mm512_shuffle_epi8(high, codes));
+            (_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high))
+        }
+    }
+
+    #[inline(always)]
+    fn fetch_ahead<T>(at: &T, bytes: usize) {
+        fetch_ahead(at, bytes);
+    }
+
+    #[inline(always)]
+    fn spread(bytes: i32) -> __m512i {
+        // SAFETY: see the module.
+        unsafe { _mm512_set1_epi32(bytes) }
+    }
+
+    #[inline(always)]
+    fn few(sums: __m512i) -> __m512i {
+        sums
+    }
+
+    #[inline(always)]
+    fn dot_bytes(few: __m512i, codes: __m512i, inputs: __m512i) -> __m512i {
+        // SAFETY: see the module.
+        unsafe { _mm512_dpbusd_epi32(few, codes, inputs) }
+    }
+
+    #[inline(always)]
+    fn widen(_sums: __m512i, few: __m512i) -> __m512i {
+        few
+    }
+
+    #[inline(always)]
+    fn integers(sums: __m512i) -> [i32; WIDE] {
+        let mut integers = [0; WIDE];
+        // SAFETY: see the module; the store needs no alignment.
+        unsafe { _mm512_storeu_si512(integers.as_mut_ptr().cast(), sums) };
+        integers
     }
 }
