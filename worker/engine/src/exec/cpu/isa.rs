@@ -349,14 +349,23 @@ impl Isa {
         }
     }
 
-    /// The same in integers, [`Arithmetic::PAIRS`] pairs of outputs at a time: at most 8.
-    pub fn integer_rows(self) -> usize {
+    /// The same in bytes: at most 8.
+    pub fn byte_rows(self) -> usize {
         match self.0 {
             Level::Portable => 4,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => 6,
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => 8,
+        }
+    }
+
+    /// The same in 16-bit integers, [`Arithmetic::PAIRS`] pairs of outputs at a time: at most 6.
+    pub fn integer_rows(self) -> usize {
+        match self.0 {
+            Level::Portable => 4,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 | Level::Avx512 => 6,
         }
     }
 

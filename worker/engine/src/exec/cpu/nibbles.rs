@@ -20,7 +20,7 @@ use crate::numerics::{BLOCK, MAX_WEIGHT, from_bf16};
 pub const CHUNK: usize = 32;
 
 /// Columns of a panel that are decoded before rows pass over them: with a block of rows' inputs they fit the first cache.
-const STRETCH: usize = 512;
+const STRETCH: usize = 1024;
 
 /// Bytes ahead of what a single row reads that are asked for: a few microseconds of a memory's delay.
 const AHEAD: usize = 4096;
@@ -395,8 +395,6 @@ fn many_rows<A: Arithmetic, const N: usize>(
             };
             let sums = &mut sums[first * PAIRS..][..size * PAIRS];
             match size {
-                8 => stretch.pass::<A, 8>(sums),
-                7 => stretch.pass::<A, 7>(sums),
                 6 => stretch.pass::<A, 6>(sums),
                 5 => stretch.pass::<A, 5>(sums),
                 4 => stretch.pass::<A, 4>(sums),
@@ -441,6 +439,13 @@ impl<const N: usize> Stretch<'_, N> {
         let passes = self.weights.chunks_exact(inputs.len());
         let units = self.units.chunks_exact(self.units.len() * N / PAIRS);
         for ((weights, units), sums) in passes.zip(units).zip(sums) {
+            // In registers, as far as they reach: stores between loads that agree in their last twelve bits hold these up.
+            let mut floats = [[A::floats(&[0.0; WIDE]); N]; ROWS];
+            for row in 0..ROWS {
+                for i in 0..N {
+                    floats[row][i] = A::floats(&sums[row][i]);
+                }
+            }
             let blocks = weights
                 .chunks_exact(self.block / 16)
                 .zip(inputs.chunks_exact(self.block / 16));
@@ -459,16 +464,16 @@ impl<const N: usize> Stretch<'_, N> {
                     }
                 }
                 let input_units = &input_units[(self.start + block * self.block) / BLOCK];
-                let mut own = [A::floats(&units[0]); N];
-                for i in 1..N {
-                    own[i] = A::floats(&units[i]);
-                }
                 for row in 0..ROWS {
                     for i in 0..N {
-                        let sum = A::floats(&sums[row][i]);
-                        let sum = A::add(sum, integers[row][i], input_units[row], own[i]);
-                        A::write(sum, &mut sums[row][i]);
+                        let own = A::floats(&units[i]);
+                        floats[row][i] = A::add(floats[row][i], integers[row][i], input_units[row], own);
                     }
+                }
+            }
+            for row in 0..ROWS {
+                for i in 0..N {
+                    A::write(floats[row][i], &mut sums[row][i]);
                 }
             }
         }
