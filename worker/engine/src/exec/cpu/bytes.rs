@@ -302,8 +302,8 @@ impl Tile<'_> {
                 }
             }
             let mut zeros = [0f32; WIDE];
-            for lane in 0..WIDE {
-                zeros[lane] = f32::from(block.zeros[lane]);
+            for (zero, code) in zeros.iter_mut().zip(block.zeros) {
+                *zero = f32::from(code);
             }
             for row in 0..ROWS {
                 let whole = A::integers(whole[row]);

@@ -2,10 +2,12 @@
 //!
 //! The kernels are written with lanes across outputs, so wider registers change speed and nothing else: every instruction set gives the same bits.
 
+mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::numerics::{PARTIALS, add_partials, from_bf16};
+use self::portable::Portable;
+use crate::numerics::PARTIALS;
 
 /// Lanes of the widest registers: two outputs' partial sums, or an output each.
 pub const WIDE: usize = 2 * PARTIALS;
@@ -129,157 +131,6 @@ pub trait Arithmetic {
 
     /// Writes sums.
     fn integers(sums: Self::Sums) -> [i32; WIDE];
-}
-
-/// What every machine has, with or without fused multiply-add.
-pub struct Portable<const FUSED: bool>;
-
-impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
-    type Inputs = [i16; 16];
-    type Weights = [[i16; 16]; 2];
-    type Tables = [[i16; 16]; 2];
-    type Bytes = [u8; 64];
-    type Spread = [u8; 4];
-    type Few = [i32; WIDE];
-    type Sums = [i32; WIDE];
-    type Floats = [f32; WIDE];
-
-    const PAIRS: usize = 1;
-
-    #[inline(always)]
-    fn multiply_add(a: f32, b: Self::Floats, mut c: Self::Floats) -> Self::Floats {
-        for (b, c) in b.into_iter().zip(&mut c) {
-            *c = if FUSED { a.mul_add(b, *c) } else { a * b + *c };
-        }
-        c
-    }
-
-    #[inline(always)]
-    fn widen_bf16(bits: &[u16; WIDE]) -> Self::Floats {
-        bits.map(from_bf16)
-    }
-
-    #[inline(always)]
-    fn zero() -> Self::Sums {
-        [0; WIDE]
-    }
-
-    #[inline(always)]
-    fn inputs(words: &Words) -> Self::Inputs {
-        words.0
-    }
-
-    #[inline(always)]
-    fn weights(words: &WordPair) -> Self::Weights {
-        words.0.map(|words| words.0)
-    }
-
-    #[inline(always)]
-    fn store(weights: Self::Weights, words: &mut WordPair) {
-        words.0 = weights.map(Words);
-    }
-
-    #[inline(always)]
-    fn dot(mut sums: Self::Sums, inputs: Self::Inputs, weights: Self::Weights) -> Self::Sums {
-        let (outputs, _) = sums.as_chunks_mut::<PARTIALS>();
-        for (sums, weights) in outputs.iter_mut().zip(&weights) {
-            let product = |j: usize| i32::from(inputs[j]) * i32::from(weights[j]);
-            for (i, sum) in sums.iter_mut().enumerate() {
-                // inputs that are not finite may be any integers
-                *sum = sum.wrapping_add(product(2 * i).wrapping_add(product(2 * i + 1)));
-            }
-        }
-        sums
-    }
-
-    #[inline(always)]
-    fn join(mut a: Self::Sums, b: Self::Sums) -> Self::Sums {
-        a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_add(b));
-        a
-    }
-
-    #[inline(always)]
-    fn floats(floats: &[f32; WIDE]) -> Self::Floats {
-        *floats
-    }
-
-    #[inline(always)]
-    fn write(floats: Self::Floats, to: &mut [f32; WIDE]) {
-        *to = floats;
-    }
-
-    #[inline(always)]
-    fn finish(floats: Self::Floats) -> [f32; 2] {
-        let (outputs, _) = floats.as_chunks::<PARTIALS>();
-        [add_partials(outputs[0]), add_partials(outputs[1])]
-    }
-
-    #[inline(always)]
-    fn units(first: f32, second: f32) -> Self::Floats {
-        std::array::from_fn(|i| if i < PARTIALS { first } else { second })
-    }
-
-    #[inline(always)]
-    fn add(mut floats: Self::Floats, block: Self::Sums, unit: f32, units: Self::Floats) -> Self::Floats {
-        for ((float, sum), own) in floats.iter_mut().zip(block).zip(units) {
-            *float += sum as f32 * (unit * own);
-        }
-        floats
-    }
-
-    #[inline(always)]
-    fn tables(first: &[u8; 32], second: &[u8; 32]) -> Self::Tables {
-        [first, second].map(|bytes| std::array::from_fn(|i| i16::from_le_bytes([bytes[i], bytes[16 + i]])))
-    }
-
-    #[inline(always)]
-    fn halves(codes: &CodePairs) -> Self::Bytes {
-        std::array::from_fn(|i| codes.0[i % 32] >> (i / 32 * 4) & 15)
-    }
-
-    #[inline(always)]
-    fn decode(tables: Self::Tables, codes: Self::Bytes) -> (Self::Weights, Self::Weights) {
-        let weights = |first: usize| {
-            let of = |output: usize| {
-                let code = |i: usize| codes[output * 32 + first + i % 8 + i / 8 * 16];
-                std::array::from_fn(|i| tables[output][usize::from(code(i))])
-            };
-            [of(0), of(1)]
-        };
-        (weights(0), weights(8))
-    }
-
-    #[inline(always)]
-    fn fetch_ahead<T>(_at: &T, _bytes: usize) {}
-
-    #[inline(always)]
-    fn spread(bytes: i32) -> Self::Spread {
-        bytes.to_le_bytes()
-    }
-
-    #[inline(always)]
-    fn few(sums: Self::Sums) -> Self::Few {
-        sums
-    }
-
-    #[inline(always)]
-    fn dot_bytes(mut few: Self::Few, codes: Self::Bytes, inputs: Self::Spread) -> Self::Few {
-        for (i, sum) in few.iter_mut().enumerate() {
-            let product = |j: usize| i32::from(codes[4 * i + j]) * i32::from(inputs[j] as i8);
-            *sum += product(0) + product(1) + product(2) + product(3);
-        }
-        few
-    }
-
-    #[inline(always)]
-    fn widen(_sums: Self::Sums, few: Self::Few) -> Self::Sums {
-        few
-    }
-
-    #[inline(always)]
-    fn integers(sums: Self::Sums) -> [i32; WIDE] {
-        sums
-    }
 }
 
 /// Work to be compiled for each instruction set. `run` must be `#[inline(always)]`, as must all it calls.

@@ -92,8 +92,8 @@ fn float<A: Arithmetic, const CHAINS: usize>() {
     let y = A::floats(&black_box([0.999; WIDE]));
     let mut sums = [y; CHAINS];
     for _ in 0..STEPS / CHAINS {
-        for sum in 0..CHAINS {
-            sums[sum] = A::multiply_add(x, y, sums[sum]);
+        for sum in &mut sums {
+            *sum = A::multiply_add(x, y, *sum);
         }
     }
     for sum in sums {
@@ -125,8 +125,8 @@ fn integer<A: Arithmetic, const ROWS: usize, const N: usize>() {
         let inputs = &inputs[turn % 8];
         for row in 0..ROWS {
             let x = A::inputs(&inputs[row]);
-            for i in 0..N {
-                sums[row][i] = A::dot(sums[row][i], x, weights);
+            for sum in &mut sums[row] {
+                *sum = A::dot(*sum, x, weights);
             }
         }
     }
