@@ -124,28 +124,10 @@ fn many_rows<A: Arithmetic, const N: usize>(
     sums.resize(x.rows * PAIRS, [0.0; WIDE]);
     for start in (0..w.cols).step_by(STRETCH) {
         let stretch = STRETCH.min(w.cols - start);
-        let (steps, blocks) = (stretch / 16, stretch / w.block);
+        let steps = stretch / 16;
         decoded.resize(PAIRS * steps, WordPair::ZERO);
-        units.resize(PAIRS * blocks, [0.0; WIDE]);
-        for pair in 0..PAIRS {
-            let (codes, groups) = w.pair(panel * PAIRS + pair);
-            let codes = codes[start / CHUNK..].chunks_exact(w.block / CHUNK);
-            let (decoded, _) = decoded[pair / N * N * steps..].as_chunks_mut::<N>();
-            let (units, _) = units[pair / N * N * blocks..][..N * blocks].as_chunks_mut::<N>();
-            let places = decoded.chunks_exact_mut(w.block / 16).zip(units);
-            for ((codes, groups), (decoded, units)) in codes.zip(&groups[start / w.block..]).zip(places) {
-                let own = A::units(from_bf16(groups[0].unit), from_bf16(groups[1].unit));
-                A::write(own, &mut units[pair % N]);
-                let tables = w.tables::<A>(*groups);
-                let (decoded, _) = decoded.as_chunks_mut::<2>();
-                for (codes, decoded) in codes.iter().zip(decoded) {
-                    A::fetch_ahead(codes, PAIRS * w.cols);
-                    let (left, right) = A::decode(tables, A::halves(codes));
-                    A::store(left, &mut decoded[0][pair % N]);
-                    A::store(right, &mut decoded[1][pair % N]);
-                }
-            }
-        }
+        units.resize(PAIRS * (stretch / w.block), [0.0; WIDE]);
+        decode::<A, N>(w, panel, start, decoded, units);
         for first in (0..x.rows).step_by(x.together) {
             let size = x.together.min(x.rows - first);
             let stretch = Stretch::<N> {
@@ -167,7 +149,45 @@ fn many_rows<A: Arithmetic, const N: usize>(
             }
         }
     }
-    let rows = out.chunks_mut(x.together * PANEL).zip(sums.chunks(x.together * PAIRS));
+    finish::<A, N>(x.together, sums, out);
+}
+
+// A stretch of a panel, from column `start` on: its weights' integers, (PAIRS / N, stretch / 16, N), and what they are multiplied by.
+#[inline(always)]
+fn decode<A: Arithmetic, const N: usize>(
+    w: &Nibbles,
+    panel: usize,
+    start: usize,
+    decoded: &mut [WordPair],
+    units: &mut [[f32; WIDE]],
+) {
+    let (steps, blocks) = (decoded.len() / PAIRS, units.len() / PAIRS);
+    for pair in 0..PAIRS {
+        let (codes, groups) = w.pair(panel * PAIRS + pair);
+        let codes = codes[start / CHUNK..].chunks_exact(w.block / CHUNK);
+        let (decoded, _) = decoded[pair / N * N * steps..].as_chunks_mut::<N>();
+        let (units, _) = units[pair / N * N * blocks..][..N * blocks].as_chunks_mut::<N>();
+        let places = decoded.chunks_exact_mut(w.block / 16).zip(units);
+        for ((codes, groups), (decoded, units)) in codes.zip(&groups[start / w.block..]).zip(places) {
+            let own = A::units(from_bf16(groups[0].unit), from_bf16(groups[1].unit));
+            A::write(own, &mut units[pair % N]);
+            let tables = w.tables::<A>(*groups);
+            let (decoded, _) = decoded.as_chunks_mut::<2>();
+            for (codes, decoded) in codes.iter().zip(decoded) {
+                // the next panel's, which will be wanted when all rows have passed
+                A::fetch_ahead(codes, PAIRS * w.cols);
+                let (left, right) = A::decode(tables, A::halves(codes));
+                A::store(left, &mut decoded[0][pair % N]);
+                A::store(right, &mut decoded[1][pair % N]);
+            }
+        }
+    }
+}
+
+// (rows, PANEL) from partial sums, by as many rows as share a pass (PAIRS / N, those rows, N).
+#[inline(always)]
+fn finish<A: Arithmetic, const N: usize>(together: usize, sums: &[[f32; WIDE]], out: &mut [f32]) {
+    let rows = out.chunks_mut(together * PANEL).zip(sums.chunks(together * PAIRS));
     for (out, sums) in rows {
         let size = out.len() / PANEL;
         let (out, _) = out.as_chunks_mut::<PAIR>();
