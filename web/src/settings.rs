@@ -16,6 +16,11 @@ pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Grace given to requests in flight when the process is told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
+/// A silent connection is kept this long: longer than any client or proxy in common use keeps one to send on it again
+/// (Caddy two minutes, reqwest and Go 90 s, nginx and load balancers 60 s). Whoever closes first must be the client: a
+/// request that crosses the server's close on its way fails, and one that writes may not be sent again.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(125);
+
 /// Kept free on the data folder's disk: Postgres often lives there too, and a full disk stops everything.
 const DISK_RESERVE_BYTES: u64 = 1 << 30;
 

@@ -23,7 +23,7 @@ use crate::live::Live;
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::outcomes::TaskSets;
-use crate::settings::{ACQUIRE_TIMEOUT, SHUTDOWN_GRACE, Settings, StoreSettings};
+use crate::settings::{ACQUIRE_TIMEOUT, KEEP_ALIVE, SHUTDOWN_GRACE, Settings, StoreSettings};
 use crate::state::{AppState, Keys};
 use crate::storage::{Bucket, Storage};
 use crate::telemetry::RequestSpan;
@@ -109,6 +109,7 @@ impl Application {
                 .wrap(TracingLogger::<RequestSpan>::new())
         })
         .workers(threads)
+        .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(SHUTDOWN_GRACE.as_secs())
         .shutdown_signal(stopping.cancelled_owned())
         .listen(listener)

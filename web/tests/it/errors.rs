@@ -175,6 +175,29 @@ async fn stopping_lets_a_request_in_flight_finish() {
     assert!(TcpStream::connect(&host).await.is_err(), "nobody listens any more");
 }
 
+/// Asks for `/livez` on `connection` and expects an answer.
+async fn alive(connection: &mut TcpStream, host: &str) {
+    let head = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut buffer = [0; 4096];
+    let read = connection.read(&mut buffer).await.unwrap();
+    let text = String::from_utf8_lossy(&buffer[..read]);
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text:?}");
+}
+
+/// A server that closes silent connections sooner than a proxy does fails the request that crosses its close.
+#[tokio::test]
+async fn a_silent_connection_is_kept_until_the_server_stops() {
+    let mut app = TestApp::spawn().await;
+    let host = app.address.strip_prefix("http://").unwrap().to_owned();
+    let mut connection = TcpStream::connect(&host).await.unwrap();
+    alive(&mut connection, &host).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    alive(&mut connection, &host).await;
+    app.stop().await;
+    assert_eq!(connection.read(&mut [0; 1]).await.unwrap(), 0, "closed, not cut");
+}
+
 #[tokio::test]
 async fn what_can_be_read_can_be_asked_for_by_its_head() {
     let app = TestApp::spawn().await;

@@ -67,8 +67,9 @@ async fn everything(browser: &mut Browser, id: &str, outputs: &[&str]) -> Vec<(S
                 path = format!("/compare?a={id}&b={id}");
             }
             let request = browser.request(Method::GET, &path).header("accept", "*/*");
-            let Ok(mut answer) = request.send().await else {
-                panic!("{path} does not answer")
+            let mut answer = match request.send().await {
+                Ok(answer) => answer,
+                Err(error) => panic!("{path} does not answer: {error:?}"),
             };
             let mut text = format!("{:?}", answer.headers());
             // A stream of events is read until it is silent.
