@@ -56,6 +56,7 @@ enum Command {
     BaseRules(commands::base_rules::Args),
     Bench(commands::bench::Args),
     Bits(commands::bits::Args),
+    Survey(commands::survey::Args),
 }
 
 /// The command could not do its work: neither a yes nor a no.
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         Command::BaseRules(args) => commands::base_rules::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Bits(args) => commands::bits::run(args),
+        Command::Survey(args) => commands::survey::run(args),
     };
     result.unwrap_or_else(|error| {
         match error.downcast_ref::<grounds::GroundsError>() {

@@ -13,6 +13,7 @@ pub mod logits;
 pub mod merge;
 pub mod rescore;
 pub mod run;
+pub mod survey;
 
 use std::process::ExitCode;
 

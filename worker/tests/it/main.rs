@@ -16,3 +16,4 @@ mod profile;
 mod server;
 mod service;
 mod support;
+mod survey;

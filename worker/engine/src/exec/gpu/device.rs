@@ -1,13 +1,18 @@
 //! Cards: which there are, which is taken, and an opened one with its queue, its errors and its count of bytes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use wgpu::{Backends, BufferDescriptor, BufferUsages, DeviceType, ErrorFilter, Features, InstanceFlags, Limits};
+use wgpu::{
+    Backends, BufferDescriptor, BufferUsages, DeviceType, ErrorFilter, ExperimentalFeatures, Features, InstanceFlags,
+    Limits,
+};
 
 use super::GpuError;
+use super::survey::MatrixUnit;
 
 /// Work that takes longer is taken for hung. A step is well under a second on a card; software adapters on a busy machine need
 /// the rest.
@@ -96,20 +101,82 @@ impl Card {
         Card::all().into_iter().find(same).unwrap_or_else(|| self.clone())
     }
 
+    /// Whether the card has what these features need.
+    pub fn offers(&self, features: Features) -> bool {
+        self.adapter.features().contains(features)
+    }
+
+    /// What else the card says of itself.
+    pub fn offer(&self) -> Offer {
+        let features = self.adapter.features();
+        let limits = self.adapter.limits();
+        let units = match features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            true => self.adapter.cooperative_matrix_properties(),
+            false => Vec::new(),
+        };
+        let format = |of: wgpu::CooperativeScalarType| format!("{of:?}").to_lowercase();
+        Offer {
+            kind: format!("{:?}", self.info.device_type),
+            bus: self.info.device_pci_bus_id.clone(),
+            subgroups: [self.info.subgroup_min_size, self.info.subgroup_max_size],
+            features: features.iter_names().map(|(name, _)| name.to_owned()).collect(),
+            limits: [
+                ("max_buffer_size", limits.max_buffer_size),
+                (
+                    "max_storage_buffer_binding_size",
+                    limits.max_storage_buffer_binding_size,
+                ),
+                (
+                    "max_compute_workgroup_storage_size",
+                    limits.max_compute_workgroup_storage_size.into(),
+                ),
+                (
+                    "max_compute_invocations_per_workgroup",
+                    limits.max_compute_invocations_per_workgroup.into(),
+                ),
+                (
+                    "max_compute_workgroups_per_dimension",
+                    limits.max_compute_workgroups_per_dimension.into(),
+                ),
+                ("max_immediate_size", limits.max_immediate_size.into()),
+            ]
+            .into(),
+            matrix_units: units
+                .into_iter()
+                .map(|unit| MatrixUnit {
+                    size: [unit.m_size, unit.n_size, unit.k_size],
+                    factors: format(unit.ab_type),
+                    sums: format(unit.cr_type),
+                })
+                .collect(),
+        }
+    }
+
     /// Opens the card with all it can address.
     pub fn open(&self) -> Result<Opened, GpuError> {
-        let wanted = Features::IMMEDIATES;
-        if !self.adapter.features().contains(wanted) {
+        self.open_with(Features::empty())
+    }
+
+    /// Opens the card with features beside those that every kernel needs.
+    pub fn open_with(&self, more: Features) -> Result<Opened, GpuError> {
+        if !self.offers(Features::IMMEDIATES) {
             return Err(GpuError::Unsupported {
                 card: self.class(),
                 missing: "push constants".into(),
             });
         }
+        let wanted = Features::IMMEDIATES | more;
+        let experimental_features = match more.intersects(Features::all_experimental_mask()) {
+            // SAFETY: what may go wrong is wrong results and a lost device; the survey alone asks for such features, and checks both.
+            true => unsafe { ExperimentalFeatures::enabled() },
+            false => ExperimentalFeatures::disabled(),
+        };
         let limits = self.adapter.limits();
         let request = self.adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("assay"),
             required_features: wanted,
             required_limits: limits.clone(),
+            experimental_features,
             ..wgpu::DeviceDescriptor::default()
         });
         let (device, queue) = pollster::block_on(request).map_err(|error| GpuError::Refused {
@@ -134,6 +201,22 @@ impl Card {
             patience: PATIENCE,
         })
     }
+}
+
+/// What a card says of itself; see [`Survey`](super::survey::Survey).
+pub struct Offer {
+    /// kind of card
+    pub kind: String,
+    /// PCI bus id
+    pub bus: String,
+    /// least and greatest size of a subgroup
+    pub subgroups: [u32; 2],
+    /// wgpu's names
+    pub features: Vec<String>,
+    /// likewise
+    pub limits: BTreeMap<&'static str, u64>,
+    /// shapes that matrix units multiply
+    pub matrix_units: Vec<MatrixUnit>,
 }
 
 // Adapters from here on are taken only when named.
@@ -175,6 +258,13 @@ impl Opened {
             let _ = self.device.poll(wgpu::PollType::Poll);
         }
         first().map_or(Ok(()), Err)
+    }
+
+    /// Bytes of the largest buffer that can be made and bound.
+    pub fn largest(&self) -> u64 {
+        self.limits
+            .max_buffer_size
+            .min(self.limits.max_storage_buffer_binding_size)
     }
 
     /// Bytes of all buffers made.

@@ -156,6 +156,27 @@ impl Kernels {
 }
 
 fn compile(device: &Opened, precision: Precision, name: &str, sources: &[&str], reads: usize, writes: usize) -> Kernel {
+    let source = [&[COMMON], sources].concat().concat();
+    let dropped = match precision {
+        Precision::Pair | Precision::Byte => 8.0,
+        Precision::Bf16 => 16.0,
+    };
+    build(device, name, source, reads, writes, &[("DROPPED", dropped)])
+}
+
+/// A kernel that stands alone. Its buffers are bound as all kernels' are.
+pub fn plain(device: &Opened, name: &str, source: &str, reads: usize, writes: usize) -> Kernel {
+    build(device, name, source.to_owned(), reads, writes, &[])
+}
+
+fn build(
+    device: &Opened,
+    name: &str,
+    source: String,
+    reads: usize,
+    writes: usize,
+    constants: &[(&str, f64)],
+) -> Kernel {
     let entries: Vec<_> = (0..reads + writes)
         .map(|binding| BindGroupLayoutEntry {
             binding: binding as u32,
@@ -180,7 +201,6 @@ fn compile(device: &Opened, precision: Precision, name: &str, sources: &[&str], 
         bind_group_layouts: &[Some(&layout)],
         immediate_size: IMMEDIATES,
     });
-    let source = [&[COMMON], sources].concat().concat();
     let described = wgpu::ShaderModuleDescriptor {
         label: Some(name),
         source: wgpu::ShaderSource::Wgsl(source.into()),
@@ -188,19 +208,16 @@ fn compile(device: &Opened, precision: Precision, name: &str, sources: &[&str], 
     // SAFETY: without run-time checks a kernel must itself stay inside its buffers and come to an end. Every loop counts up to a
     // bound from the immediates, and every index is below a product of sizes in the immediates, which `program` takes from the same
     // numbers it makes the buffers with, except four read from buffers: tokens, positions, pages and rows of outputs.
-    // The host writes those, and `StepBatch::check` has held each to the sizes the buffers were made for.
+    // The host writes those, and `StepBatch::check` has held each to the sizes the buffers were made for. Kernels that stand alone take
+    // their sizes from the buffers the survey made for them.
     let module = unsafe { gpu.create_shader_module_trusted(described, ShaderRuntimeChecks::unchecked()) };
-    let dropped = match precision {
-        Precision::Pair | Precision::Byte => 8.0,
-        Precision::Bf16 => 16.0,
-    };
     let pipeline = gpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(name),
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions {
-            constants: &[("DROPPED", dropped)],
+            constants,
             zero_initialize_workgroup_memory: false,
         },
         cache: None,

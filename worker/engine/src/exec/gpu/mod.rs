@@ -14,6 +14,7 @@
 //! | `program` | the model as a list of dispatches |
 //! | `step` | one step: upload, replay, read back |
 //! | [`probe`] | one kernel at a time, for the self-test and for tests |
+//! | [`survey`] | what a card offers, and how fast its parts are |
 //! | [`self_test`] | whether this card and its driver compute what they should |
 //!
 //! A step is one pass and one submission, and the host waits for it. The picked ids stay in a buffer of the card
@@ -28,6 +29,7 @@ pub mod probe;
 mod program;
 pub mod self_test;
 mod step;
+pub mod survey;
 pub mod weights;
 
 use std::sync::Arc;

@@ -28,6 +28,16 @@ pub enum Shape {
     Narrow,
 }
 
+impl Shape {
+    /// Rows that a workgroup computes, whether or not there are as many.
+    pub fn rows(self) -> usize {
+        match self {
+            Shape::Wide => 64,
+            Shape::Narrow => 4,
+        }
+    }
+}
+
 /// Sizes of an attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
@@ -270,17 +280,13 @@ impl Probe {
         self.up(&rows)
     }
 
-    fn up<T: bytemuck::NoUninit>(&self, content: &[T]) -> Result<wgpu::Buffer, GpuError> {
-        let bytes: &[u8] = bytemuck::cast_slice(content);
-        let buffer = self
-            .device
-            .buffer("a probe", bytes.len() as u64, BufferUsages::COPY_SRC)?;
-        self.device.queue.write_buffer(&buffer, 0, bytes);
-        Ok(buffer)
+    /// A buffer with this content.
+    pub(super) fn up<T: bytemuck::NoUninit>(&self, content: &[T]) -> Result<wgpu::Buffer, GpuError> {
+        write(&self.device, content)
     }
 
-    // Holds NaN, so that a test sees what a kernel leaves unwritten.
-    fn out(&self, len: usize) -> Result<wgpu::Buffer, GpuError> {
+    /// A buffer of NaN, so that a test sees what a kernel leaves unwritten.
+    pub(super) fn out(&self, len: usize) -> Result<wgpu::Buffer, GpuError> {
         self.up(&vec![f32::NAN; len])
     }
 
@@ -294,20 +300,37 @@ impl Probe {
     }
 
     fn down(&self, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<f32>, GpuError> {
-        let host = self.device.device.create_buffer(&BufferDescriptor {
-            label: Some("readback"),
-            size: buffer.size(),
-            usage: BufferUsages::COPY_DST | BufferUsages::MAP_READ,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &host, 0, buffer.size());
-        self.device.queue.submit([encoder.finish()]);
-        host.map_async(MapMode::Read, .., |_| {}); // a failure shows in `wait`
-        self.device.wait()?;
-        let view = host
-            .get_mapped_range(..)
-            .map_err(|error| GpuError::Reported(error.to_string()))?;
-        Ok(bytemuck::cast_slice(&view)[..len].to_vec())
+        read_back(&self.device, buffer, len)
     }
+}
+
+/// A buffer with this content, to be read back.
+pub(super) fn write<T: bytemuck::NoUninit>(device: &Opened, content: &[T]) -> Result<wgpu::Buffer, GpuError> {
+    let bytes: &[u8] = bytemuck::cast_slice(content);
+    let buffer = device.buffer("a probe", bytes.len() as u64, BufferUsages::COPY_SRC)?;
+    device.queue.write_buffer(&buffer, 0, bytes);
+    Ok(buffer)
+}
+
+/// The first values of a buffer, when all that was submitted is done.
+pub(super) fn read_back<T: bytemuck::AnyBitPattern>(
+    device: &Opened,
+    buffer: &wgpu::Buffer,
+    len: usize,
+) -> Result<Vec<T>, GpuError> {
+    let host = device.device.create_buffer(&BufferDescriptor {
+        label: Some("readback"),
+        size: buffer.size(),
+        usage: BufferUsages::COPY_DST | BufferUsages::MAP_READ,
+        mapped_at_creation: false,
+    });
+    let mut encoder = device.device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(buffer, 0, &host, 0, buffer.size());
+    device.queue.submit([encoder.finish()]);
+    host.map_async(MapMode::Read, .., |_| {}); // a failure shows in `wait`
+    device.wait()?;
+    let view = host
+        .get_mapped_range(..)
+        .map_err(|error| GpuError::Reported(error.to_string()))?;
+    Ok(bytemuck::cast_slice(&view)[..len].to_vec())
 }

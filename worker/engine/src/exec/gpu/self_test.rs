@@ -18,7 +18,7 @@ const ROWS: usize = 67;
 
 /// Runs the self-test; an error names the kernel and what came out.
 pub fn run(probe: &Probe, precision: Precision) -> Result<(), GpuError> {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for (name, matrix) in matrices(&mut random) {
         products(probe, precision, name, &matrix, &mut random)?;
     }
@@ -165,19 +165,25 @@ fn attend_f64(q: &[f32], k: &[f32], v: &[f32], seen: usize, precision: Precision
     (0..16).map(value).collect()
 }
 
-// xorshift: any numbers will do, but the same on every machine.
-struct Random(u32);
+/// xorshift: any numbers will do, but the same on every machine.
+pub(super) struct Random(u32);
 
 impl Random {
-    fn next(&mut self) -> u32 {
+    /// `seed` must not be zero.
+    pub(super) fn new(seed: u32) -> Random {
+        Random(seed)
+    }
+
+    /// Any bits.
+    pub(super) fn next(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
         self.0
     }
 
-    // In [−1, 1), none of them zero or tiny.
-    fn values(&mut self, n: usize) -> Vec<f32> {
+    /// In [−1, 1), none of them zero or tiny.
+    pub(super) fn values(&mut self, n: usize) -> Vec<f32> {
         let value = |bits: u32| (bits >> 8 | 1) as f32 / (1 << 23) as f32 - 1.0;
         (0..n).map(|_| value(self.next())).collect()
     }
