@@ -19,6 +19,7 @@ mod record;
 mod report;
 mod rescore;
 mod service;
+mod steps;
 mod stops;
 mod synthetic;
 mod texts;

@@ -3,6 +3,7 @@
 //! Steps are handed to the executor itself, so that what is measured is the work of a step and not the scheduler's choice of steps. The
 //! floor of a step is the time its bytes take to be read or its arithmetic to be done, whichever is longer, at rates measured in the same run.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,14 +14,12 @@ use assay_engine::exec::cpu::isa::Isa;
 use assay_engine::exec::cpu::pool::Pool;
 use assay_engine::exec::cpu::rates::Rates;
 use assay_engine::exec::cpu::{bytes, nibbles};
-use assay_engine::numerics::PAGE_TOKENS;
-use assay_engine::{
-    Device, ENGINE_VERSION, Executor, Model, Options, Output, Segment, StepBatch, StepOutput, Want, executor,
-};
+use assay_engine::{Device, ENGINE_VERSION, Executor, Model, Options, executor};
 use serde::Serialize;
 
 use super::Compute;
 use crate::host;
+use crate::steps::{Ended, Sequences, fill};
 use crate::synthetic::{self, Random, Scheme, Shape};
 
 /// Measure speed with made-up weights of a real model's sizes.
@@ -111,9 +110,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         "batches and contexts must be at least 1, and a sequence at most {positions} tokens long"
     );
     let widest = args.batches.iter().copied().max().unwrap_or(1);
-    let pages = |tokens: usize| tokens.div_ceil(PAGE_TOKENS);
     let options = Options {
-        kv_tokens: (widest * pages(longest)).max(pages(args.prompt)) * PAGE_TOKENS,
+        kv_tokens: Sequences::new(widest, longest)
+            .kv_tokens()
+            .max(Sequences::new(1, args.prompt).kv_tokens()),
         step_tokens: args.step.max(widest),
         ..args.compute.options()
     };
@@ -286,8 +286,9 @@ impl Bench<'_> {
             }
             for &batch in &args.batches {
                 eprintln!("{batch} sequences after {context} tokens");
-                self.spread(batch, context)?;
-                let seconds = self.repeat(|bench| bench.decode(batch, context))?;
+                let sequences = Sequences::new(batch, context + args.generate);
+                sequences.spread(self.executor).context("the cache is too small")?;
+                let seconds = self.repeat(|bench| bench.decode(sequences, context))?;
                 let keys = batch * (args.generate * context + args.generate * (args.generate + 1) / 2);
                 let floor = self.floor(|f, bytes| {
                     let (step, reads) = f.step(bytes, batch, batch, keys / args.generate, keys / args.generate);
@@ -316,78 +317,28 @@ impl Bench<'_> {
         Ok(seconds)
     }
 
-    // Pages a sequence has to itself.
-    fn pages(&self, context: usize) -> usize {
-        (context + self.args.generate).div_ceil(PAGE_TOKENS)
-    }
-
-    fn token(&mut self) -> u32 {
-        (self.random.next() % self.vocab) as u32
+    fn tokens(&mut self, n: usize) -> Vec<u32> {
+        (0..n).map(|_| (self.random.next() % self.vocab) as u32).collect()
     }
 
     /// Computes tokens `from..to` of a sequence in the first pages.
     fn fill(&mut self, from: usize, to: usize) -> anyhow::Result<()> {
-        let mut out = StepOutput::default();
-        for at in (from..to).step_by(self.args.step) {
-            let rows = self.args.step.min(to - at);
-            let last = Output {
-                row: rows - 1,
-                want: Want::Greedy,
-            };
-            let batch = StepBatch {
-                tokens: (0..rows).map(|_| self.token()).collect(),
-                positions: (at..at + rows).map(|p| p as u32).collect(),
-                segments: vec![Segment {
-                    first_row: 0,
-                    rows,
-                    kv_len: at + rows,
-                    pages: (0..(at + rows).div_ceil(PAGE_TOKENS) as u32).collect(),
-                }],
-                outputs: (at + rows == to).then_some(last).into_iter().collect(),
-            };
-            self.executor.step(&batch, &mut out)?;
-        }
-        Ok(())
-    }
-
-    /// Gives every sequence of a batch its own copy of the first `context` tokens.
-    fn spread(&mut self, batch: usize, context: usize) -> anyhow::Result<()> {
-        let each = self.pages(context) as u32;
-        let pairs: Vec<(u32, u32)> = (1..batch as u32)
-            .flat_map(|sequence| (0..each).map(move |page| (page, sequence * each + page)))
-            .collect();
-        self.executor.copy_pages(&pairs).context("the cache is too small")
+        let tokens = self.tokens(to - from);
+        let filled = fill(self.executor, &tokens, from, self.args.step, &mut on);
+        Ok(filled.map_err(Ended::step)?)
     }
 
     /// Generates on every sequence.
-    fn decode(&mut self, batch: usize, context: usize) -> anyhow::Result<()> {
-        let each = self.pages(context) as u32;
-        let mut out = StepOutput::default();
-        let mut tokens: Vec<u32> = (0..batch).map(|_| self.token()).collect();
-        for at in context..context + self.args.generate {
-            let segments = (0..batch).map(|row| Segment {
-                first_row: row,
-                rows: 1,
-                kv_len: at + 1,
-                pages: (0..(at + 1).div_ceil(PAGE_TOKENS) as u32)
-                    .map(|page| row as u32 * each + page)
-                    .collect(),
-            });
-            let outputs = (0..batch).map(|row| Output {
-                row,
-                want: Want::Greedy,
-            });
-            let step = StepBatch {
-                tokens,
-                positions: vec![at as u32; batch],
-                segments: segments.collect(),
-                outputs: outputs.collect(),
-            };
-            self.executor.step(&step, &mut out)?;
-            tokens = out.picked.iter().map(|picked| picked.argmax).collect();
-        }
-        Ok(())
+    fn decode(&mut self, sequences: Sequences, context: usize) -> anyhow::Result<()> {
+        let first = self.tokens(sequences.count);
+        let generated = sequences.generate(self.executor, &first, context, self.args.generate, &mut on);
+        Ok(generated.map_err(Ended::step)?)
     }
+}
+
+/// Nobody ends a bench but its user, by ending the program.
+fn on() -> Result<(), Infallible> {
+    Ok(())
 }
 
 fn measure(
