@@ -27,8 +27,13 @@ pub type Measured = BTreeMap<String, f64>;
 
 /// Measures of what a run costs rather than what it answers. Everything else that is not computed anew is kept back with the sealed
 /// documents: a new measure is withheld until somebody has thought about it.
-pub const COSTS: [&str; 11] = [
+pub const COSTS: [&str; 16] = [
     "bytes",
+    "time_ratio",
+    "time_ratio_low",
+    "time_ratio_high",
+    "time_track_seconds",
+    "time_track_base_seconds",
     "time_per_token",
     "tokens_per_second",
     "load_seconds",

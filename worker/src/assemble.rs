@@ -130,6 +130,7 @@ impl<'a> Assembly<'a> {
             items: self.scored.iter().flat_map(|scored| self.work.items(scored)).collect(),
             samples: std::mem::take(&mut self.generations),
             certificate: Some(certificate),
+            time_track: times.track.clone(),
             timings: times.stages.clone(),
             ..Report::default()
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assay_contest::wire::{CONTEST_BASE, CONTEST_FILE, CONTEST_TASKS};
-use assay_contest::{Contest, ContestErrors, Problem, Profile, Text};
+use assay_contest::{Contest, ContestErrors, Problem, Profile, Text, Workload};
 
 use crate::files;
 
@@ -195,6 +195,12 @@ impl Grounds {
         self.rules
             .as_ref()
             .map(|rules| Duration::from_secs(rules.contest.grading.wall_seconds))
+    }
+
+    /// What the time track runs, with the rules that say so; none outside a contest.
+    pub fn workload(&self) -> Option<(&Rules, Workload)> {
+        let rules = self.rules.as_ref()?;
+        Some((rules, rules.contest.grading.time?))
     }
 
     /// Digest of the contest's rules; empty in a self-check.

@@ -10,6 +10,7 @@ mod halt;
 mod host;
 mod locale;
 mod merge;
+mod models;
 mod outcome;
 mod outputs;
 mod pipeline;
@@ -24,6 +25,7 @@ mod stops;
 mod synthetic;
 mod texts;
 mod thinking;
+mod time_track;
 mod times;
 mod tokenizer;
 

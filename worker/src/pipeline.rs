@@ -1,4 +1,4 @@
-//! Verify, weigh, load, evaluate, sample, report: what `grade` and the service do to a checkpoint, in one place.
+//! Verify, weigh, load, evaluate, sample, time, report: what `grade` and the service do to a checkpoint, in one place.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,20 +9,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use assay_checkpoint::{BaseModel, Checkpoint, Inspection, OpenError};
 use assay_contest::wire::{Progress, Report, Stage};
-use assay_contest::{CacheRule, LineageRule, Problem};
-use assay_engine::{Answer, ENGINE_VERSION, Engine, LoadError, Model, Options, executor};
+use assay_contest::{LineageRule, Problem};
+use assay_engine::{Answer, ENGINE_VERSION, Engine, Options, executor};
 use assay_tasks::{Response, Settings, TaskSet};
 
 use crate::assemble::Assembly;
 use crate::commands::inspect::look;
 use crate::evaluate::{PrepareError, Prepared, Voice};
 use crate::grounds::Grounds;
-use crate::halt::{self, Halt, broken, engine_failed, infra, open_failed, task_failed};
+use crate::halt::{self, Halt, engine_failed, infra, open_failed, task_failed};
 use crate::outcome::{Planned, Work};
 use crate::record::{Asked, CheckpointFiles, Record, Shard};
 use crate::texts::{Texts, base_config};
+use crate::time_track::Track;
 use crate::times::{TaskTimes, Times};
-use crate::{files, host};
+use crate::{files, host, models};
 
 /// How often the answers of a running task are scored: scoring a thousand takes milliseconds, and heartbeats are no more
 /// frequent than once a second.
@@ -144,6 +145,11 @@ impl<'a> Run<'a> {
             opened => opened.map_err(open_failed)?,
         };
         let config = checkpoint.config();
+        // A time is one device's alone: no shard has a part of it, `merge` measures it when all answers are there.
+        let track = match self.job.shard {
+            None => Track::prepare(grounds, &checkpoint)?,
+            Some(_) => None,
+        };
         let special = base.as_ref().map(base_config).transpose()?;
         let texts_dir = grounds.texts_dir(&self.job.checkpoint);
         let special = special.as_ref().unwrap_or(config);
@@ -187,10 +193,15 @@ impl<'a> Run<'a> {
             let answers = self.ask(&mut engine, &texts.voice, &samples, &mut |_, _, _| {})?;
             assembly.samples(&samples, &answers)?;
         }
-
-        self.enter(Stage::Report)?;
         self.times.peak_device_memory = engine.memory();
         self.times.peak_memory = host::peak_memory();
+        // Its cache and weights make room for the two that the time track holds at once.
+        drop(engine);
+        if let Some(track) = track {
+            self.time(&track)?;
+        }
+
+        self.enter(Stage::Report)?;
         self.times.wall_seconds = self.started.elapsed().as_secs_f64();
         self.close_stage();
         Ok(match assembly.finish(&self.times)? {
@@ -240,16 +251,7 @@ impl<'a> Run<'a> {
             kv_tokens: self.job.options.kv_tokens.max(longest),
             ..self.job.options.clone()
         };
-        let rules = self.job.grounds.rules.as_ref();
-        let model = Model::load(checkpoint);
-        let model = match rules.map(|rules| rules.contest.checkpoint.kv_cache) {
-            Some(CacheRule::Declared) => model.and_then(|model| model.with_cache_scheme(checkpoint)),
-            Some(CacheRule::Bfloat16) | None => model,
-        };
-        let model = model.map_err(|error| match error {
-            LoadError::Open(error) => open_failed(error),
-            error @ (LoadError::Plan(_) | LoadError::Shape { .. }) => broken("cannot-load", &error.to_string()),
-        })?;
+        let model = models::load(checkpoint, self.job.grounds.rules.as_ref())?;
         self.check()?;
         let executor = executor(Arc::new(model), &options).map_err(|error| infra("device", error.to_string()))?;
         Ok(Engine::new(executor, &options))
@@ -306,6 +308,24 @@ impl<'a> Run<'a> {
             self.say();
         }
         self.progress.task = None;
+        Ok(())
+    }
+
+    /// Runs the time track under the wall clock and the abort flag.
+    fn time(&mut self, track: &Track<'_>) -> Result<(), Halt> {
+        self.enter(Stage::Time)?;
+        self.progress.total = track.runs();
+        self.say();
+        let job = self.job;
+        let found = track.run(&job.checkpoint, &job.options, &mut |over| {
+            if self.progress.done != over {
+                self.progress.done = over;
+                self.say();
+            }
+            self.check()
+        })?;
+        found.add_measures(&mut self.progress.measures);
+        self.times.track = Some(found);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ pub fn stage_name(stage: Stage, locale: Locale) -> &'static str {
         Stage::Load => locale.say("Loading", "적재"),
         Stage::Evaluate => locale.say("Evaluating", "평가"),
         Stage::Samples => locale.say("Samples", "예시 생성"),
+        Stage::Time => locale.say("Time track", "시간 트랙"),
         Stage::Report => locale.say("Reporting", "보고서"),
     }
 }

@@ -279,7 +279,22 @@ fn facts<'a>(report: &Report, locale: Locale) -> Vec<(&'a str, String)> {
         )),
         _ => None,
     };
+    let rounds = report.time_track.as_ref().map_or(0, |track| track.rounds.len());
+    let against = match (
+        get("time_ratio"),
+        get("time_ratio_low").zip(get("time_ratio_high")),
+        get("time_track_seconds").zip(get("time_track_base_seconds")),
+    ) {
+        (Some(ratio), Some((low, high)), Some((own, base))) => Some(match locale {
+            Locale::En => {
+                format!("{ratio:.4} ({low:.4} – {high:.4} in {rounds} rounds; {own:.4} s, the base {base:.4} s)")
+            }
+            Locale::Ko => format!("{ratio:.4} ({rounds}회 중 {low:.4} – {high:.4}, {own:.4} s, 기준 모델 {base:.4} s)"),
+        }),
+        _ => None,
+    };
     let facts = [
+        ("To the base", "기준 대비 시간", against),
         ("Loading", "적재 시간", get("load_seconds").map(seconds)),
         ("In all", "전체 시간", get("wall_seconds").map(seconds)),
         ("Generated", "생성량", get("generated_tokens").map(tokens)),

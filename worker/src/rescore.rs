@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use assay_checkpoint::{BaseModel, Checkpoint};
-use assay_contest::wire::Report;
+use assay_contest::wire::{Report, TimeTrack};
 use assay_contest::{Problem, Text};
-use assay_engine::Answer;
+use assay_engine::{Answer, Options};
 use assay_tasks::TaskSet;
 
 use crate::assemble::Assembly;
@@ -18,6 +18,7 @@ use crate::outputs::{self, Line, Place, ReadError};
 use crate::pipeline::not_prepared;
 use crate::record::{Asked, CheckpointFiles, Record, RecordError, Shard, TIMES, read_json};
 use crate::texts::{Texts, base_config};
+use crate::time_track::Track;
 use crate::times::Times;
 
 /// A grade's outputs, read back.
@@ -92,6 +93,12 @@ pub fn rescore(
     if let Some(shard) = kept.record.shard {
         return Err(RescoreError::Shard(shard));
     }
+    // A workload that was never run is missing, and the measures say so; one that is another now gave other times.
+    if let (Some(track), Some((_, workload))) = (&kept.times.track, grounds.workload())
+        && track.workload != workload
+    {
+        return Err(RescoreError::Workload);
+    }
     let texts = texts(&kept.record, grounds, checkpoint)?;
     let set = TaskSet::load(&grounds.tasks_dir, &grounds.tasks).map_err(|error| task_failed(&error))?;
     let work = Work::prepare(set, &texts.settings(grounds), &texts.voice).map_err(not_prepared)?;
@@ -132,14 +139,35 @@ fn texts(record: &Record, grounds: &Grounds, checkpoint: Option<&Path>) -> Resul
         return Ok(Texts::read(&rules.base, grounds, &special, record.positions)?);
     }
     let dir = checkpoint.ok_or(RescoreError::NoCheckpoint)?;
+    let checkpoint = graded(record, dir)?;
+    Ok(Texts::read(dir, grounds, checkpoint.config(), record.positions)?)
+}
+
+/// The checkpoint in `dir`, if it is still the one that was graded.
+fn graded(record: &Record, dir: &Path) -> Result<Checkpoint, RescoreError> {
     let files = CheckpointFiles::read(dir).map_err(halt::not_looked_at)?;
     if files.digest != record.checkpoint.digest {
         return Err(RescoreError::OtherCheckpoint {
             path: dir.to_path_buf(),
         });
     }
-    let checkpoint = Checkpoint::open(dir).map_err(open_failed)?;
-    Ok(Texts::read(dir, grounds, checkpoint.config(), record.positions)?)
+    Ok(Checkpoint::open(dir).map_err(open_failed)?)
+}
+
+/// Runs the time track on this machine for outputs that have none, as those of shards; none where the rules have none.
+pub fn time(
+    record: &Record,
+    grounds: &Grounds,
+    dir: &Path,
+    options: &Options,
+) -> Result<Option<TimeTrack>, RescoreError> {
+    if grounds.workload().is_none() {
+        return Ok(None);
+    }
+    let checkpoint = graded(record, dir)?;
+    let track = Track::prepare(grounds, &checkpoint)?;
+    let run = |track: Track<'_>| track.run(dir, options, &mut |_| Ok(()));
+    Ok(track.map(run).transpose()?)
 }
 
 /// What would have to be asked again.
@@ -165,6 +193,8 @@ pub enum RescoreError {
     Needed { task: String, doc: usize, change: Change },
     #[error("sample prompt {number} needs a run")]
     Sample { number: usize },
+    #[error("the time track needs a run")]
+    Workload,
     #[error("this is shard {0}")]
     Shard(Shard),
     #[error("the checkpoint's tokenizer is needed")]
@@ -242,6 +272,15 @@ impl RescoreError {
                 Text::new(
                     format!("Sample prompt {number} is another one now: a run is needed."),
                     format!("{number}번째 예시 프롬프트가 달라졌으므로 새로 실행해야 합니다."),
+                ),
+                run(),
+            ),
+            RescoreError::Workload => (
+                "run-needed",
+                "grading.time".to_string(),
+                Text::new(
+                    "The time track's workload is another one now: a run is needed.",
+                    "시간 트랙의 작업량이 달라졌으므로 새로 실행해야 합니다.",
                 ),
                 run(),
             ),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use assay_contest::wire::TimeTrack;
 use serde::{Deserialize, Serialize};
 
 /// The times of one grade, or of several shards put together.
@@ -15,12 +16,15 @@ pub struct Times {
     pub load_seconds: f64,
     /// All of it up to the report, seconds.
     pub wall_seconds: f64,
-    /// Most memory of the machine held, bytes.
+    /// Most memory of the machine held until the tasks were done, bytes.
     pub peak_memory: Option<u64>,
-    /// Most memory of the device held, bytes; none where the device has none of its own.
+    /// Most memory of the device held until then, bytes; none where the device has none of its own.
     pub peak_device_memory: Option<u64>,
     /// By task.
     pub tasks: BTreeMap<String, TaskTimes>,
+    /// Base and submission in turn; absent where the contest has no time track, and in a shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track: Option<TimeTrack>,
 }
 
 /// The times of one task.
@@ -51,6 +55,7 @@ impl Times {
             own.generated += times.generated;
             own.items.extend(times.items);
         }
+        self.track = self.track.take().or(other.track);
     }
 
     /// Generated tokens by the time of the tasks that generate. None where no task does.
@@ -76,6 +81,10 @@ impl Times {
         if let Some(bytes) = self.peak_device_memory {
             put("peak_device_memory", bytes as f64);
         }
+        if let Some(track) = &self.track {
+            track.add_measures(into);
+        }
+        let mut put = |name: &str, value: f64| into.insert(name.to_string(), value);
         let mut items: Vec<f64> = self
             .tasks
             .values()

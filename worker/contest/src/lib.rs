@@ -39,5 +39,5 @@ pub use problem::{Problem, Text};
 pub use rank::{Entry, Row, Standing, board};
 pub use rules::{
     Base, CacheRule, CheckpointRules, Contest, Deployment, Device, Floor, Grading, Judge, LineageRule, Order, Phase,
-    Profile, Quota, RecipeRule, Reference, Revealed, SamplePrompt, Score, Sealed,
+    Profile, Quota, RecipeRule, Reference, Revealed, SamplePrompt, Score, Sealed, Workload,
 };

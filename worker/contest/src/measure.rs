@@ -9,7 +9,10 @@
 //! | `rate.no_answer.<task>` | share of answers | no filter found an answer in them |
 //! | `rate.repetition.<task>` | share of answers | caught in a loop |
 //! | `bytes` | bytes | all `*.safetensors` files |
-//! | `time_per_token` | seconds | one generated token |
+//! | `time_ratio` | times the base's | the time track's workload: the median of the rounds |
+//! | `time_ratio_low`, `time_ratio_high` | times the base's | the least and the greatest of the rounds |
+//! | `time_track_seconds`, `time_track_base_seconds` | seconds | the workload, by the submission and by the base: medians |
+//! | `time_per_token` | seconds | one generated token, of however many the model chose to generate |
 //! | `tokens_per_second` | 1/s | generated tokens |
 //! | `generated_tokens` | tokens | generated in all |
 //! | `item_seconds_mean`, `…_p50`, `…_p90`, `…_p99` | seconds | inference time of an item: mean and percentiles |
@@ -31,6 +34,11 @@ pub const MAX_NAME: usize = 200;
 /// Measures without parts in their names.
 pub const PLAIN: &[&str] = &[
     "bytes",
+    "time_ratio",
+    "time_ratio_low",
+    "time_ratio_high",
+    "time_track_seconds",
+    "time_track_base_seconds",
     "time_per_token",
     "tokens_per_second",
     "generated_tokens",
@@ -42,6 +50,15 @@ pub const PLAIN: &[&str] = &[
     "wall_seconds",
     "peak_memory",
     "peak_device_memory",
+];
+
+/// Those of [`PLAIN`] that the time track gives, and nothing else does.
+pub const TIME_TRACK: &[&str] = &[
+    "time_ratio",
+    "time_ratio_low",
+    "time_ratio_high",
+    "time_track_seconds",
+    "time_track_base_seconds",
 ];
 
 /// What there is a rate of, as in `rate.<one of these>.<task>`.
@@ -205,6 +222,17 @@ fn rate_label(rate: &str) -> (&str, &str) {
 fn plain_label(name: &str) -> Text {
     match name {
         "bytes" => Text::new("Size", "용량"),
+        "time_ratio" => Text::new("Time relative to the base", "기준 모델 대비 시간"),
+        "time_ratio_low" => Text::new(
+            "Time relative to the base, fastest round",
+            "기준 모델 대비 시간, 가장 빠른 회차",
+        ),
+        "time_ratio_high" => Text::new(
+            "Time relative to the base, slowest round",
+            "기준 모델 대비 시간, 가장 느린 회차",
+        ),
+        "time_track_seconds" => Text::new("Time track (s)", "시간 트랙(초)"),
+        "time_track_base_seconds" => Text::new("Time track, base model (s)", "시간 트랙, 기준 모델(초)"),
         "time_per_token" => Text::new("Seconds per token", "토큰당 시간(초)"),
         "tokens_per_second" => Text::new("Tokens per second", "초당 토큰 수"),
         "generated_tokens" => Text::new("Tokens generated", "생성한 토큰 수"),
@@ -318,6 +346,7 @@ mod tests {
             let text = label(name);
             assert!(text.en != *name && text.en != text.ko, "{name}");
         }
+        assert!(TIME_TRACK.iter().all(|name| PLAIN.contains(name)));
         for rate in RATES {
             let text = label(&format!("rate.{rate}.t"));
             assert!(!text.en.contains(rate) || text.en != text.ko, "{rate}");

@@ -14,6 +14,8 @@ pub struct ReadyMade {
     pub formula: &'static str,
     /// Whether it says nothing without a floor under the accuracy.
     pub needs_floor: bool,
+    /// Whether the rules need a time track for it, `[grading.time]`.
+    pub needs_time: bool,
 }
 
 /// Reach the accuracy floor, then be small: how many times smaller than the base. The base has 1; twice as small has 2.
@@ -22,19 +24,21 @@ pub struct ReadyMade {
 /// compression contests that lasted do.
 pub const FLOOR_THEN_SMALLEST: &str = "base.bytes / bytes";
 
-/// Reach the accuracy floor, then be fast: how many times less time a token takes than on the base.
-pub const FLOOR_THEN_FASTEST: &str = "base.time_per_token / time_per_token";
+/// Reach the accuracy floor, then be fast: how many times less time the time track's workload takes than the base takes for
+/// it on the same device. Needs `[grading.time]`.
+///
+/// Not `time_per_token`: the tokens behind it are those each model chose to generate, on whatever device graded it.
+pub const FLOOR_THEN_FASTEST: &str = "1 / time_ratio";
 
 /// Reach the accuracy floor, then weigh size and accuracy together, each as a ratio to the base: the base has 1. An
 /// accuracy above the base's counts no more than the base's, as most of such a gain is noise.
 pub const WEIGHTED_RATIO: &str = "0.5 * min(ACCURACY / base.ACCURACY, 1) + 0.5 * base.bytes / bytes";
 
 /// Half accuracy, half time saved, both relative to the base, never below zero: `max(0.5·perf + 0.5·(1 − time ratio), 0)`.
-/// The base has 0.5.
+/// The base has 0.5. The time is the time track's: needs `[grading.time]`.
 ///
 /// It lets a fast model trade away its accuracy: with a floor it does not.
-pub const PERFORMANCE_AND_TIME: &str =
-    "max(0.5 * ACCURACY / base.ACCURACY + 0.5 * (1 - time_per_token / base.time_per_token), 0)";
+pub const PERFORMANCE_AND_TIME: &str = "max(0.5 * ACCURACY / base.ACCURACY + 0.5 * (1 - time_ratio), 0)";
 
 /// The same with bytes in the place of time: half accuracy, half size saved. The base has 0.5.
 pub const PERFORMANCE_AND_SIZE: &str = "max(0.5 * ACCURACY / base.ACCURACY + 0.5 * (1 - bytes / base.bytes), 0)";
@@ -45,26 +49,31 @@ pub const READY_MADE: &[ReadyMade] = &[
         id: "floor-then-smallest",
         formula: FLOOR_THEN_SMALLEST,
         needs_floor: true,
+        needs_time: false,
     },
     ReadyMade {
         id: "floor-then-fastest",
         formula: FLOOR_THEN_FASTEST,
         needs_floor: true,
+        needs_time: true,
     },
     ReadyMade {
         id: "weighted-ratio",
         formula: WEIGHTED_RATIO,
         needs_floor: true,
+        needs_time: false,
     },
     ReadyMade {
         id: "performance-and-time",
         formula: PERFORMANCE_AND_TIME,
         needs_floor: false,
+        needs_time: true,
     },
     ReadyMade {
         id: "performance-and-size",
         formula: PERFORMANCE_AND_SIZE,
         needs_floor: false,
+        needs_time: false,
     },
 ];
 
@@ -82,8 +91,8 @@ impl ReadyMade {
                 "정확도 하한을 넘은 뒤 용량이 가장 작은 모델이 이깁니다.",
             ),
             "floor-then-fastest" => Text::new(
-                "Reach the accuracy floor; then the least time per token wins.",
-                "정확도 하한을 넘은 뒤 토큰당 시간이 가장 짧은 모델이 이깁니다.",
+                "Reach the accuracy floor; then the least time for the fixed workload wins.",
+                "정확도 하한을 넘은 뒤 고정 작업량을 가장 짧은 시간에 처리하는 모델이 이깁니다.",
             ),
             "weighted-ratio" => Text::new(
                 "Accuracy and size as ratios to the base, half each; above the floor.",
@@ -105,7 +114,7 @@ impl ReadyMade {
 mod tests {
     use super::*;
     use crate::formula::Formula;
-    use crate::measure::{Measures, Name};
+    use crate::measure::{Measures, Name, TIME_TRACK};
 
     const ACCURACY: &str = "acc.gsm8k.exact_match.strict-match";
 
@@ -116,8 +125,7 @@ mod tests {
             (format!("base.{ACCURACY}"), 0.6),
             ("bytes".to_owned(), 2.56e9 * bytes),
             ("base.bytes".to_owned(), 2.56e9),
-            ("time_per_token".to_owned(), 0.01 * time),
-            ("base.time_per_token".to_owned(), 0.01),
+            ("time_ratio".to_owned(), time),
         ]);
         Formula::parse(&formula.replace("ACCURACY", ACCURACY))
             .unwrap()
@@ -139,6 +147,11 @@ mod tests {
                 "{}",
                 made.id
             );
+            let timed = formula
+                .measures()
+                .iter()
+                .any(|name| TIME_TRACK.contains(&name.as_str()));
+            assert_eq!(timed, made.needs_time, "{}", made.id);
             assert!(!made.about().en.is_empty() && !made.about().ko.is_empty());
             // Already in canonical spelling, but for the placeholder.
             assert_eq!(formula.to_string(), made.formula_for(ACCURACY));

@@ -240,11 +240,35 @@ pub struct Grading {
     /// lm-evaluation-harness calls `--gen_kwargs max_gen_toks=`.
     #[serde(skip_serializing_if = "is_default")]
     pub max_gen_toks: Option<u32>,
+    /// What the time track runs; speed is not compared when absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub time: Option<Workload>,
     /// Documents whose results are kept back until they are revealed; nothing is when absent.
     #[serde(skip_serializing_if = "is_default")]
     pub sealed: Option<Sealed>,
     /// Prompts whose greedy continuations are shown beside the scores.
     pub samples: Vec<SamplePrompt>,
+}
+
+/// The time track: a fixed workload that base and submission run in turn on one device. What a model would rather say, and
+/// when it would stop, has no part in it, so that the ratio of the two can be compared between teams.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Workload {
+    /// Tokens of the prompt, drawn from the seed; all sequences begin with it.
+    pub prompt_tokens: u32,
+    /// Tokens that each sequence generates; the end of sequence ends none.
+    pub generated_tokens: u32,
+    /// Sequences that generate at once.
+    pub sequences: u32,
+    /// Measured runs of each of the two; one of each that is not measured goes before.
+    pub rounds: u32,
+}
+
+impl Workload {
+    /// Positions that a model needs for it.
+    pub fn positions(&self) -> usize {
+        self.prompt_tokens as usize + self.generated_tokens as usize
+    }
 }
 
 /// Which documents of each task are sealed: scored in the same run, kept apart from what teams see. A key that is not in

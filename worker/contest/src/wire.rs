@@ -9,12 +9,14 @@ use crate::problem::Problem;
 
 mod report;
 mod session;
+mod time_track;
 
 pub use report::{Generation, ItemScores, Report, TaskReport};
 pub use session::{
     Challenge, Challenged, ClaimAsk, Doorbell, Enrol, Enrolled, OpenSession, Ring, Session, enrolment_statement,
     session_statement,
 };
+pub use time_track::{Round, TimeTrack};
 
 /// Codes of failures that point at the worker's machine, not at the contest's files or the submission.
 pub const MACHINE_FAULTS: [&str; 3] = ["fetch-failed", "platform-failed", "worker-crashed"];
@@ -111,7 +113,7 @@ pub struct Progress {
     /// The task being evaluated.
     #[serde(default)]
     pub task: Option<String>,
-    /// Units done in this stage: bytes fetched, requests answered.
+    /// Units done in this stage: bytes fetched, requests answered, runs of the time track.
     pub done: u64,
     /// Units in this stage; 0 when not known.
     pub total: u64,
@@ -142,19 +144,22 @@ pub enum Stage {
     Evaluate,
     /// Sample prompts are continued.
     Samples,
+    /// Base and submission run the time track's workload in turn.
+    Time,
     /// The report is written and sent.
     Report,
 }
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
         Stage::Fetch,
         Stage::Verify,
         Stage::Weigh,
         Stage::Load,
         Stage::Evaluate,
         Stage::Samples,
+        Stage::Time,
         Stage::Report,
     ];
 
@@ -167,6 +172,7 @@ impl Stage {
             Stage::Load => "load",
             Stage::Evaluate => "evaluate",
             Stage::Samples => "samples",
+            Stage::Time => "time",
             Stage::Report => "report",
         }
     }

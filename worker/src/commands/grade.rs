@@ -112,6 +112,15 @@ pub fn run(args: Args, locale: Locale) -> anyhow::Result<ExitCode> {
                     "이 분할의 문항에 모두 답했습니다. `assay-worker merge`로 모든 분할을 합치십시오.",
                 )
             );
+            if contest.is_some_and(|contest| contest.grading.time.is_some()) {
+                println!(
+                    "{}",
+                    locale.say(
+                        "The time track is no part of it: `merge --checkpoint` runs it.",
+                        "시간 트랙은 분할에 포함되지 않습니다. `merge --checkpoint`가 실행합니다.",
+                    )
+                );
+            }
             written();
             Ok(ExitCode::SUCCESS)
         }

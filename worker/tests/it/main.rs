@@ -17,3 +17,4 @@ mod server;
 mod service;
 mod support;
 mod survey;
+mod time_track;

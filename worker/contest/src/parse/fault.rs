@@ -235,6 +235,16 @@ impl Fault {
         )
     }
 
+    pub(super) fn time_without_workload(measure: &str) -> Self {
+        Self::new(
+            "time-without-workload",
+            format!("`{measure}` is measured by the time track, and the rules have no [grading.time]"),
+            format!("`{measure}`은(는) 시간 트랙의 측정값인데 규칙에 [grading.time]이 없습니다"),
+            "Add [grading.time], or name another measure.",
+            "[grading.time]을 추가하거나 다른 측정값을 쓰십시오.",
+        )
+    }
+
     pub(super) fn formula(error: FormulaError) -> Self {
         Self {
             code: error.code,

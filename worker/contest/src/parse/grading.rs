@@ -3,7 +3,7 @@
 use super::notes::Notes;
 use super::read::Section;
 use super::{MAX_FILE_BYTES, check, fault::Fault, values};
-use crate::rules::{Grading, Profile, Revealed, SamplePrompt, Sealed};
+use crate::rules::{Grading, Profile, Revealed, SamplePrompt, Sealed, Workload};
 
 /// Longest wall time: a week.
 const MAX_WALL_SECONDS: u64 = 7 * 24 * 3600;
@@ -14,6 +14,10 @@ const PROMPT_TOKENS: u64 = 4096;
 const ANSWER_BYTES: usize = 64 * 1024;
 /// Largest budget of an answer: the longest context of the models there are.
 const MAX_GEN_TOKS: u64 = 131_072;
+/// Most sequences of the time track: beyond, more of them cost no less each.
+const MAX_SEQUENCES: u64 = 256;
+/// Rounds of the time track. A median of fewer than five follows a single disturbed run.
+const ROUNDS: std::ops::RangeInclusive<u64> = 5..=99;
 
 pub(super) fn read(notes: &Notes<'_>, mut section: Section<'_, '_>) -> Grading {
     let profiles = check::one_of("unknown-profile", Profile::NAMES);
@@ -36,6 +40,7 @@ pub(super) fn read(notes: &Notes<'_>, mut section: Section<'_, '_>) -> Grading {
         max_gen_toks: section
             .integer_maybe("max_gen_toks", 1..=MAX_GEN_TOKS)
             .and_then(|n| u32::try_from(n).ok()),
+        time: section.table_maybe("time").map(time),
         sealed: section.table_maybe("sealed").map(sealed),
         samples: Vec::new(),
     };
@@ -56,6 +61,22 @@ pub(super) fn read(notes: &Notes<'_>, mut section: Section<'_, '_>) -> Grading {
     }
     section.close();
     grading
+}
+
+/// Every key has a default: a prompt of half a thousand tokens and a short answer, alone on the device.
+fn time(mut section: Section<'_, '_>) -> Workload {
+    let mut number = |key, range, usual: u32| {
+        let given = section.integer_maybe(key, range);
+        given.and_then(|n| u32::try_from(n).ok()).unwrap_or(usual)
+    };
+    let workload = Workload {
+        prompt_tokens: number("prompt_tokens", 1..=MAX_GEN_TOKS, 512),
+        generated_tokens: number("generated_tokens", 1..=MAX_GEN_TOKS, 128),
+        sequences: number("sequences", 1..=MAX_SEQUENCES, 1),
+        rounds: number("rounds", ROUNDS, 5),
+    };
+    section.close();
+    workload
 }
 
 fn sealed(mut section: Section<'_, '_>) -> Sealed {

@@ -63,17 +63,18 @@ impl Contest {
 fn contest<'p>(notes: &'p Notes<'_>, table: &'p DeTable<'p>) -> Contest {
     let mut root = Section::root(notes, table);
     let base = base(notes, root.table("base"));
+    let grading = grading::read(notes, root.table("grading"));
     let contest = Contest {
         id: root.string("id", check::slug).value,
         title: root.text("title", check::line(TITLE)),
         timezone: root.string("timezone", check::timezone).value,
         phases: phases(notes, &mut root),
         checkpoint: checkpoint(notes, root.table("checkpoint")),
-        grading: grading::read(notes, root.table("grading")),
-        score: score::read(notes, root.table("score"), &base),
+        score: score::read(notes, root.table("score"), &base, &grading),
         quota: quota(root.table("quota")),
         references: references::read(notes, &mut root),
         base,
+        grading,
     };
     root.close();
     contest

@@ -4,17 +4,25 @@ use super::notes::{Item, Notes};
 use super::read::Section;
 use super::{check, fault::Fault, values};
 use crate::formula::Formula;
-use crate::measure::{Kind, Name};
+use crate::measure::{Kind, Name, TIME_TRACK};
 use crate::rank::MAX_DECIMALS;
-use crate::rules::{Base, CONFIDENCE, Floor, Judge, Order, RESAMPLES, Score};
+use crate::rules::{Base, CONFIDENCE, Floor, Grading, Judge, Order, RESAMPLES, Score};
 
 /// Fewest resamples that may lie beyond either end of an interval: its ends are no steadier than those few.
 const LEAST_IN_TAIL: f64 = 10.0;
 
-pub(super) fn read(notes: &Notes<'_>, mut section: Section<'_, '_>, base: &Base) -> Score {
+pub(super) fn read(notes: &Notes<'_>, mut section: Section<'_, '_>, base: &Base, grading: &Grading) -> Score {
     let orders = check::one_of("unknown-order", &["descending", "ascending"]);
     let formula = section.string("formula", check::prompt(crate::formula::MAX_BYTES));
-    check_formula(notes, &formula, base);
+    check_formula(notes, &formula, base, grading);
+    // What nobody measures would leave every submission without a score, or a column of the board empty.
+    let measured = |item: &Item<String>| {
+        if is_untimed(&item.value, grading) {
+            notes.add(item.span.clone(), &item.key, Fault::time_without_workload(&item.value));
+        }
+    };
+    let show = section.strings("show", 0..=32, check::measure);
+    show.iter().for_each(measured);
     let mut score = Score {
         formula: formula.value,
         floors: Vec::new(),
@@ -22,7 +30,7 @@ pub(super) fn read(notes: &Notes<'_>, mut section: Section<'_, '_>, base: &Base)
             "ascending" => Order::Ascending,
             _ => Order::Descending,
         },
-        show: values(section.strings("show", 0..=32, check::measure)),
+        show: values(show),
         // Four: neighbours of a board of hundreds differ in the fourth decimal.
         decimals: section
             .integer_maybe("decimals", 0..=u64::from(MAX_DECIMALS))
@@ -38,6 +46,7 @@ pub(super) fn read(notes: &Notes<'_>, mut section: Section<'_, '_>, base: &Base)
         if score.floors.iter().any(|earlier| earlier.measure == measure.value) && !measure.value.is_empty() {
             notes.add(measure.span.clone(), &measure.key, Fault::repeated(&measure.value));
         }
+        measured(&measure);
         let at_least = floor.number("at_least", check::any_number);
         let judge = floor.string_or("judge", "value", judges);
         let by_interval = judge.value == "lower-bound";
@@ -81,8 +90,13 @@ fn resampling(notes: &Notes<'_>, section: &mut Section<'_, '_>, score: &mut Scor
     score.resamples = resamples;
 }
 
+/// Whether `name` is of the time track, and there is none.
+fn is_untimed(name: &str, grading: &Grading) -> bool {
+    grading.time.is_none() && TIME_TRACK.contains(&name)
+}
+
 /// The formula has to parse, name measures there are, and need nothing of the base that the rules do not tell.
-fn check_formula(notes: &Notes<'_>, source: &Item<String>, base: &Base) {
+fn check_formula(notes: &Notes<'_>, source: &Item<String>, base: &Base, grading: &Grading) {
     if source.value.is_empty() {
         // Missing, empty or of another type: that has been noted.
         return;
@@ -109,7 +123,12 @@ fn check_formula(notes: &Notes<'_>, source: &Item<String>, base: &Base) {
                     note(span.start, span.len(), Fault::base_measure_missing(name));
                 }
             }
-            Some(_) => of_submission = true,
+            Some(_) => {
+                if is_untimed(name, grading) {
+                    note(span.start, span.len(), Fault::time_without_workload(name));
+                }
+                of_submission = true;
+            }
         }
     }
     if !of_submission {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mistake::{MAX_MISTAKES, Mistake};
-use crate::rules::{Judge, Profile, Revealed};
+use crate::rules::{Judge, Profile, Revealed, Workload};
 
 mod mistakes;
 
@@ -260,6 +260,43 @@ fn what_rules_may_say_besides_is_read() {
         let other = with_everything().replace(from, to);
         assert_ne!(Contest::parse(&other).unwrap().digest(), contest.digest(), "{to}");
     }
+}
+
+/// The good file with a time track.
+fn timed(keys: &str) -> String {
+    good().replace("limit = 512", &format!("limit = 512\ntime = {{ {keys} }}"))
+}
+
+#[test]
+fn a_time_track_has_defaults_and_opens_its_measures_to_formula_floors_and_board() {
+    let read = |source: &str| Contest::parse(source).unwrap_or_else(|errors| panic!("{errors}"));
+    let (plain, usual) = (read(&good()), read(&timed("")));
+    assert_eq!(plain.grading.time, None);
+    let defaults = Workload {
+        prompt_tokens: 512,
+        generated_tokens: 128,
+        sequences: 1,
+        rounds: 5,
+    };
+    assert_eq!(usual.grading.time, Some(defaults));
+    assert_eq!(defaults.positions(), 640);
+    assert_ne!(usual.digest(), plain.digest());
+    let said = "prompt_tokens = 512, generated_tokens = 128, sequences = 1, rounds = 5";
+    assert_eq!(read(&timed(said)).digest(), usual.digest());
+    for key in ["prompt_tokens", "generated_tokens", "sequences", "rounds"] {
+        assert_ne!(read(&timed(&format!("{key} = 99"))).digest(), usual.digest(), "{key}");
+    }
+    let spent = timed("")
+        .replace("base.bytes/bytes", "1 / time_ratio")
+        .replace(
+            "show = [\"bytes\"]",
+            "show = [\"time_ratio\", \"time_track_base_seconds\"]",
+        )
+        .replace(
+            "[quota]",
+            "[[score.floors]]\nmeasure = \"time_ratio_high\"\nat_least = 0.0\n[quota]",
+        );
+    assert_eq!(read(&spent).score.floors[1].measure, "time_ratio_high");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::certificate::Certificate;
 use crate::measure::Name;
 use crate::rules::Profile;
+use crate::wire::TimeTrack;
 
 /// Everything measured on a submission.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
@@ -41,6 +42,9 @@ pub struct Report {
     /// Continuations of the sample prompts.
     #[serde(default)]
     pub samples: Vec<Generation>,
+    /// Every run of the time track; absent where the contest has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_track: Option<TimeTrack>,
     /// Seconds by stage.
     #[serde(default)]
     pub timings: BTreeMap<String, f64>,

@@ -306,6 +306,37 @@ fn mistakes_in_the_formula_point_into_it() {
     );
 }
 
+#[test]
+fn a_time_track_is_checked_and_its_measures_need_it() {
+    for (to, at, code) in [
+        ("time = { rounds = 4 }", "4", "out-of-range"),
+        ("time = { rounds = 100 }", "100", "out-of-range"),
+        ("time = { sequences = 0 }", "0", "out-of-range"),
+        ("time = { sequences = 257 }", "257", "out-of-range"),
+        ("time = { prompt_tokens = 0 }", "0", "out-of-range"),
+        ("time = { prompt_tokens = 131073 }", "131073", "out-of-range"),
+        ("time = { generated_tokens = 131073 }", "131073", "out-of-range"),
+        ("time = { generated_tokens = \"64\" }", "\"64", "wrong-type"),
+        ("time = { warmup = 1 }", "warmup", "unknown-key"),
+        ("time = true", "true", "wrong-type"),
+    ] {
+        one("limit = 512", to, at, code);
+    }
+    let unmeasured = "time-without-workload";
+    for (from, to, at) in [
+        ("base.bytes/bytes *", "base.bytes / time_ratio *", "time_ratio"),
+        ("show = [\"bytes\"]", "show = [\"time_ratio_low\"]", "\"time_ratio_low"),
+        (
+            "measure = \"acc.gsm8k.exact_match.strict-match\"",
+            "measure = \"time_track_seconds\"",
+            "\"time_track",
+        ),
+    ] {
+        let mistake = one(from, to, at, unmeasured);
+        assert!(mistake.fix.en.contains("[grading.time]"), "{mistake}");
+    }
+}
+
 /// What the rules may say besides, each key away from its default.
 #[test]
 fn only_an_accuracy_is_judged_by_its_interval() {
