@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use assay_checkpoint::config::ModelConfig;
 use assay_checkpoint::listing::text_limit;
 use assay_checkpoint::safetensors::{MAX_HEADER_BYTES, header_len};
 use assay_checkpoint::{Content, Inspection, ListedFile, Listing};
@@ -149,6 +150,7 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<Source> {
         "lineage is \"required\", but there are no safetensors files of the base in {} to compare with",
         base.display()
     );
+    check_time_track(&rules, &base, !weights.is_empty())?;
     let index = (!weights.is_empty() && base.join(INDEX).exists()).then_some(INDEX);
     for name in weights.iter().map(|(name, _)| name.as_str()).chain(index) {
         let path = base.join(name);
@@ -192,6 +194,27 @@ fn read_contest(storage: &Storage, file: &Path) -> anyhow::Result<Source> {
         files,
         documents,
     })
+}
+
+/// The time track runs the base beside every submission: its weights have to be here, its context has to hold the workload.
+fn check_time_track(rules: &Contest, base: &Path, has_weights: bool) -> anyhow::Result<()> {
+    let Some(workload) = rules.grading.time else {
+        return Ok(());
+    };
+    ensure!(
+        has_weights,
+        "[grading.time] runs the base beside every submission, but there are no safetensors files of the base in {}",
+        base.display()
+    );
+    let config = ModelConfig::from_bytes(&read_bounded(&base.join("config.json"))?);
+    let config =
+        config.map_err(|_| anyhow::anyhow!("[grading.time] runs the base, whose config.json is not usable"))?;
+    let (needed, positions) = (workload.positions(), config.max_positions);
+    ensure!(
+        needed <= positions,
+        "[grading.time] takes {needed} positions, prompt and generated tokens together; the base has {positions}"
+    );
+    Ok(())
 }
 
 /// The measures that rules name and that none of the tasks gives.

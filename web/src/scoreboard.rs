@@ -237,7 +237,11 @@ fn documents(measures: &Measured, rest: &str) -> Option<f64> {
 }
 
 fn base(rules: &Contest) -> BaseLine {
-    let measures = stated(&rules.base.measures, rules.base.bytes);
+    let mut measures = stated(&rules.base.measures, rules.base.bytes);
+    if rules.grading.time.is_some() {
+        // By definition: it is what submissions are timed against.
+        measures.entry("time_ratio".to_owned()).or_insert(1.0);
+    }
     BaseLine {
         name: rules.base.name.clone(),
         score: rules.score_of(&Measures(measures.clone())).ok(),

@@ -179,6 +179,7 @@ rule-checkpoint-max-bytes = Most bytes of a submission
 rule-checkpoint-max-files = Most files of a submission
 rule-checkpoint-recipe = recipe.yaml
 rule-grading-wall-seconds = Longest grade, seconds
+rule-grading-time = Time track
 rule-grading-samples = Samples shown
 rule-grading-harness = Harness named
 rule-score-formula = Score formula

@@ -176,6 +176,7 @@ rule-checkpoint-max-bytes = 제출 최대 바이트
 rule-checkpoint-max-files = 제출 최대 파일 수
 rule-checkpoint-recipe = recipe.yaml
 rule-grading-wall-seconds = 최대 채점 시간(초)
+rule-grading-time = 시간 트랙
 rule-grading-samples = 보여 주는 예시
 rule-grading-harness = 표기하는 하네스
 rule-score-formula = 점수식

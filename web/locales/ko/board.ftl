@@ -24,6 +24,9 @@ board-count =
        *[other] { $n }개 팀이 순위에 올랐습니다.
     }
 board-interval-note = 정확도 아래는 { $percent } % 신뢰구간입니다. 팀마다 가장 좋은 제출 하나로 순위를 매깁니다.
+board-spread-note = 시간 아래는 가장 빠른 회차와 가장 느린 회차입니다.
+time-track = 시간 트랙
+time-track-work = 프롬프트 { $prompt }토큰 뒤에 동시에 도는 시퀀스 { $sequences }개가 내용과 관계없이 { $generated }토큰씩 생성합니다. 기준 모델과 제출물이 번갈아 { $rounds }회 실행합니다.
 board-band-note = 순위 아래는 실제로 가능한 순위 범위입니다.
 board-updated = 최근 결과
 board-empty-title = 아직 결과가 없습니다

@@ -235,6 +235,7 @@ pub(super) async fn parts(state: &AppState, submission: &Submission, locale: Loc
         finished: submission.finished_at.map(|at| When::new(at, zone)),
         problem: problems(locale, submission).into_iter().next(),
         disqualified: out.as_ref().map(|out| out_view(out, zone)),
+        timed: contest.rules.grading.time.is_some(),
         ..StageFacts::default()
     };
     let mut measures = Measured::new();

@@ -42,6 +42,8 @@ pub struct BoardPage {
     pub descending: bool,
     /// The floors a submission must reach to be ranked.
     pub floors: Vec<FloorView>,
+    /// What the time track runs, in a sentence; `None` where the contest has none.
+    pub workload: Option<String>,
     /// Confidence of intervals and bands in percent: `95`.
     pub confidence: String,
     /// How often documents are drawn anew for the bands.

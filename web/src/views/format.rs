@@ -52,7 +52,7 @@ pub fn in_unit(locale: Locale, key: &str, value: f64) -> String {
     match key {
         "peak_memory" | "peak_device_memory" | "bytes" if value >= 0.0 => size(value as u64),
         "generated_tokens" if value >= 0.0 => grouped(value as u64),
-        "load_seconds" | "wall_seconds" => seconds(locale, value),
+        "load_seconds" | "wall_seconds" | "time_track_seconds" | "time_track_base_seconds" => seconds(locale, value),
         _ if key.starts_with("item_seconds") => seconds(locale, value),
         "time_per_token" if value.is_finite() => format!("{:.2} ms", value * 1e3),
         "tokens_per_second" if value.is_finite() => format!("{value:.1} /s"),

@@ -1,7 +1,8 @@
 //! Named measures as table columns and cells.
 
 use crate::i18n::Locale;
-use assay_contest::measure::PLAIN;
+use assay_contest::measure::{PLAIN, TIME_TRACK};
+use std::collections::BTreeMap;
 
 /// One measure's column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl MeasureKind {
         match key {
             _ if key.starts_with("acc.") || key.starts_with("rate.") => MeasureKind::Quality,
             "time_per_token" | "tokens_per_second" | "load_seconds" | "wall_seconds" => MeasureKind::Time,
-            _ if key.starts_with("item_seconds_") => MeasureKind::Time,
+            _ if key.starts_with("item_seconds_") || TIME_TRACK.contains(&key) => MeasureKind::Time,
             "peak_memory" | "peak_device_memory" => MeasureKind::Memory,
             _ => MeasureKind::Other,
         }
@@ -106,6 +107,15 @@ impl MeasureKind {
     }
 }
 
+/// The least and the greatest round behind a ratio of times: it is never shown without them.
+pub fn spread(key: &str, measures: &BTreeMap<String, f64>) -> Option<(f64, f64)> {
+    let end = |end: &str| measures.get(end).copied();
+    match key {
+        "time_ratio" => end("time_ratio_low").zip(end("time_ratio_high")),
+        _ => None,
+    }
+}
+
 /// A measured value, with its standard error where the measure has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cell {
@@ -113,6 +123,6 @@ pub struct Cell {
     pub value: Option<f64>,
     /// One standard error.
     pub stderr: Option<f64>,
-    /// Ends of its confidence interval.
+    /// Ends of its confidence interval, or of its [`spread`].
     pub interval: Option<(f64, f64)>,
 }

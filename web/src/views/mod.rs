@@ -23,6 +23,7 @@ mod stages;
 mod submission;
 mod submissions;
 mod team;
+mod time_track;
 mod treemap;
 mod weight;
 
@@ -41,7 +42,7 @@ pub use compare::{ComparePage, CompareRow, Side};
 pub use error::ErrorPage;
 pub use inspection::InspectionFragment;
 pub use lineage::LineageFragment;
-pub use measures::{Cell, MeasureColumn, MeasureKind};
+pub use measures::{Cell, MeasureColumn, MeasureKind, spread};
 pub use page::{ContestInfo, Page, PhaseInfo, Theme, ViewerInfo, When};
 pub use problem::ProblemView;
 pub use report::{ReportFragment, ScoreView, Sealing, TaskMeasure, TaskView};
@@ -52,6 +53,7 @@ pub use submissions::{
     DraftFile, DraftView, NewSubmissionPage, QuotaView, SubmissionRow, SubmissionsPage, SubmitGate, UploadLimits,
 };
 pub use team::{MemberRow, TeamInfo, TeamPage};
+pub use time_track::{TimeTrackView, workload};
 pub use weight::{Area, DeviceView, HintView, MemoryView, Room, WeightFragment, WeightGroup};
 
 use actix_web::HttpResponse;

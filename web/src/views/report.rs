@@ -7,6 +7,7 @@ use super::lineage::LineageFragment;
 use super::measures::Cell;
 use super::problem::ProblemView;
 use super::sample::SampleView;
+use super::time_track::TimeTrackView;
 use super::weight::WeightFragment;
 use crate::i18n::{self, Arg, Locale};
 use askama::Template;
@@ -39,6 +40,8 @@ pub struct ReportFragment {
     pub tasks: Vec<TaskView>,
     /// Seconds by stage name, in order.
     pub timings: Vec<(String, f64)>,
+    /// How long it took beside the base; `None` where the contest has no time track.
+    pub time_track: Option<TimeTrackView>,
     /// What the run cost, by key (`tokens_per_second`, `peak_memory`, …).
     pub measures: Vec<(String, f64)>,
     /// What the model wrote.
@@ -134,6 +137,8 @@ pub struct ScoreView {
     pub formula: String,
     /// The measures the formula names, with this submission's values.
     pub inputs: Vec<(String, f64)>,
+    /// The least and the greatest round behind the ratio of times, where it was measured.
+    pub spread: Option<(f64, f64)>,
 }
 
 /// One task.
@@ -181,6 +186,11 @@ pub struct Plot {
 impl ScoreView {
     fn shown(&self, value: impl Real) -> String {
         format::score(value.real(), self.decimals)
+    }
+
+    /// What stands beside one of the inputs.
+    fn beside(&self, key: &str) -> Option<(f64, f64)> {
+        self.spread.filter(|_| key == "time_ratio")
     }
 
     fn band(&self) -> Option<String> {

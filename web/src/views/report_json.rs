@@ -3,10 +3,11 @@
 use super::certificate::CertificateView;
 use super::format;
 use super::lineage::LineageFragment;
-use super::measures::Cell;
+use super::measures::{Cell, spread};
 use super::problem::{ProblemView, string};
 use super::report::{ReportFragment, ScoreView, TaskMeasure, TaskView};
 use super::sample::SampleView;
+use super::time_track::TimeTrackView;
 use super::weight::WeightFragment;
 use crate::i18n::Locale;
 use crate::outcomes::{Measured, Shown};
@@ -18,8 +19,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The stages whose times are shown, in order; a report may have others, they follow.
-const STAGES: [&str; 8] = [
-    "fetch", "verify", "weigh", "load", "prompts", "evaluate", "samples", "report",
+const STAGES: [&str; 9] = [
+    "fetch", "verify", "weigh", "load", "prompts", "evaluate", "samples", "time", "report",
 ];
 /// What a run cost, in the order shown; the rest is in the tables above.
 const SHOWN: [&str; 11] = [
@@ -64,6 +65,10 @@ impl ReportFragment {
                 .filter(|task| !task.rows.is_empty())
                 .collect(),
             timings: timings(report),
+            time_track: report
+                .time_track
+                .as_ref()
+                .and_then(|track| TimeTrackView::new(locale, track)),
             measures: SHOWN.iter().filter_map(cost).collect(),
             samples: report
                 .samples
@@ -161,6 +166,7 @@ fn score(contest: &Contest, report: &Report, scope: &Measures, counting: &[Strin
             .iter()
             .filter_map(|name| scope.0.get(name).map(|value| (name.clone(), *value)))
             .collect(),
+        spread: spread("time_ratio", &report.measures),
         ..ScoreView::default()
     }
 }

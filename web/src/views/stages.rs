@@ -85,8 +85,8 @@ impl SubmissionState {
 }
 
 /// The steps shown, in order. `Received` and `Queued` are the service's own; the others are the worker's stages, by their wire names.
-pub const STEPS: [&str; 9] = [
-    "received", "queued", "fetch", "verify", "weigh", "load", "evaluate", "samples", "report",
+pub const STEPS: [&str; 10] = [
+    "received", "queued", "fetch", "verify", "weigh", "load", "evaluate", "samples", "time", "report",
 ];
 
 /// What is known about a submission's way; [`StagesFragment::new`] turns it into steps.
@@ -102,6 +102,8 @@ pub struct StageFacts {
     pub queue_ahead: Option<u64>,
     /// The worker's present (or last) stage by its wire name: `fetch`, `verify`, … Empty before a worker has it.
     pub stage: String,
+    /// Whether the contest has a time track: the step is not shown where it has none.
+    pub timed: bool,
     /// The task being evaluated.
     pub task: Option<String>,
     /// How far the stage is, in the stage's own unit.
@@ -235,6 +237,7 @@ impl StagesFragment {
         let steps = STEPS
             .into_iter()
             .enumerate()
+            .filter(|(_, name)| *name != "time" || facts.timed)
             .map(|(at, name)| {
                 let status = status(at);
                 // Times of an earlier attempt say nothing about a step that has not happened in this one.

@@ -1,7 +1,7 @@
 //! The board: a pure function of stored results and rules.
 
-use assay_contest::Certificate;
-use assay_contest::wire::Outcome;
+use assay_contest::wire::{Outcome, Round, Stage, TimeTrack};
+use assay_contest::{Certificate, Workload};
 use assay_web::boards::Boards;
 use assay_web::db::contests;
 use serde_json::{Value, json};
@@ -98,6 +98,77 @@ async fn bands_and_intervals_say_what_the_documents_do_not() {
     let contest = contests::current(&app.pool).await.unwrap().unwrap();
     let again = Boards::default().of(&app.state, &contest).await.unwrap();
     assert_eq!(again.body.bytes, answer.text);
+}
+
+#[tokio::test]
+async fn a_score_by_time_stands_beside_its_spread_and_the_rounds_are_for_everybody_to_check() {
+    let app = TestApp::spawn().await;
+    let file = app.data.path().join("contest.toml");
+    let rules = sample_elsewhere().replace("formula = \"base.bytes / bytes\"", "formula = \"1 / time_ratio\"");
+    let time = "\n[grading.time]\nprompt_tokens = 64\ngenerated_tokens = 16\nsequences = 4\n";
+    std::fs::write(&file, rules + time).unwrap();
+    assay_web::ingest::import_contest(&app.pool, &app.state.storage, &file, None)
+        .await
+        .unwrap();
+    let hand = Hand::enrol(&app, "only").await;
+    let mut ann = app.captain("ann", "Team A").await;
+    let id = submitted(&mut ann, "one", "w4a16-gptq").await;
+    let claim = hand.claim(5).await.unwrap();
+    hand.beat(&claim, Stage::Time, 3).await;
+    let running = ann.get(&format!("/submissions/{id}")).await.text;
+    assert!(
+        running.contains("data-stage=\"time\" data-state=\"running\""),
+        "{running}"
+    );
+
+    let Outcome::Graded { mut report } = graded(0.9, weight_of(&claim)) else {
+        unreachable!()
+    };
+    let rounds = [(2.0, 1.0), (2.0, 0.75), (4.0, 3.0), (2.0, 1.0), (2.0, 0.5)];
+    let track = TimeTrack {
+        workload: Workload {
+            prompt_tokens: 64,
+            generated_tokens: 16,
+            sequences: 4,
+            rounds: 5,
+        },
+        device: "cpu (avx2)".into(),
+        host: "test bench".into(),
+        rounds: rounds.map(|(base, submission)| Round { base, submission }).to_vec(),
+    };
+    track.add_measures(&mut report.measures);
+    report.time_track = Some(track);
+    assert_eq!(hand.put(&claim, Outcome::Graded { report }).await.status(), 200);
+
+    let mut nobody = app.browser();
+    let board = nobody.get_json("/api/v1/board").await.json();
+    let row = &board["rows"][0];
+    assert_eq!((&row["score"], &row["rank"]), (&json!(2.0), &json!(1)));
+    let measured = |name: &str| row["measures"][name].as_f64().unwrap();
+    assert_eq!(
+        ["time_ratio_low", "time_ratio", "time_ratio_high"].map(measured),
+        [0.25, 0.5, 0.75]
+    );
+    assert_eq!(board["base"]["score"], 1.0, "it is what submissions are timed against");
+    let page = nobody.get("/").await.text;
+    for part in [
+        "0.5000",
+        "0.250 – 0.750",
+        "each of 4 sequences at once",
+        "slowest round",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    let own = ann.get(&format!("/submissions/{id}")).await.text;
+    assert_eq!(
+        own.matches("0.250 – 0.750").count(),
+        2,
+        "beside the formula and in the time track"
+    );
+    let answer = ann.get_json(&format!("/api/v1/submissions/{id}")).await.json();
+    let told = &answer["result"]["report"]["time_track"];
+    assert_eq!(told["rounds"][2], json!({"base": 4.0, "submission": 3.0}));
+    assert_eq!(told["host"], "test bench");
 }
 
 #[tokio::test]

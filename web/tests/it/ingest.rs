@@ -82,8 +82,11 @@ async fn the_bases_weights_come_with_the_contest_where_they_are_at_hand() {
     };
     let error = import(&required).await.unwrap_err();
     assert!(error.contains("no safetensors files of the base"), "{error}");
-    import(&required.replace("\"required\"", "\"report\"")).await.unwrap();
+    let free = required.replace("\"required\"", "\"report\"");
+    import(&free).await.unwrap();
     assert_eq!(value::<i64>(&app, weights).await, 0);
+    let error = import(&format!("{free}\n[grading.time]\n")).await.unwrap_err();
+    assert!(error.contains("[grading.time] runs the base"), "{error}");
 
     let whole = std::fs::read(base.join("model.safetensors")).unwrap();
     let halves = whole.split_at(whole.len() / 2);
@@ -94,6 +97,15 @@ async fn the_bases_weights_come_with_the_contest_where_they_are_at_hand() {
     std::fs::write(here.join("model.safetensors.index.json"), "{}").unwrap();
     import(&required).await.unwrap();
     assert_eq!(value::<i64>(&app, weights).await, 3);
+
+    // A workload that the base has room for, to the last position.
+    let timed = |prompt: u32| format!("{required}\n[grading.time]\nprompt_tokens = {prompt}\ngenerated_tokens = 6\n");
+    let error = import(&timed(65_531)).await.unwrap_err();
+    assert!(
+        error.contains("takes 65537 positions") && error.contains("has 65536"),
+        "{error}"
+    );
+    import(&timed(65_530)).await.unwrap();
 }
 
 #[tokio::test]

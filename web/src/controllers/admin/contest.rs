@@ -111,6 +111,7 @@ fn needs_files(before: &Contest, after: &Contest) -> Vec<&'static str> {
         ("grading.seed", bg.seed != ag.seed),
         ("grading.enable_thinking", bg.enable_thinking != ag.enable_thinking),
         ("grading.max_gen_toks", bg.max_gen_toks != ag.max_gen_toks),
+        ("grading.time", bg.time != ag.time),
         ("grading.sealed", bg.sealed != ag.sealed),
     ];
     differs
@@ -497,5 +498,7 @@ mod tests {
             needs_files(&before, &rules(|text| text.replace("limit = 100", "limit = 50"))),
             ["grading.limit"]
         );
+        let timed = rules(|text| text + "\n[grading.time]\nrounds = 7\n");
+        assert_eq!(needs_files(&before, &timed), ["grading.time"]);
     }
 }

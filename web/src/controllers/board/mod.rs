@@ -143,6 +143,7 @@ async fn page(state: Data<AppState>, visit: Visit, look: Query<Look>) -> Result<
         page.descending = rules.score.order == Order::Descending;
         page.confidence = views::format::confidence(rules.score.confidence);
         page.resamples = u64::from(rules.score.resamples);
+        page.workload = rules.grading.time.map(|work| views::workload(locale, &work));
         page.sealing = board.sealing;
         // What the decimals shown cannot tell apart is no luck.
         let least = 0.5 * 10f64.powi(-i32::try_from(rules.score.decimals).unwrap_or(0));

@@ -10,7 +10,7 @@ use crate::controllers::compare;
 use crate::db::ids::TeamId;
 use crate::i18n::Locale;
 use crate::scoreboard::{BoardLine, Scoreboard};
-use crate::views::{BoardRow, BoardStanding, Cell, MeasureColumn, MeasureKind, PublicStanding, When};
+use crate::views::{BoardRow, BoardStanding, Cell, MeasureColumn, MeasureKind, PublicStanding, When, spread};
 
 /// Who looks at the rows.
 pub(super) struct Viewer {
@@ -30,11 +30,11 @@ pub(super) fn columns(locale: Locale, rules: &Contest, board: &Scoreboard, count
     }
     let measured = |key: &str| board.rows.iter().any(|row| row.measures.contains_key(key));
     for (kind, usual) in [
-        (MeasureKind::Time, ["time_per_token", "wall_seconds"]),
-        (MeasureKind::Memory, ["peak_device_memory", "peak_memory"]),
+        (MeasureKind::Time, &["time_ratio", "time_per_token", "wall_seconds"][..]),
+        (MeasureKind::Memory, &["peak_device_memory", "peak_memory"]),
     ] {
         if !keys.iter().any(|key| MeasureKind::of(key) == kind)
-            && let Some(key) = usual.into_iter().find(|key| measured(key))
+            && let Some(key) = usual.iter().find(|key| measured(key))
         {
             keys.push(key);
         }
@@ -167,7 +167,7 @@ fn cells(
         .map(|MeasureColumn { key, .. }| Cell {
             value: measures.get(key).copied(),
             stderr: stderr(key).copied(),
-            interval: intervals.get(key).copied(),
+            interval: intervals.get(key).copied().or_else(|| spread(key, measures)),
         })
         .collect()
 }

@@ -120,7 +120,7 @@ fn composed() -> BTreeSet<String> {
         MeasureKind::Other,
     ];
     keys.extend(kinds.map(|kind| kind.message().to_owned()));
-    keys.extend(["board-shown", "now-wait"].map(str::to_owned));
+    keys.extend(["board-shown", "now-wait", "time-track-work"].map(str::to_owned));
     // Names of rules are found by the rules' own keys.
     keys.extend(
         i18n::keys(Locale::En)

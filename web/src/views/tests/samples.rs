@@ -208,6 +208,7 @@ pub fn board(page: Page) -> BoardPage {
             at_least: 0.75,
             bound: true,
         }],
+        workload: None,
         confidence: "95".into(),
         resamples: 2000,
         score_resolution: Some(0.031),
@@ -318,6 +319,24 @@ fn lineage() -> serde_json::Value {
     })
 }
 
+/// Five rounds, one of them disturbed.
+fn time_track() -> assay_contest::wire::TimeTrack {
+    let seconds = [(2.0, 1.25), (2.0, 1.2), (2.5, 1.5), (2.0, 1.3), (2.0, 2.2)];
+    assay_contest::wire::TimeTrack {
+        workload: assay_contest::Workload {
+            prompt_tokens: 512,
+            generated_tokens: 1280,
+            sequences: 8,
+            rounds: 5,
+        },
+        device: "cpu (avx512-bf16, split inputs, 2 threads)".into(),
+        host: "AMD EPYC".into(),
+        rounds: seconds
+            .map(|(base, submission)| assay_contest::wire::Round { base, submission })
+            .to_vec(),
+    }
+}
+
 /// The report of an accepted `untied-w4a16`: the inspection as the verifier writes it, the rest as a worker reports it.
 pub fn report(locale: Locale) -> ReportFragment {
     let inspection = serde_json::json!({
@@ -378,7 +397,9 @@ pub fn report(locale: Locale) -> ReportFragment {
                 ("bytes".into(), 1_859_072.0),
                 (GSM.into(), 0.85),
             ],
+            spread: None,
         }),
+        time_track: TimeTrackView::new(locale, &time_track()),
         tasks: vec![
             task(
                 "mini_gsm",

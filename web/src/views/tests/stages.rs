@@ -7,6 +7,7 @@ use crate::views::{STEPS, StageFacts, StagesFragment, StepStatus, SubmissionStat
 fn statuses(state: SubmissionState, stage: &str) -> Vec<(&'static str, StepStatus)> {
     let facts = StageFacts {
         stage: stage.into(),
+        timed: true,
         ..facts(state)
     };
     StagesFragment::new(Locale::En, facts)
@@ -34,6 +35,26 @@ fn one_step_is_running_while_it_is_graded() {
         assert_eq!(running, [at], "{stage}");
         assert!(steps[..at].iter().all(|(_, status)| *status == StepStatus::Done));
         assert!(steps[at + 1..].iter().all(|(_, status)| *status == StepStatus::Waiting));
+    }
+}
+
+#[test]
+fn a_contest_without_a_time_track_has_no_such_step() {
+    for state in [SubmissionState::Running, SubmissionState::Graded] {
+        let untimed = StageFacts {
+            stage: "report".into(),
+            ..facts(state)
+        };
+        let steps: Vec<_> = StagesFragment::new(Locale::En, untimed).steps;
+        let others: Vec<_> = statuses(state, "report")
+            .into_iter()
+            .filter(|(name, _)| *name != "time")
+            .collect();
+        assert_eq!(steps.len(), STEPS.len() - 1);
+        assert_eq!(
+            steps.iter().map(|step| (step.name, step.status)).collect::<Vec<_>>(),
+            others
+        );
     }
 }
 
