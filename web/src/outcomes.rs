@@ -27,7 +27,7 @@ pub type Measured = BTreeMap<String, f64>;
 
 /// Measures of what a run costs rather than what it answers. Everything else that is not computed anew is kept back with the sealed
 /// documents: a new measure is withheld until somebody has thought about it.
-pub const COSTS: [&str; 16] = [
+pub const COSTS: [&str; 17] = [
     "bytes",
     "time_ratio",
     "time_ratio_low",
@@ -40,6 +40,7 @@ pub const COSTS: [&str; 16] = [
     "wall_seconds",
     "peak_memory",
     "peak_device_memory",
+    "energy_joules",
     "item_seconds_mean",
     "item_seconds_p50",
     "item_seconds_p90",

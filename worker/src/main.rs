@@ -3,6 +3,7 @@
 mod assemble;
 mod commands;
 mod diff;
+mod energy;
 mod evaluate;
 mod files;
 mod grounds;

@@ -15,6 +15,7 @@ use assay_tasks::{Response, Settings, TaskSet};
 
 use crate::assemble::Assembly;
 use crate::commands::inspect::look;
+use crate::energy::Meter;
 use crate::evaluate::{PrepareError, Prepared, Voice};
 use crate::grounds::Grounds;
 use crate::halt::{self, Halt, engine_failed, infra, open_failed, task_failed};
@@ -260,6 +261,8 @@ impl<'a> Run<'a> {
     fn evaluate(&mut self, engine: &mut Engine, assembly: &mut Assembly<'_>) -> Result<(), Halt> {
         self.enter(Stage::Evaluate)?;
         let work = assembly.work;
+        let device = self.job.options.device.choose().ok();
+        let mut meter = device.and_then(|device| Meter::open(&device));
         self.progress.total = work.requests() as u64;
         for planned in &work.planned {
             let name = work.task(planned).name().to_string();
@@ -286,6 +289,7 @@ impl<'a> Run<'a> {
                 }
                 if last_said.elapsed() > Duration::from_millis(200) {
                     last_said = Instant::now();
+                    meter.iter_mut().for_each(Meter::look);
                     run.progress.done = before + done;
                     run.say();
                 }
@@ -307,6 +311,7 @@ impl<'a> Run<'a> {
             }
             self.say();
         }
+        self.times.energy = meter.as_mut().map(Meter::joules);
         self.progress.task = None;
         Ok(())
     }

@@ -306,6 +306,11 @@ fn facts<'a>(report: &Report, locale: Locale) -> Vec<(&'a str, String)> {
         ("Per item", "문항당 시간", items),
         ("Memory", "최대 메모리", get("peak_memory").map(mebibytes)),
         ("On device", "장치 메모리", get("peak_device_memory").map(mebibytes)),
+        (
+            "Energy",
+            "에너지",
+            get("energy_joules").map(|joules| format!("{joules:.1} J")),
+        ),
     ];
     let facts = facts
         .into_iter()

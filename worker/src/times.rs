@@ -20,6 +20,9 @@ pub struct Times {
     pub peak_memory: Option<u64>,
     /// Most memory of the device held until then, bytes; none where the device has none of its own.
     pub peak_device_memory: Option<u64>,
+    /// Drawn by the device while the tasks were evaluated, joules; none where the machine does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<f64>,
     /// By task.
     pub tasks: BTreeMap<String, TaskTimes>,
     /// Base and submission in turn; absent where the contest has no time track, and in a shard.
@@ -49,6 +52,8 @@ impl Times {
         self.wall_seconds += other.wall_seconds;
         self.peak_memory = self.peak_memory.max(other.peak_memory);
         self.peak_device_memory = self.peak_device_memory.max(other.peak_device_memory);
+        // a part alone would be taken for the whole
+        self.energy = self.energy.zip(other.energy).map(|(own, other)| own + other);
         for (task, times) in other.tasks {
             let own = self.tasks.entry(task).or_default();
             own.seconds += times.seconds;
@@ -80,6 +85,9 @@ impl Times {
         }
         if let Some(bytes) = self.peak_device_memory {
             put("peak_device_memory", bytes as f64);
+        }
+        if let Some(joules) = self.energy {
+            put("energy_joules", joules);
         }
         if let Some(track) = &self.track {
             track.add_measures(into);
@@ -131,6 +139,7 @@ mod tests {
             load_seconds: seconds,
             wall_seconds: 2.0 * seconds,
             peak_memory: Some(seconds as u64),
+            energy: Some(4.0),
             tasks: BTreeMap::from([(
                 "t".to_string(),
                 TaskTimes {
@@ -145,6 +154,9 @@ mod tests {
         all.add(shard(3.0, 1, 1.0));
         assert_eq!((all.started, all.load_seconds, all.wall_seconds), (3.0, 4.0, 10.0));
         assert_eq!((all.peak_memory, all.peak_device_memory), (Some(4), None));
+        assert_eq!(all.energy, Some(8.0));
+        all.add(Times::default());
+        assert_eq!(all.energy, None, "a part that was not metered");
         assert_eq!(all.tokens_per_second(), Some(4.0));
         let mut measures = BTreeMap::new();
         all.measures(&mut measures);

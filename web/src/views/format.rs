@@ -56,6 +56,7 @@ pub fn in_unit(locale: Locale, key: &str, value: f64) -> String {
         _ if key.starts_with("item_seconds") => seconds(locale, value),
         "time_per_token" if value.is_finite() => format!("{:.2} ms", value * 1e3),
         "tokens_per_second" if value.is_finite() => format!("{value:.1} /s"),
+        "energy_joules" if value.is_finite() => format!("{:.2} kJ", value / 1e3),
         _ if key.starts_with("rate.") => share(value),
         _ => measure(value),
     }

@@ -23,7 +23,7 @@ const STAGES: [&str; 9] = [
     "fetch", "verify", "weigh", "load", "prompts", "evaluate", "samples", "time", "report",
 ];
 /// What a run cost, in the order shown; the rest is in the tables above.
-const SHOWN: [&str; 11] = [
+const SHOWN: [&str; 12] = [
     "generated_tokens",
     "tokens_per_second",
     "time_per_token",
@@ -35,6 +35,7 @@ const SHOWN: [&str; 11] = [
     "wall_seconds",
     "peak_memory",
     "peak_device_memory",
+    "energy_joules",
 ];
 
 impl ReportFragment {

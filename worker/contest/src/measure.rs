@@ -18,6 +18,7 @@
 //! | `item_seconds_mean`, `…_p50`, `…_p90`, `…_p99` | seconds | inference time of an item: mean and percentiles |
 //! | `load_seconds`, `wall_seconds` | seconds | loading, the whole grade |
 //! | `peak_memory`, `peak_device_memory` | bytes | most memory held, of the host and of the device |
+//! | `energy_joules` | joules | drawn by the device while the tasks were evaluated, where the machine tells |
 //! | `base.<any of these>` | the same | the base model, from the rules |
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub const PLAIN: &[&str] = &[
     "wall_seconds",
     "peak_memory",
     "peak_device_memory",
+    "energy_joules",
 ];
 
 /// Those of [`PLAIN`] that the time track gives, and nothing else does.
@@ -244,6 +246,7 @@ fn plain_label(name: &str) -> Text {
         "wall_seconds" => Text::new("Grading time (s)", "채점 시간(초)"),
         "peak_memory" => Text::new("Peak memory", "최대 메모리"),
         "peak_device_memory" => Text::new("Peak device memory", "장치의 최대 메모리"),
+        "energy_joules" => Text::new("Energy (J)", "에너지(J)"),
         _ => Text::new(name, name),
     }
 }

@@ -87,6 +87,11 @@ impl Card {
         &self.info.name
     }
 
+    /// Its PCI bus id, as in 0000:01:00.0; empty where it has none.
+    pub fn bus(&self) -> &str {
+        &self.info.device_pci_bus_id
+    }
+
     /// Adapter and driver: results are the same bits on cards of the same class.
     pub fn class(&self) -> String {
         let driver = [self.info.driver.as_str(), self.info.driver_info.as_str()].map(str::trim);
