@@ -53,6 +53,7 @@ measure-load-seconds = Loading the model
 measure-wall-seconds = In total
 measure-peak-memory = Peak memory
 measure-peak-device-memory = Peak device memory
+measure-energy-joules = Energy
 measure-generated-tokens = Tokens generated
 measure-item-seconds-mean = Per item, mean
 measure-item-seconds-p50 = Per item, median

@@ -49,6 +49,7 @@ measure-load-seconds = 모델 적재
 measure-wall-seconds = 전체
 measure-peak-memory = 최대 메모리
 measure-peak-device-memory = 장치 최대 메모리
+measure-energy-joules = 에너지
 measure-generated-tokens = 생성한 토큰
 measure-item-seconds-mean = 문항당 평균
 measure-item-seconds-p50 = 문항당 중앙값

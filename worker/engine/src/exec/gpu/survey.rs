@@ -5,6 +5,7 @@
 mod parts;
 mod products;
 mod tensor;
+mod tiling;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
