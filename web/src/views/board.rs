@@ -230,6 +230,11 @@ impl BoardPage {
         row.band.filter(|(best, worst)| best < worst).map(format::ranks)
     }
 
+    /// Whether a column's intervals are the fastest and the slowest round.
+    fn timed(&self) -> bool {
+        self.columns.iter().any(|column| column.key == "time_ratio")
+    }
+
     /// Whether a row may as well have another rank.
     fn banded(&self) -> bool {
         self.rows.iter().any(|row| self.band(row).is_some())

@@ -304,7 +304,7 @@ fn a_time_is_shown_with_its_spread_and_every_round() {
         "{track}"
     );
     assert!(
-        track.contains("0.6250 <span class=\"muted\">(0.600 – 1.100)</span>"),
+        track.contains("0.6250 <span class=\"muted num\">(0.600 – 1.100)</span>"),
         "{track}"
     );
     assert!(track.contains("All 5 rounds") && track.contains("AMD EPYC"));
@@ -336,10 +336,16 @@ fn the_board_says_what_the_time_track_runs() {
         sequences: 1,
         rounds: 7,
     };
-    let timed = BoardPage {
+    let mut timed = BoardPage {
         workload: Some(workload(Locale::En, &work)),
         ..board(page(Locale::En, "/", None))
     };
+    let html = timed.render().expect("board");
+    assert!(!html.contains("slowest round"), "no column has rounds");
+    timed.columns.push(MeasureColumn {
+        key: "time_ratio".into(),
+        ..MeasureColumn::default()
+    });
     let html = timed.render().expect("board");
     assert!(
         html.contains(
