@@ -36,4 +36,4 @@ pub use request::{Answer, EngineError, Finish, Request, Span, Stats, Stop};
 pub use schedule::Order;
 
 /// The version that stands in every report: a score is a function of (checkpoint, tasks, engine version, device class).
-pub const ENGINE_VERSION: &str = concat!("assay-engine ", env!("CARGO_PKG_VERSION"), " numerics ", "3");
+pub const ENGINE_VERSION: &str = concat!("assay-engine ", env!("CARGO_PKG_VERSION"), " numerics ", "4");

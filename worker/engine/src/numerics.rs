@@ -20,10 +20,10 @@
 //!    after finished sums.
 //!
 //! 10. The CPU multiplies matrices of at most four bits in integers where its precision is [`Precision::Pair`]. What the codes of a group
-//!     stand for is a power of two times integers of at most [`MAX_WEIGHT`] (a matrix that spans more is not multiplied so), exactly
+//!     stand for is a power of two times integers of at most [`MAX_WEIGHT_SHORT`] (a matrix that spans more is not multiplied so), exactly
 //!     rule 1's weight; inputs are integers of 15 bits and a sign times a power of two for each [`BLOCK`] of columns ([`block_unit`]),
 //!     or codes. The products of a block of columns go to [`PARTIALS`] integer sums, exact in any order; a block is 128, 64 or
-//!     32 columns, the first that divides a group. Its sums are rounded to f32 and added, times both powers of two, to as many f32 sums,
+//!     32 columns, the first that divides a group; not 128 where an integer exceeds [`MAX_WEIGHT`]. Its sums are rounded to f32 and added, times both powers of two, to as many f32 sums,
 //!     block after block, which [`add_partials`] adds at the end.
 //! 11. The fast mode, [`Precision::Byte`], computes as `Pair` does, but multiplies integer matrices of at most four bits whose inputs
 //!     are not quantized as their codes, from 0 up: inputs are integers of eight bits times a scale for each block of columns
@@ -38,7 +38,7 @@ mod turn;
 
 use std::ops::Range;
 
-pub use blocks::{BLOCK, ByteScale, MAX_WEIGHT, PARTIALS, add_partials, block_integer, block_unit};
+pub use blocks::{BLOCK, ByteScale, MAX_WEIGHT, MAX_WEIGHT_SHORT, PARTIALS, add_partials, block_integer, block_unit};
 pub use codes::{RowCodes, code_exponent, code_range, outer_scale};
 pub use turn::turn;
 

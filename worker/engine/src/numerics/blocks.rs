@@ -4,11 +4,14 @@
 pub const BLOCK: usize = 128;
 
 /// Partial sums of a block's products: neighbouring pairs of columns go to them in turn, column c to sum `c / 2 % PARTIALS`.
-pub const PARTIALS: usize = 8;
+pub const PARTIALS: usize = 4;
 
-/// The greatest magnitude of a weight as an integer: the products of sixteen columns, all that one partial sum of a block has, then
-/// stay within 32 bits whatever the inputs are.
-pub const MAX_WEIGHT: i32 = 4095;
+/// The greatest magnitude of a weight as an integer in blocks of [`BLOCK`] columns: the products of 32 columns, all that one partial sum
+/// of a block has, then stay within 32 bits whatever the inputs are.
+pub const MAX_WEIGHT: i32 = 2047;
+
+/// The same in shorter blocks, where a partial sum has half as many.
+pub const MAX_WEIGHT_SHORT: i32 = 4095;
 
 /// What a block's inputs are divided by to become integers: the power of two that brings the largest into 15 bits and a sign. Not below
 /// 2^−74, so that no product of it with a weight's power of two is subnormal. NaN where an input is not finite.
@@ -37,7 +40,7 @@ pub fn block_integer(x: f32, unit: f32) -> i16 {
 /// Adds the partial sums of a finished row.
 #[inline(always)]
 pub fn add_partials(s: [f32; PARTIALS]) -> f32 {
-    ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+    (s[0] + s[2]) + (s[1] + s[3])
 }
 
 /// How a block's inputs become integers of eight bits in the fast mode: the largest becomes 127.

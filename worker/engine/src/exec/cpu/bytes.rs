@@ -9,13 +9,16 @@ use assay_checkpoint::{Codebook, Coded, Inputs, Matrix, Rounding, Weights, Zeros
 use super::gemm::PANEL;
 use super::isa::{Arithmetic, CodePairs, Isa, Kernel, WIDE};
 use super::pool::Pool;
-use crate::numerics::{BLOCK, ByteScale, PARTIALS};
+use crate::numerics::{BLOCK, ByteScale};
 
 /// The greatest block divides a group and the columns; this is the least.
 const LEAST: usize = 32;
 
 /// Columns of a step.
 const STEP: usize = 4;
+
+/// Outputs whose codes are the low halves of bytes.
+const HALF: usize = WIDE / 2;
 
 /// Steps whose products fit 16 bits together: 8 · 2 · 15 · 127 = 30,480.
 const STEPS: usize = 8;
@@ -105,7 +108,7 @@ impl Bytes {
         pool.chunks2(codes_of, blocks_of, |panel, codes, blocks| {
             let (plan, first) = homes[panel];
             for lane in 0..PANEL.min(plan.rows - first) {
-                let (half, lane_in) = (lane / PARTIALS, lane % PARTIALS);
+                let (half, lane_in) = (lane / HALF, lane % HALF);
                 for (column, code) in plan.coded.row_codes(first + lane, cols).enumerate() {
                     codes[column / STEP].0[lane_in * STEP + column % STEP] |= (code as u8) << (4 * half);
                 }
@@ -141,8 +144,8 @@ impl Bytes {
         let codes = &self.codes[panel * self.cols / STEP..];
         let blocks = &self.blocks[panel * self.cols / self.block..];
         for (column, out) in out.iter_mut().enumerate() {
-            let byte = codes[column / STEP].0[lane % PARTIALS * STEP + column % STEP];
-            let code = byte >> (lane / PARTIALS * 4) & 15;
+            let byte = codes[column / STEP].0[lane % HALF * STEP + column % STEP];
+            let code = byte >> (lane / HALF * 4) & 15;
             let block = &blocks[column / self.block];
             *out = (f32::from(code) - f32::from(block.zeros[lane])) * block.scales[lane];
         }

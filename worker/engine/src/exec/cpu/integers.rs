@@ -2,7 +2,7 @@
 
 use assay_checkpoint::{Codes, InputScale, Inputs};
 
-use super::isa::{Arithmetic, Isa, Kernel, Words};
+use super::isa::{Arithmetic, Isa, Kernel, WORDS, Words};
 use super::pool::Pool;
 use crate::numerics::{BLOCK, RowCodes, block_integer, block_unit};
 
@@ -15,7 +15,7 @@ pub struct Integers {
     pub cols: usize,
     /// rows that are multiplied together; the last ones may be fewer
     pub together: usize,
-    /// by rows that are multiplied together: (cols / 16, those rows)
+    /// by rows that are multiplied together: (cols / WORDS, those rows)
     pub words: Vec<Words>,
     /// likewise (cols / [`BLOCK`], those rows): what the finished sums of a block of columns are multiplied by
     pub units: Vec<f32>,
@@ -40,7 +40,7 @@ impl Integers {
         // as few passes as possible, as even as possible
         self.together = self.rows.div_ceil(self.rows.div_ceil(isa.integer_rows()).max(1));
         let (together, blocks) = (self.together, self.blocks());
-        self.words.resize(x.len() / 16, Words::ZERO);
+        self.words.resize(x.len() / WORDS, Words::ZERO);
         self.units.resize(self.rows * blocks, 0.0);
         self.scales.clear();
         let by = match inputs {
@@ -52,11 +52,11 @@ impl Integers {
             }
         };
         let (words, units) = (
-            (&mut self.words[..], together * cols / 16),
+            (&mut self.words[..], together * cols / WORDS),
             (&mut self.units[..], together * blocks),
         );
         pool.chunks2(words, units, |task, words, units| {
-            let x = &x[task * together * cols..][..words.len() * 16];
+            let x = &x[task * together * cols..][..words.len() * WORDS];
             isa.run(PackIntegers {
                 x,
                 cols,
@@ -84,8 +84,11 @@ impl Kernel for PackIntegers<'_> {
             let codes = self.by.map(|(codes, scale)| RowCodes::of(codes, scale, x));
             for (i, x) in x.chunks(BLOCK).enumerate() {
                 let unit = block_unit(x);
-                let words = self.words[i * (BLOCK / 16) * size..].iter_mut().skip(row).step_by(size);
-                let (x, _) = x.as_chunks::<16>();
+                let words = self.words[i * (BLOCK / WORDS) * size..]
+                    .iter_mut()
+                    .skip(row)
+                    .step_by(size);
+                let (x, _) = x.as_chunks::<WORDS>();
                 let pairs = words.zip(x);
                 self.units[i * size + row] = match codes {
                     None => {

@@ -9,27 +9,33 @@ mod x86;
 use self::portable::Portable;
 use crate::numerics::PARTIALS;
 
-/// Lanes of the widest registers: two outputs' partial sums, or an output each.
-pub const WIDE: usize = 2 * PARTIALS;
+/// Outputs whose partial sums share a register.
+pub const QUAD: usize = 4;
 
-/// Sixteen 16-bit integers.
+/// Lanes of the widest registers: four outputs' partial sums, or an output each.
+pub const WIDE: usize = QUAD * PARTIALS;
+
+/// Columns of inputs in [`Words`].
+pub const WORDS: usize = 2 * PARTIALS;
+
+/// Eight 16-bit integers.
 #[derive(Clone, Copy)]
-#[repr(C, align(32))]
-pub struct Words(pub [i16; 16]);
+#[repr(C, align(16))]
+pub struct Words(pub [i16; WORDS]);
 
 impl Words {
-    /// Sixteen zeros.
-    pub const ZERO: Words = Words([0; 16]);
+    /// Eight zeros.
+    pub const ZERO: Words = Words([0; WORDS]);
 }
 
-/// Sixteen integers of each of two outputs.
+/// Eight integers of each of four outputs.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub struct WordPair(pub [Words; 2]);
+pub struct WordQuad(pub [Words; QUAD]);
 
-impl WordPair {
+impl WordQuad {
     /// Zeros.
-    pub const ZERO: WordPair = WordPair([Words::ZERO; 2]);
+    pub const ZERO: WordQuad = WordQuad([Words::ZERO; QUAD]);
 }
 
 /// Codes of four bits, two to a byte.
@@ -44,11 +50,11 @@ impl CodePairs {
 
 /// What the kernels' inner loops are made of. Every implementation gives the same results.
 pub trait Arithmetic {
-    /// sixteen inputs, of 16 bits
+    /// eight inputs, of 16 bits
     type Inputs: Copy;
-    /// sixteen weights of each of two outputs, likewise
+    /// eight weights of each of four outputs, likewise
     type Weights: Copy;
-    /// tables of sixteen integers, one for each of two outputs
+    /// tables of sixteen integers, one for each of four outputs
     type Tables: Copy;
     /// 64 bytes
     type Bytes: Copy;
@@ -61,8 +67,11 @@ pub trait Arithmetic {
     /// sixteen f32 sums
     type Floats: Copy;
 
-    /// Pairs of outputs in a pass: the registers hold their sums for [`Isa::integer_rows`] rows.
-    const PAIRS: usize;
+    /// Quads of outputs in a pass, one or all of a panel: the registers hold their sums for [`Isa::integer_rows`] rows.
+    const QUADS: usize;
+
+    /// Rows whose sums of one quad, twice over, leave registers to decode codes in: at most 6, and no more than share a pass.
+    const FEW: usize;
 
     /// `a·b + c` for bf16 values a and b: their product is exact, so fusing changes nothing.
     fn multiply_add(a: f32, b: Self::Floats, c: Self::Floats) -> Self::Floats;
@@ -77,13 +86,13 @@ pub trait Arithmetic {
     fn inputs(words: &Words) -> Self::Inputs;
 
     /// Reads weights.
-    fn weights(words: &WordPair) -> Self::Weights;
+    fn weights(words: &WordQuad) -> Self::Weights;
 
     /// Writes them.
-    fn store(weights: Self::Weights, words: &mut WordPair);
+    fn store(weights: Self::Weights, words: &mut WordQuad);
 
-    /// Multiplies both outputs' weights by the inputs and adds neighbouring products to a sum each, the first output's to the first
-    /// eight; never exceeds 32 bits where [`crate::numerics::MAX_WEIGHT`] is kept.
+    /// Multiplies each output's weights by the inputs and adds neighbouring products to a sum each, the first output's to the first
+    /// four; never exceeds 32 bits where [`crate::numerics::MAX_WEIGHT`] is kept.
     fn dot(sums: Self::Sums, inputs: Self::Inputs, weights: Self::Weights) -> Self::Sums;
 
     /// Adds sums.
@@ -95,23 +104,23 @@ pub trait Arithmetic {
     /// Writes them.
     fn write(floats: Self::Floats, to: &mut [f32; WIDE]);
 
-    /// Both outputs' partial sums added up, as [`crate::numerics::add_partials`] does.
-    fn finish(floats: Self::Floats) -> [f32; 2];
+    /// Each output's partial sums added up, as [`crate::numerics::add_partials`] does.
+    fn finish(floats: Self::Floats) -> [f32; QUAD];
 
-    /// A number for each of two outputs' partial sums.
-    fn units(first: f32, second: f32) -> Self::Floats;
+    /// A number for each output's partial sums.
+    fn units(units: [f32; QUAD]) -> Self::Floats;
 
     /// Rounds a block's sums to f32, ties to even, and adds them times both units. These are powers of two, so the product is exact,
     /// fused or not.
     fn add(floats: Self::Floats, block: Self::Sums, unit: f32, units: Self::Floats) -> Self::Floats;
 
-    /// Reads two outputs' tables: low bytes, then high ones.
-    fn tables(first: &[u8; 32], second: &[u8; 32]) -> Self::Tables;
+    /// Reads four outputs' tables: low bytes, then high ones.
+    fn tables(tables: [&[u8; 32]; QUAD]) -> Self::Tables;
 
     /// The low halves of the bytes, then the high ones.
     fn halves(codes: &CodePairs) -> Self::Bytes;
 
-    /// The integers of two outputs' codes, columns 0 to 15 and 16 to 31, in the order of [`super::nibbles`].
+    /// The integers of sixteen codes of each of four outputs: of the first eight columns, then of the others.
     fn decode(tables: Self::Tables, codes: Self::Bytes) -> (Self::Weights, Self::Weights);
 
     /// Asks for what lies so many bytes behind something.
@@ -211,7 +220,7 @@ impl Isa {
         }
     }
 
-    /// The same in 16-bit integers, [`Arithmetic::PAIRS`] pairs of outputs at a time: at most 6.
+    /// The same in 16-bit integers, [`Arithmetic::QUADS`] quads of outputs at a time: at most 6.
     pub fn integer_rows(self) -> usize {
         match self.0 {
             Level::Portable => 4,

@@ -13,19 +13,21 @@ use assay_checkpoint::{Coded, Codes, InputScale, Inputs, Matrix, Weights};
 
 pub use self::multiply::Multiply;
 use super::gemm::PANEL;
-use super::isa::{Arithmetic, CodePairs};
+use super::isa::{Arithmetic, CodePairs, QUAD};
 use super::pool::Pool;
-use crate::numerics::{BLOCK, MAX_WEIGHT, from_bf16};
+use crate::numerics::{BLOCK, MAX_WEIGHT, MAX_WEIGHT_SHORT, from_bf16};
 
 /// Columns that are decoded together.
-pub const CHUNK: usize = 32;
+const CHUNK: usize = 16;
+
+/// The shortest block.
+const LEAST: usize = BLOCK / 4;
 
 /// Tables a matrix may need; more would not stay in a core's caches.
 const MAX_TABLES: usize = 4096;
 
-// Outputs that share a register, and those of a panel.
-const PAIR: usize = 2;
-const PAIRS: usize = PANEL / PAIR;
+// Quads of a panel.
+const QUADS: usize = PANEL / QUAD;
 
 /// The integers of sixteen codes: their low bytes, then their high ones.
 pub type Table = [u8; 32];
@@ -41,8 +43,8 @@ struct Group {
 pub struct Nibbles {
     cols: usize,
     block: usize,               // columns whose products are added as integers: 128, 64 or 32
-    codes: Vec<CodePairs>,      // (pairs of rows, cols / CHUNK): the low halves of the bytes are the first row's
-    groups: Vec<[Group; PAIR]>, // (pairs of rows, cols / block): those of each block
+    codes: Vec<CodePairs>,      // (quads of rows, cols / CHUNK): the low halves of the bytes are the first two rows'
+    groups: Vec<[Group; QUAD]>, // (quads of rows, cols / block): those of each block
     tables: Vec<Table>,
 }
 
@@ -52,6 +54,7 @@ pub struct Plan<'a> {
     rows: usize,
     cols: usize,
     group: usize,
+    block: usize,
     groups: Vec<Group>,
     tables: Vec<Table>,
 }
@@ -76,14 +79,15 @@ impl<'a> Plan<'a> {
             || coded.bits > 4
             || coded.index.is_some()
             || group == 0
-            || cols % CHUNK != 0
-            || group % CHUNK != 0
+            || cols % LEAST != 0
+            || group % LEAST != 0
         {
             return None;
         }
         let mut known: HashMap<[u16; 16], Group> = HashMap::new();
         let mut numbers: HashMap<[i16; 16], u16> = HashMap::new();
         let mut tables = Vec::new();
+        let mut largest = 0;
         let mut found = Vec::with_capacity(coded.scales.values.len());
         for index in 0..coded.scales.values.len() {
             let mut values = [0; 16];
@@ -92,6 +96,9 @@ impl<'a> Plan<'a> {
                 Some(group) => *group,
                 None => {
                     let (integers, unit) = integers(&values)?;
+                    largest = integers
+                        .iter()
+                        .fold(largest, |largest, i| largest.max(i32::from(i.abs())));
                     let table = *numbers.entry(integers).or_insert_with(|| {
                         tables.push(table(&integers));
                         (tables.len() - 1) as u16
@@ -106,6 +113,8 @@ impl<'a> Plan<'a> {
             };
             found.push(group);
         }
+        let fits = |block: &usize| group % block == 0 && cols % block == 0 && (*block < BLOCK || largest <= MAX_WEIGHT);
+        let block = [BLOCK, BLOCK / 2].into_iter().find(fits).unwrap_or(LEAST);
         let rows = 0..matrix.rows;
         let count = coded.groups(cols);
         let groups = rows.flat_map(|row| (0..count).map(move |k| (row, k)));
@@ -115,6 +124,7 @@ impl<'a> Plan<'a> {
             rows: matrix.rows,
             cols,
             group,
+            block,
             groups,
             tables,
         })
@@ -122,7 +132,7 @@ impl<'a> Plan<'a> {
 
     /// Whether the two can be one.
     pub fn joins(&self, other: &Plan) -> bool {
-        self.cols == other.cols && self.group == other.group
+        self.cols == other.cols && self.group == other.group && self.block == other.block
     }
 }
 
@@ -136,14 +146,25 @@ fn integers(values: &[u16; 16]) -> Option<([i16; 16], u16)> {
     });
     let least = parts.iter().filter(|(digits, _)| *digits != 0).map(|(_, e)| *e).min();
     let least = least.unwrap_or(BIAS);
-    let mut integers = [0; 16];
-    for ((digits, exponent), integer) in parts.into_iter().zip(&mut integers) {
+    let mut wide = [0i32; 16];
+    for ((digits, exponent), value) in parts.into_iter().zip(&mut wide) {
         let shift = if digits == 0 { 0 } else { exponent - least };
-        let value = (shift < 12).then(|| digits << shift)?;
-        *integer = (value.abs() <= MAX_WEIGHT).then_some(value as i16)?;
+        *value = (shift < 12).then(|| digits << shift)?;
+    }
+    // what all are multiples of belongs to the unit: smaller integers may have longer blocks
+    let spare = wide
+        .iter()
+        .filter(|value| **value != 0)
+        .map(|value| value.trailing_zeros())
+        .min();
+    let spare = spare.unwrap_or(0);
+    let mut integers = [0; 16];
+    for (value, integer) in wide.into_iter().zip(&mut integers) {
+        let value = value >> spare;
+        *integer = (value.abs() <= MAX_WEIGHT_SHORT).then_some(value as i16)?;
     }
     // With an input's power of two, at least 2^−74, it must not leave the normal numbers; nor are weights of thousands sane.
-    let unit = least - BIAS;
+    let unit = least + spare as i32 - BIAS;
     (-50..=20)
         .contains(&unit)
         .then(|| (integers, ((unit + 127) as u16) << 7))
@@ -158,40 +179,38 @@ fn table(integers: &[i16; 16]) -> Table {
     table
 }
 
-// Where a column of a chunk lies among the bytes: such that interleaving two registers of low and high bytes, 128 bits by 128 bits, puts
-// columns in order.
-const fn place(column: usize) -> usize {
-    column % 8 + column / 16 * 8 + column / 8 % 2 * 16
+// The byte of a chunk that has a row's code, and where in it: a register's quarters become the rows of a quad.
+const fn place(row: usize, column: usize) -> (usize, usize) {
+    (row % 2 * CHUNK + column % CHUNK, row / 2 % 2 * 4)
 }
 
 impl Nibbles {
     /// Packs matrices that join. Rows that fill the last panel of one are zero.
     pub fn pack(pool: &Pool, plans: Vec<Plan>) -> Nibbles {
-        let (cols, group) = plans.first().map_or((0, CHUNK), |plan| (plan.cols, plan.group));
-        let fits = |block: &usize| group % block == 0 && cols % block == 0;
-        let block = [BLOCK, BLOCK / 2].into_iter().find(fits).unwrap_or(CHUNK);
+        let (cols, group, block) = plans.first().map_or((0, LEAST, LEAST), |p| (p.cols, p.group, p.block));
         let (chunks, blocks) = (cols / CHUNK, cols / block);
-        let pairs = |plan: &Plan| plan.rows.next_multiple_of(PANEL) / PAIR;
-        let all = plans.iter().map(pairs).sum::<usize>();
+        let quads = |plan: &Plan| plan.rows.next_multiple_of(PANEL) / QUAD;
+        let all = plans.iter().map(quads).sum::<usize>();
         let (mut codes, mut tables) = (vec![CodePairs::ZERO; all * chunks], vec![[0; 32]]);
-        let mut groups = vec![[Group::default(); PAIR]; all * blocks];
+        let mut groups = vec![[Group::default(); QUAD]; all * blocks];
         let mut rest = (&mut codes[..], &mut groups[..]);
         for plan in plans {
-            let (codes, other_codes) = rest.0.split_at_mut(pairs(&plan) * chunks);
-            let (groups, other_groups) = rest.1.split_at_mut(pairs(&plan) * blocks);
+            let (codes, other_codes) = rest.0.split_at_mut(quads(&plan) * chunks);
+            let (groups, other_groups) = rest.1.split_at_mut(quads(&plan) * blocks);
             rest = (other_codes, other_groups);
             let known = tables.len() as u16;
             let count = plan.coded.groups(cols);
-            pool.chunks2((codes, chunks), (groups, blocks), |pair, codes, groups| {
-                for (half, row) in (pair * PAIR..plan.rows).take(PAIR).enumerate() {
+            pool.chunks2((codes, chunks), (groups, blocks), |quad, codes, groups| {
+                for (own, row) in (quad * QUAD..plan.rows).take(QUAD).enumerate() {
                     for (column, code) in plan.coded.row_codes(row, cols).enumerate() {
-                        codes[column / CHUNK].0[place(column % CHUNK)] |= (code as u8) << (4 * half);
+                        let (byte, shift) = place(row, column);
+                        codes[column / CHUNK].0[byte] |= (code as u8) << shift;
                     }
                     for (i, groups) in groups.iter_mut().enumerate() {
-                        let own = plan.groups[row * count + i * block / group];
-                        groups[half] = Group {
-                            table: own.table + known,
-                            ..own
+                        let group = plan.groups[row * count + i * block / group];
+                        groups[own] = Group {
+                            table: group.table + known,
+                            ..group
                         };
                     }
                 }
@@ -212,13 +231,13 @@ impl Nibbles {
         size_of_val(&self.codes[..]) + size_of_val(&self.groups[..]) + size_of_val(&self.tables[..])
     }
 
-    // Two rows' codes and what their blocks are decoded by.
+    // Four rows' codes and what their blocks are decoded by.
     #[inline(always)]
-    fn pair(&self, pair: usize) -> (&[CodePairs], &[[Group; PAIR]]) {
+    fn quad(&self, quad: usize) -> (&[CodePairs], &[[Group; QUAD]]) {
         let (chunks, blocks) = (self.cols / CHUNK, self.cols / self.block);
         (
-            &self.codes[pair * chunks..][..chunks],
-            &self.groups[pair * blocks..][..blocks],
+            &self.codes[quad * chunks..][..chunks],
+            &self.groups[quad * blocks..][..blocks],
         )
     }
 
@@ -228,17 +247,17 @@ impl Nibbles {
     }
 
     #[inline(always)]
-    fn tables<A: Arithmetic>(&self, groups: [Group; PAIR]) -> A::Tables {
-        A::tables(self.table(groups[0]), self.table(groups[1]))
+    fn tables<A: Arithmetic>(&self, [a, b, c, d]: [Group; QUAD]) -> A::Tables {
+        A::tables([self.table(a), self.table(b), self.table(c), self.table(d)])
     }
 
     /// A row's values.
     pub fn values(&self, row: usize, out: &mut [f32]) {
-        let (codes, groups) = self.pair(row / PAIR);
+        let (codes, groups) = self.quad(row / QUAD);
         for (column, out) in out.iter_mut().enumerate() {
-            let byte = codes[column / CHUNK].0[place(column % CHUNK)];
-            let code = usize::from(byte >> (row % PAIR * 4) & 15);
-            let group = groups[column / self.block][row % PAIR];
+            let (byte, shift) = place(row, column);
+            let code = usize::from(codes[column / CHUNK].0[byte] >> shift & 15);
+            let group = groups[column / self.block][row % QUAD];
             let table = self.table(group);
             let integer = i16::from_le_bytes([table[code], table[16 + code]]);
             *out = f32::from(integer) * from_bf16(group.unit);

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::isa::{Arithmetic, CodePairs, Isa, Kernel, WIDE, WordPair, Words};
+use super::isa::{Arithmetic, CodePairs, Isa, Kernel, QUAD, WIDE, WORDS, WordQuad, Words};
 use super::pool::Pool;
 
 /// Rates of all threads together.
@@ -79,8 +79,8 @@ struct Float;
 impl Kernel for Float {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        match A::PAIRS {
-            2 => float::<A, 16>(),
+        match A::QUADS {
+            4 => float::<A, 16>(),
             _ => float::<A, 4>(),
         }
     }
@@ -103,14 +103,14 @@ fn float<A: Arithmetic, const CHAINS: usize>() {
     }
 }
 
-// As many vectors as a pass has rows, read anew each time, against as many as it has pairs of outputs.
+// As many vectors as a pass has rows, read anew each time, against as many as it has quads of outputs.
 struct Integer;
 
 impl Kernel for Integer {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        match A::PAIRS {
-            2 => integer::<A, 8, 2>(),
+        match A::QUADS {
+            4 => integer::<A, 6, 4>(),
             _ => integer::<A, 4, 1>(),
         }
     }
@@ -118,8 +118,8 @@ impl Kernel for Integer {
 
 #[inline(always)]
 fn integer<A: Arithmetic, const ROWS: usize, const N: usize>() {
-    let inputs = black_box([[Words([1; 16]); ROWS]; 8]);
-    let weights = A::weights(&black_box(WordPair([Words([1; 16]); 2])));
+    let inputs = black_box([[Words([1; WORDS]); ROWS]; 8]);
+    let weights = A::weights(&black_box(WordQuad([Words([1; WORDS]); QUAD])));
     let mut sums = [[A::zero(); N]; ROWS];
     for turn in 0..STEPS / (ROWS * N) {
         let inputs = &inputs[turn % 8];
@@ -141,8 +141,8 @@ struct Byte;
 impl Kernel for Byte {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        match A::PAIRS {
-            2 => byte::<A, 16>(),
+        match A::QUADS {
+            4 => byte::<A, 16>(),
             _ => byte::<A, 4>(),
         }
     }

@@ -1,22 +1,23 @@
 //! The inner loops' operations in plain Rust.
 
-use super::{Arithmetic, CodePairs, WIDE, WordPair, Words};
+use super::{Arithmetic, CodePairs, QUAD, WIDE, WORDS, WordQuad, Words};
 use crate::numerics::{PARTIALS, add_partials, from_bf16};
 
 /// What every machine has, with or without fused multiply-add.
 pub struct Portable<const FUSED: bool>;
 
 impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
-    type Inputs = [i16; 16];
-    type Weights = [[i16; 16]; 2];
-    type Tables = [[i16; 16]; 2];
+    type Inputs = [i16; WORDS];
+    type Weights = [[i16; WORDS]; QUAD];
+    type Tables = [[i16; 16]; QUAD];
     type Bytes = [u8; 64];
     type Spread = [u8; 4];
     type Few = [i32; WIDE];
     type Sums = [i32; WIDE];
     type Floats = [f32; WIDE];
 
-    const PAIRS: usize = 1;
+    const QUADS: usize = 1;
+    const FEW: usize = 2;
 
     #[inline(always)]
     fn multiply_add(a: f32, b: Self::Floats, mut c: Self::Floats) -> Self::Floats {
@@ -42,12 +43,12 @@ impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
     }
 
     #[inline(always)]
-    fn weights(words: &WordPair) -> Self::Weights {
+    fn weights(words: &WordQuad) -> Self::Weights {
         words.0.map(|words| words.0)
     }
 
     #[inline(always)]
-    fn store(weights: Self::Weights, words: &mut WordPair) {
+    fn store(weights: Self::Weights, words: &mut WordQuad) {
         words.0 = weights.map(Words);
     }
 
@@ -81,14 +82,14 @@ impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
     }
 
     #[inline(always)]
-    fn finish(floats: Self::Floats) -> [f32; 2] {
+    fn finish(floats: Self::Floats) -> [f32; QUAD] {
         let (outputs, _) = floats.as_chunks::<PARTIALS>();
-        [add_partials(outputs[0]), add_partials(outputs[1])]
+        std::array::from_fn(|i| add_partials(outputs[i]))
     }
 
     #[inline(always)]
-    fn units(first: f32, second: f32) -> Self::Floats {
-        std::array::from_fn(|i| if i < PARTIALS { first } else { second })
+    fn units(units: [f32; QUAD]) -> Self::Floats {
+        std::array::from_fn(|i| units[i / PARTIALS])
     }
 
     #[inline(always)]
@@ -100,8 +101,8 @@ impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
     }
 
     #[inline(always)]
-    fn tables(first: &[u8; 32], second: &[u8; 32]) -> Self::Tables {
-        [first, second].map(|bytes| std::array::from_fn(|i| i16::from_le_bytes([bytes[i], bytes[16 + i]])))
+    fn tables(tables: [&[u8; 32]; QUAD]) -> Self::Tables {
+        tables.map(|bytes| std::array::from_fn(|i| i16::from_le_bytes([bytes[i], bytes[16 + i]])))
     }
 
     #[inline(always)]
@@ -112,13 +113,11 @@ impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
     #[inline(always)]
     fn decode(tables: Self::Tables, codes: Self::Bytes) -> (Self::Weights, Self::Weights) {
         let weights = |first: usize| {
-            let of = |output: usize| {
-                let code = |i: usize| codes[output * 32 + first + i % 8 + i / 8 * 16];
-                std::array::from_fn(|i| tables[output][usize::from(code(i))])
-            };
-            [of(0), of(1)]
+            std::array::from_fn(|output: usize| {
+                std::array::from_fn(|i| tables[output][usize::from(codes[output * 16 + first + i])])
+            })
         };
-        (weights(0), weights(8))
+        (weights(0), weights(WORDS))
     }
 
     #[inline(always)]

@@ -36,14 +36,3 @@ pub fn avx2<K: Kernel>(kernel: K) {
 pub fn avx512<K: Kernel>(kernel: K) {
     kernel.run::<avx512::Avx512>();
 }
-
-// Eight partial sums: halves, then halves of these, then neighbours.
-#[inline(always)]
-fn finish(sums: __m256) -> f32 {
-    // SAFETY: see the module.
-    unsafe {
-        let four = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
-        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-    }
-}

@@ -3,15 +3,15 @@
 use std::cell::RefCell;
 
 use super::super::integers::Integers;
-use super::super::isa::{Arithmetic, CodePairs, Kernel, WIDE, WordPair, Words};
-use super::{CHUNK, Group, Nibbles, PAIR, PAIRS, PANEL};
+use super::super::isa::{Arithmetic, CodePairs, Kernel, QUAD, WIDE, WORDS, WordQuad, Words};
+use super::{CHUNK, Group, Nibbles, PANEL, QUADS};
 use crate::numerics::{BLOCK, from_bf16};
 
-/// Columns of a panel that are decoded before rows pass over them. Shorter stretches have more passes, whose sums come and go; longer ones
-/// leave no room for inputs in the nearer caches.
-const STRETCH: usize = 1024;
+/// Columns of a panel that are decoded before rows pass over them. Shorter stretches have more passes; of longer ones the weights and the
+/// inputs of a pass have no room in the nearest cache.
+const STRETCH: usize = 512;
 
-/// Bytes ahead of what a single row reads that are asked for: a few microseconds of a memory's delay.
+/// Bytes ahead of what a few rows read that are asked for: a few microseconds of a memory's delay.
 const AHEAD: usize = 4096;
 
 /// `out` (panels, rows, PANEL) = the inputs times as many panels of the weights, from panel `first` on.
@@ -34,9 +34,9 @@ impl Kernel for Multiply<'_> {
         let mut scratch = SCRATCH.take();
         let panels = self.out.chunks_exact_mut(x.rows * PANEL);
         for (panel, out) in (self.first..).zip(panels) {
-            match (x.rows, A::PAIRS) {
-                (1, _) => one_row::<A>(x, w, panel, out),
-                (_, 2) => many_rows::<A, 2>(x, w, panel, &mut scratch, out),
+            match (x.rows <= A::FEW, A::QUADS) {
+                (true, _) => few_rows::<A>(x, w, panel, out),
+                (_, QUADS) => many_rows::<A, QUADS>(x, w, panel, &mut scratch, out),
                 _ => many_rows::<A, 1>(x, w, panel, &mut scratch, out),
             }
             for (row, out) in out.chunks_exact_mut(PANEL).enumerate() {
@@ -50,67 +50,88 @@ impl Kernel for Multiply<'_> {
 
 #[derive(Default)]
 struct Scratch {
-    decoded: Vec<WordPair>,  // (PAIRS / N, stretch / 16, N), where N pairs of outputs share a pass
-    units: Vec<[f32; WIDE]>, // (PAIRS / N, blocks of a stretch, N): what the weights' integers are multiplied by
-    sums: Vec<[f32; WIDE]>,  // by rows that share a pass (PAIRS / N, those rows, N): partial sums
+    decoded: Vec<WordQuad>,  // (QUADS / N, stretch / WORDS, N), where N quads of outputs share a pass
+    units: Vec<[f32; WIDE]>, // (QUADS / N, blocks of a stretch, N): what the weights' integers are multiplied by
+    sums: Vec<[f32; WIDE]>,  // (QUADS / N, rows, N): partial sums
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-// Codes are decoded on their way from memory, which is what a single row waits for.
+// Codes are decoded on their way from memory, which is what few rows wait for. All of them share a pass.
 #[inline(always)]
-fn one_row<A: Arithmetic>(x: &Integers, w: &Nibbles, panel: usize, out: &mut [f32]) {
-    let (out, _) = out.as_chunks_mut::<PAIR>();
-    for (pair, out) in out.iter_mut().enumerate() {
-        let (codes, groups) = w.pair(panel * PAIRS + pair);
-        let sums = match w.block / CHUNK {
-            4 => dot::<A, 4>(x, w, codes, groups),
-            2 => dot::<A, 2>(x, w, codes, groups),
-            _ => dot::<A, 1>(x, w, codes, groups),
-        };
-        *out = A::finish(sums);
+fn few_rows<A: Arithmetic>(x: &Integers, w: &Nibbles, panel: usize, out: &mut [f32]) {
+    for quad in 0..QUADS {
+        let (codes, groups) = w.quad(panel * QUADS + quad);
+        let few = Few { x, w, codes, groups };
+        let out = &mut out[quad * QUAD..];
+        match x.rows {
+            6 => few.run::<A, 6>(out),
+            5 => few.run::<A, 5>(out),
+            4 => few.run::<A, 4>(out),
+            3 => few.run::<A, 3>(out),
+            2 => few.run::<A, 2>(out),
+            _ => few.run::<A, 1>(out),
+        }
     }
 }
 
-// Two outputs of one row, in blocks of CHUNKS chunks.
-#[inline(always)]
-fn dot<A: Arithmetic, const CHUNKS: usize>(
-    x: &Integers,
-    w: &Nibbles,
-    codes: &[CodePairs],
-    groups: &[[Group; PAIR]],
-) -> A::Floats {
-    let (codes, _) = codes.as_chunks::<CHUNKS>();
-    let (inputs, _) = x.words.as_chunks::<2>();
-    let (inputs, _) = inputs.as_chunks::<CHUNKS>();
-    let mut sums = A::floats(&[0.0; WIDE]);
-    for (i, ((codes, groups), inputs)) in codes.iter().zip(groups).zip(inputs).enumerate() {
-        // a line of the cache is two chunks
-        for codes in codes.iter().step_by(2) {
-            A::fetch_ahead(codes, AHEAD);
-        }
-        let tables = w.tables::<A>(*groups);
-        // two chains, for their latency
-        let (mut first, mut second) = (A::zero(), A::zero());
-        for (codes, inputs) in codes.iter().zip(inputs) {
-            let (left, right) = A::decode(tables, A::halves(codes));
-            first = A::dot(first, A::inputs(&inputs[0]), left);
-            second = A::dot(second, A::inputs(&inputs[1]), right);
-        }
-        let units = A::units(from_bf16(groups[0].unit), from_bf16(groups[1].unit));
-        sums = A::add(
-            sums,
-            A::join(first, second),
-            x.units[i * CHUNKS / (BLOCK / CHUNK)],
-            units,
-        );
-    }
-    sums
+// A quad of outputs and all rows.
+struct Few<'a> {
+    x: &'a Integers,
+    w: &'a Nibbles,
+    codes: &'a [CodePairs],
+    groups: &'a [[Group; QUAD]],
 }
 
-// A stretch of a panel is decoded once for all rows, which pass over it by N pairs of outputs.
+impl Few<'_> {
+    // ROWS rows; each begins PANEL after the one before in `out`.
+    #[inline(always)]
+    fn run<A: Arithmetic, const ROWS: usize>(&self, out: &mut [f32]) {
+        let (inputs, _) = self.x.words.as_chunks::<ROWS>();
+        let (inputs, _) = inputs.as_chunks::<2>();
+        let (input_units, _) = self.x.units.as_chunks::<ROWS>();
+        let chunks = self.w.block / CHUNK;
+        let blocks = self.codes.chunks_exact(chunks).zip(inputs.chunks_exact(chunks));
+        let mut sums = [A::floats(&[0.0; WIDE]); ROWS];
+        for (i, ((codes, inputs), groups)) in blocks.zip(self.groups).enumerate() {
+            // a line of the cache is two chunks
+            for codes in codes.iter().step_by(2) {
+                A::fetch_ahead(codes, AHEAD);
+            }
+            let tables = self.w.tables::<A>(*groups);
+            // two chains a row, for their latency
+            let (mut first, mut second) = ([A::zero(); ROWS], [A::zero(); ROWS]);
+            for (codes, inputs) in codes.iter().zip(inputs) {
+                let (left, right) = A::decode(tables, A::halves(codes));
+                for row in 0..ROWS {
+                    first[row] = A::dot(first[row], A::inputs(&inputs[0][row]), left);
+                    second[row] = A::dot(second[row], A::inputs(&inputs[1][row]), right);
+                }
+            }
+            let (own, input_units) = (units::<A>(groups), &input_units[i * self.w.block / BLOCK]);
+            for row in 0..ROWS {
+                sums[row] = A::add(sums[row], A::join(first[row], second[row]), input_units[row], own);
+            }
+        }
+        for row in 0..ROWS {
+            out[row * PANEL..][..QUAD].copy_from_slice(&A::finish(sums[row]));
+        }
+    }
+}
+
+#[inline(always)]
+fn units<A: Arithmetic>([a, b, c, d]: &[Group; QUAD]) -> A::Floats {
+    A::units([
+        from_bf16(a.unit),
+        from_bf16(b.unit),
+        from_bf16(c.unit),
+        from_bf16(d.unit),
+    ])
+}
+
+// A stretch of a panel is decoded once for all rows, which pass over it by N quads of outputs.
 #[inline(always)]
 fn many_rows<A: Arithmetic, const N: usize>(
     x: &Integers,
@@ -121,142 +142,122 @@ fn many_rows<A: Arithmetic, const N: usize>(
 ) {
     let Scratch { decoded, units, sums } = scratch;
     sums.clear();
-    sums.resize(x.rows * PAIRS, [0.0; WIDE]);
+    sums.resize(x.rows * QUADS, [0.0; WIDE]);
     for start in (0..w.cols).step_by(STRETCH) {
         let stretch = STRETCH.min(w.cols - start);
-        let steps = stretch / 16;
-        decoded.resize(PAIRS * steps, WordPair::ZERO);
-        units.resize(PAIRS * (stretch / w.block), [0.0; WIDE]);
+        let (steps, blocks) = (stretch / WORDS, stretch / w.block);
+        decoded.resize(QUADS * steps, WordQuad::ZERO);
+        units.resize(QUADS * blocks, [0.0; WIDE]);
         decode::<A, N>(w, panel, start, decoded, units);
-        for first in (0..x.rows).step_by(x.together) {
-            let size = x.together.min(x.rows - first);
-            let stretch = Stretch::<N> {
-                inputs: &x.words[(first * w.cols + start * size) / 16..][..steps * size],
-                input_units: &x.units[first * x.blocks()..][..x.blocks() * size],
-                weights: decoded.as_chunks().0,
-                units: units.as_chunks().0,
-                start,
-                block: w.block,
-            };
-            let sums = &mut sums[first * PAIRS..][..size * PAIRS];
-            match size {
-                6 => stretch.pass::<A, 6>(sums),
-                5 => stretch.pass::<A, 5>(sums),
-                4 => stretch.pass::<A, 4>(sums),
-                3 => stretch.pass::<A, 3>(sums),
-                2 => stretch.pass::<A, 2>(sums),
-                _ => stretch.pass::<A, 1>(sums),
+        let passes = decoded.chunks_exact(N * steps).zip(units.chunks_exact(N * blocks));
+        for ((decoded, units), sums) in passes.zip(sums.chunks_exact_mut(N * x.rows)) {
+            for first in (0..x.rows).step_by(x.together) {
+                let size = x.together.min(x.rows - first);
+                let pass = Pass::<N> {
+                    inputs: &x.words[(first * w.cols + start * size) / WORDS..][..steps * size],
+                    input_units: &x.units[first * x.blocks()..][..x.blocks() * size],
+                    weights: decoded.as_chunks().0,
+                    units: units.as_chunks().0,
+                    start,
+                    block: w.block,
+                };
+                let sums = &mut sums[first * N..][..size * N];
+                match size {
+                    6 => pass.run::<A, 6>(sums),
+                    5 => pass.run::<A, 5>(sums),
+                    4 => pass.run::<A, 4>(sums),
+                    3 => pass.run::<A, 3>(sums),
+                    2 => pass.run::<A, 2>(sums),
+                    _ => pass.run::<A, 1>(sums),
+                }
             }
         }
     }
-    finish::<A, N>(x.together, sums, out);
+    let (out, _) = out.as_chunks_mut::<QUAD>();
+    for (pass, sums) in sums.chunks_exact(N * x.rows).enumerate() {
+        for (row, sums) in sums.chunks_exact(N).enumerate() {
+            for i in 0..N {
+                out[row * QUADS + pass * N + i] = A::finish(A::floats(&sums[i]));
+            }
+        }
+    }
 }
 
-// A stretch of a panel, from column `start` on: its weights' integers, (PAIRS / N, stretch / 16, N), and what they are multiplied by.
+// A stretch of a panel, from column `start` on: its weights' integers, (QUADS / N, stretch / WORDS, N), and what they are multiplied by.
 #[inline(always)]
 fn decode<A: Arithmetic, const N: usize>(
     w: &Nibbles,
     panel: usize,
     start: usize,
-    decoded: &mut [WordPair],
-    units: &mut [[f32; WIDE]],
+    decoded: &mut [WordQuad],
+    all_units: &mut [[f32; WIDE]],
 ) {
-    let (steps, blocks) = (decoded.len() / PAIRS, units.len() / PAIRS);
-    for pair in 0..PAIRS {
-        let (codes, groups) = w.pair(panel * PAIRS + pair);
+    let (steps, blocks) = (decoded.len() / QUADS, all_units.len() / QUADS);
+    for quad in 0..QUADS {
+        let (codes, groups) = w.quad(panel * QUADS + quad);
         let codes = codes[start / CHUNK..].chunks_exact(w.block / CHUNK);
-        let (decoded, _) = decoded[pair / N * N * steps..].as_chunks_mut::<N>();
-        let (units, _) = units[pair / N * N * blocks..][..N * blocks].as_chunks_mut::<N>();
-        let places = decoded.chunks_exact_mut(w.block / 16).zip(units);
-        for ((codes, groups), (decoded, units)) in codes.zip(&groups[start / w.block..]).zip(places) {
-            let own = A::units(from_bf16(groups[0].unit), from_bf16(groups[1].unit));
-            A::write(own, &mut units[pair % N]);
+        let (decoded, _) = decoded[quad / N * N * steps..].as_chunks_mut::<N>();
+        let (all_units, _) = all_units[quad / N * N * blocks..][..N * blocks].as_chunks_mut::<N>();
+        let places = decoded.chunks_exact_mut(w.block / WORDS).zip(all_units);
+        for ((codes, groups), (decoded, all_units)) in codes.zip(&groups[start / w.block..]).zip(places) {
+            A::write(units::<A>(groups), &mut all_units[quad % N]);
             let tables = w.tables::<A>(*groups);
             let (decoded, _) = decoded.as_chunks_mut::<2>();
             for (codes, decoded) in codes.iter().zip(decoded) {
                 // the next panel's, which will be wanted when all rows have passed
-                A::fetch_ahead(codes, PAIRS * w.cols);
+                A::fetch_ahead(codes, PANEL / 2 * w.cols);
                 let (left, right) = A::decode(tables, A::halves(codes));
-                A::store(left, &mut decoded[0][pair % N]);
-                A::store(right, &mut decoded[1][pair % N]);
+                A::store(left, &mut decoded[0][quad % N]);
+                A::store(right, &mut decoded[1][quad % N]);
             }
         }
     }
 }
 
-// (rows, PANEL) from partial sums, by as many rows as share a pass (PAIRS / N, those rows, N).
-#[inline(always)]
-fn finish<A: Arithmetic, const N: usize>(together: usize, sums: &[[f32; WIDE]], out: &mut [f32]) {
-    let rows = out.chunks_mut(together * PANEL).zip(sums.chunks(together * PAIRS));
-    for (out, sums) in rows {
-        let size = out.len() / PANEL;
-        let (out, _) = out.as_chunks_mut::<PAIR>();
-        for (first, sums) in (0..PAIRS).step_by(N).zip(sums.chunks_exact(size * N)) {
-            for (row, sums) in sums.chunks_exact(N).enumerate() {
-                for (out, sums) in out[row * PAIRS + first..].iter_mut().zip(sums) {
-                    *out = A::finish(A::floats(sums));
-                }
-            }
-        }
-    }
-}
-
-// A stretch of columns of a panel, and rows that share a pass.
-struct Stretch<'a, const N: usize> {
-    inputs: &'a [Words],           // (stretch / 16, rows)
+// N quads of outputs over a stretch of columns, and rows that share a pass over them.
+struct Pass<'a, const N: usize> {
+    inputs: &'a [Words],           // (stretch / WORDS, rows)
     input_units: &'a [f32],        // (blocks of the whole row, rows)
-    weights: &'a [[WordPair; N]],  // (PAIRS / N, stretch / 16)
-    units: &'a [[[f32; WIDE]; N]], // (PAIRS / N, blocks of the stretch)
+    weights: &'a [[WordQuad; N]],  // (stretch / WORDS)
+    units: &'a [[[f32; WIDE]; N]], // (blocks of the stretch)
     start: usize,
     block: usize,
 }
 
-impl<const N: usize> Stretch<'_, N> {
-    // ROWS rows; `sums` is (PAIRS / N, ROWS, N).
+impl<const N: usize> Pass<'_, N> {
+    // ROWS rows; `sums` is (ROWS, N).
     #[inline(always)]
-    fn pass<A: Arithmetic, const ROWS: usize>(&self, sums: &mut [[f32; WIDE]]) {
+    fn run<A: Arithmetic, const ROWS: usize>(&self, sums: &mut [[f32; WIDE]]) {
         let (inputs, _) = self.inputs.as_chunks::<ROWS>();
         let (input_units, _) = self.input_units.as_chunks::<ROWS>();
         let (sums, _) = sums.as_chunks_mut::<N>();
-        let (sums, _) = sums.as_chunks_mut::<ROWS>();
-        let passes = self.weights.chunks_exact(inputs.len());
-        let units = self.units.chunks_exact(self.units.len() * N / PAIRS);
-        for ((weights, units), sums) in passes.zip(units).zip(sums) {
-            // In registers, as far as they reach: stores between loads that agree in their last twelve bits hold these up.
-            let mut floats = [[A::floats(&[0.0; WIDE]); N]; ROWS];
-            for row in 0..ROWS {
-                for i in 0..N {
-                    floats[row][i] = A::floats(&sums[row][i]);
-                }
-            }
-            let blocks = weights
-                .chunks_exact(self.block / 16)
-                .zip(inputs.chunks_exact(self.block / 16));
-            for (block, ((weights, inputs), units)) in blocks.zip(units).enumerate() {
-                let mut integers = [[A::zero(); N]; ROWS];
-                for (w, x) in weights.iter().zip(inputs) {
-                    let mut pairs = [A::weights(&w[0]); N];
+        let steps = self.block / WORDS;
+        let blocks = self.weights.chunks_exact(steps).zip(inputs.chunks_exact(steps));
+        for (block, ((weights, inputs), units)) in blocks.zip(self.units).enumerate() {
+            // All registers are theirs; f32 sums stay in memory, where a block asks for them once.
+            let mut integers = [[A::zero(); N]; ROWS];
+            let (weights, _) = weights.as_chunks::<2>();
+            let (inputs, _) = inputs.as_chunks::<2>();
+            for (w, x) in weights.iter().zip(inputs) {
+                for step in 0..2 {
+                    let (w, x) = (&w[step], &x[step]);
+                    let mut quads = [A::weights(&w[0]); N];
                     for i in 1..N {
-                        pairs[i] = A::weights(&w[i]);
+                        quads[i] = A::weights(&w[i]);
                     }
                     for row in 0..ROWS {
                         let x = A::inputs(&x[row]);
                         for i in 0..N {
-                            integers[row][i] = A::dot(integers[row][i], x, pairs[i]);
+                            integers[row][i] = A::dot(integers[row][i], x, quads[i]);
                         }
                     }
                 }
-                let input_units = &input_units[(self.start + block * self.block) / BLOCK];
-                for row in 0..ROWS {
-                    for i in 0..N {
-                        let own = A::floats(&units[i]);
-                        floats[row][i] = A::add(floats[row][i], integers[row][i], input_units[row], own);
-                    }
-                }
             }
+            let input_units = &input_units[(self.start + block * self.block) / BLOCK];
             for row in 0..ROWS {
                 for i in 0..N {
-                    A::write(floats[row][i], &mut sums[row][i]);
+                    let (sum, own) = (A::floats(&sums[row][i]), A::floats(&units[i]));
+                    A::write(A::add(sum, integers[row][i], input_units[row], own), &mut sums[row][i]);
                 }
             }
         }

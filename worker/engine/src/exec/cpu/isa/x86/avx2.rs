@@ -2,22 +2,38 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Arithmetic, CodePairs, WIDE, WordPair, Words};
-use super::{fetch_ahead, finish};
-use crate::numerics::PARTIALS;
+use super::super::{Arithmetic, CodePairs, QUAD, WIDE, WordQuad, Words};
+use super::fetch_ahead;
 
 /// AVX2 and fused multiply-add.
 pub struct Avx2;
 
+/// Lanes of a register.
+const HALF: usize = WIDE / 2;
+
 // Functions and no closures: these would not be compiled for the instruction set.
 #[inline(always)]
-fn table(bytes: &[u8; 32]) -> (__m256i, __m256i) {
-    let bytes: *const __m128i = bytes.as_ptr().cast();
-    // SAFETY: see the module; both halves lie in the array, and the load needs no alignment.
+fn table(first: &[u8; 32], second: &[u8; 32]) -> (__m256i, __m256i) {
+    let (first, second): (*const __m128i, *const __m128i) = (first.as_ptr().cast(), second.as_ptr().cast());
+    // SAFETY: see the module; both halves lie in the arrays, and the loads need no alignment.
     unsafe {
         (
-            _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes)),
-            _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.add(1))),
+            _mm256_loadu2_m128i(second, first),
+            _mm256_loadu2_m128i(second.add(1), first.add(1)),
+        )
+    }
+}
+
+// Each 128 bits' four sums: those two apart, then neighbours.
+#[inline(always)]
+fn finish(sums: __m256) -> (f32, f32) {
+    // SAFETY: see the module.
+    unsafe {
+        let two = _mm256_add_ps(sums, _mm256_permute_ps::<0b00_00_11_10>(sums));
+        let one = _mm256_add_ps(two, _mm256_permute_ps::<0b00_00_00_01>(two));
+        (
+            _mm_cvtss_f32(_mm256_castps256_ps128(one)),
+            _mm_cvtss_f32(_mm256_extractf128_ps::<1>(one)),
         )
     }
 }
@@ -41,7 +57,8 @@ impl Arithmetic for Avx2 {
     type Sums = [__m256i; 2];
     type Floats = [__m256; 2];
 
-    const PAIRS: usize = 1;
+    const QUADS: usize = 1;
+    const FEW: usize = 2;
 
     #[inline(always)]
     fn multiply_add(a: f32, b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
@@ -74,20 +91,24 @@ impl Arithmetic for Avx2 {
 
     #[inline(always)]
     fn inputs(words: &Words) -> __m256i {
-        // SAFETY: see the module; `Words` is as large and as aligned as a register.
-        unsafe { _mm256_load_si256(std::ptr::from_ref(words).cast()) }
+        // SAFETY: see the module; `Words` is as large and as aligned as half a register.
+        unsafe { _mm256_broadcastsi128_si256(_mm_load_si128(std::ptr::from_ref(words).cast())) }
     }
 
     #[inline(always)]
-    fn weights(words: &WordPair) -> [__m256i; 2] {
-        [Self::inputs(&words.0[0]), Self::inputs(&words.0[1])]
+    fn weights(words: &WordQuad) -> [__m256i; 2] {
+        let words: *const __m256i = std::ptr::from_ref(words).cast();
+        // SAFETY: see the module; `WordQuad` is as large as two registers and more aligned.
+        unsafe { [_mm256_load_si256(words), _mm256_load_si256(words.add(1))] }
     }
 
     #[inline(always)]
-    fn store(weights: [__m256i; 2], words: &mut WordPair) {
-        for (weights, words) in weights.into_iter().zip(&mut words.0) {
-            // SAFETY: as in `inputs`.
-            unsafe { _mm256_store_si256(std::ptr::from_mut(words).cast(), weights) }
+    fn store(weights: [__m256i; 2], words: &mut WordQuad) {
+        let words: *mut __m256i = std::ptr::from_mut(words).cast();
+        // SAFETY: as in `weights`.
+        unsafe {
+            _mm256_store_si256(words, weights[0]);
+            _mm256_store_si256(words.add(1), weights[1]);
         }
     }
 
@@ -114,7 +135,7 @@ impl Arithmetic for Avx2 {
         unsafe {
             [
                 _mm256_loadu_ps(floats.as_ptr()),
-                _mm256_loadu_ps(floats.as_ptr().add(PARTIALS)),
+                _mm256_loadu_ps(floats.as_ptr().add(HALF)),
             ]
         }
     }
@@ -124,19 +145,25 @@ impl Arithmetic for Avx2 {
         // SAFETY: as in `floats`.
         unsafe {
             _mm256_storeu_ps(to.as_mut_ptr(), floats[0]);
-            _mm256_storeu_ps(to.as_mut_ptr().add(PARTIALS), floats[1]);
+            _mm256_storeu_ps(to.as_mut_ptr().add(HALF), floats[1]);
         }
     }
 
     #[inline(always)]
-    fn finish(floats: [__m256; 2]) -> [f32; 2] {
-        [finish(floats[0]), finish(floats[1])]
+    fn finish(floats: [__m256; 2]) -> [f32; QUAD] {
+        let ((first, second), (third, fourth)) = (finish(floats[0]), finish(floats[1]));
+        [first, second, third, fourth]
     }
 
     #[inline(always)]
-    fn units(first: f32, second: f32) -> [__m256; 2] {
+    fn units(units: [f32; QUAD]) -> [__m256; 2] {
         // SAFETY: see the module.
-        unsafe { [_mm256_set1_ps(first), _mm256_set1_ps(second)] }
+        unsafe {
+            [
+                _mm256_set_m128(_mm_set1_ps(units[1]), _mm_set1_ps(units[0])),
+                _mm256_set_m128(_mm_set1_ps(units[3]), _mm_set1_ps(units[2])),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -152,8 +179,8 @@ impl Arithmetic for Avx2 {
     }
 
     #[inline(always)]
-    fn tables(first: &[u8; 32], second: &[u8; 32]) -> [(__m256i, __m256i); 2] {
-        [table(first), table(second)]
+    fn tables(tables: [&[u8; 32]; QUAD]) -> [(__m256i, __m256i); 2] {
+        [table(tables[0], tables[1]), table(tables[2], tables[3])]
     }
 
     #[inline(always)]
@@ -218,7 +245,7 @@ impl Arithmetic for Avx2 {
     #[inline(always)]
     fn integers(sums: [__m256i; 2]) -> [i32; WIDE] {
         let mut integers = [0; WIDE];
-        let (halves, _) = integers.as_chunks_mut::<PARTIALS>();
+        let (halves, _) = integers.as_chunks_mut::<HALF>();
         for (half, sums) in halves.iter_mut().zip(sums) {
             // SAFETY: see the module; the store needs no alignment.
             unsafe { _mm256_storeu_si256(half.as_mut_ptr().cast(), sums) };

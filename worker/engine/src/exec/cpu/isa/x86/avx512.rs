@@ -2,14 +2,44 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Arithmetic, CodePairs, WIDE, WordPair, Words};
-use super::{fetch_ahead, finish};
+use super::super::{Arithmetic, CodePairs, QUAD, WIDE, WordQuad, Words};
+use super::fetch_ahead;
 
 /// AVX-512 with its neural network instructions.
 pub struct Avx512;
 
-/// The second output's lanes.
-const SECOND: __mmask16 = 0xff00;
+/// Lanes of the later outputs.
+const SECOND: __mmask16 = 0x00f0;
+const THIRD: __mmask16 = 0x0f00;
+const FOURTH: __mmask16 = 0xf000;
+
+// Four pieces of 128 bits.
+#[inline(always)]
+fn lanes(pieces: [*const u8; QUAD]) -> __m512i {
+    // SAFETY: the callers hand over 16 bytes each; the loads need no alignment.
+    unsafe {
+        let piece = _mm512_broadcast_i32x4(_mm_loadu_si128(pieces[0].cast()));
+        let piece = _mm512_mask_broadcast_i32x4(piece, SECOND, _mm_loadu_si128(pieces[1].cast()));
+        let piece = _mm512_mask_broadcast_i32x4(piece, THIRD, _mm_loadu_si128(pieces[2].cast()));
+        _mm512_mask_broadcast_i32x4(piece, FOURTH, _mm_loadu_si128(pieces[3].cast()))
+    }
+}
+
+/// `vpdpwssd`. Written out: the compiler takes the intrinsic for two instructions wherever it sees several of them in a row, to shorten a
+/// chain that other chains hide.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn multiply_words(mut sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
+    // SAFETY: registers alone, and the feature is there.
+    unsafe {
+        std::arch::asm!(
+            "vpdpwssd {}, {}, {}",
+            inlateout(zmm_reg) sums, in(zmm_reg) inputs, in(zmm_reg) weights,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
 
 impl Arithmetic for Avx512 {
     type Inputs = __m512i;
@@ -21,7 +51,8 @@ impl Arithmetic for Avx512 {
     type Sums = __m512i;
     type Floats = __m512;
 
-    const PAIRS: usize = 2;
+    const QUADS: usize = 4;
+    const FEW: usize = 6;
 
     #[inline(always)]
     fn multiply_add(a: f32, b: __m512, c: __m512) -> __m512 {
@@ -46,18 +77,18 @@ impl Arithmetic for Avx512 {
 
     #[inline(always)]
     fn inputs(words: &Words) -> __m512i {
-        // SAFETY: see the module; `Words` is as large and as aligned as half a register.
-        unsafe { _mm512_broadcast_i64x4(_mm256_load_si256(std::ptr::from_ref(words).cast())) }
+        // SAFETY: see the module; `Words` is as large and as aligned as a quarter of a register.
+        unsafe { _mm512_broadcast_i32x4(_mm_load_si128(std::ptr::from_ref(words).cast())) }
     }
 
     #[inline(always)]
-    fn weights(words: &WordPair) -> __m512i {
-        // SAFETY: see the module; `WordPair` is as large and as aligned as a register.
+    fn weights(words: &WordQuad) -> __m512i {
+        // SAFETY: see the module; `WordQuad` is as large and as aligned as a register.
         unsafe { _mm512_load_si512(std::ptr::from_ref(words).cast()) }
     }
 
     #[inline(always)]
-    fn store(weights: __m512i, words: &mut WordPair) {
+    fn store(weights: __m512i, words: &mut WordQuad) {
         // SAFETY: as in `weights`.
         unsafe { _mm512_store_si512(std::ptr::from_mut(words).cast(), weights) }
     }
@@ -65,7 +96,7 @@ impl Arithmetic for Avx512 {
     #[inline(always)]
     fn dot(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
         // SAFETY: see the module.
-        unsafe { _mm512_dpwssd_epi32(sums, inputs, weights) }
+        unsafe { multiply_words(sums, inputs, weights) }
     }
 
     #[inline(always)]
@@ -87,20 +118,27 @@ impl Arithmetic for Avx512 {
     }
 
     #[inline(always)]
-    fn finish(floats: __m512) -> [f32; 2] {
-        // SAFETY: see the module.
-        let (first, second) = unsafe {
-            let doubles = _mm512_castps_pd(floats);
-            (_mm512_castpd512_pd256(doubles), _mm512_extractf64x4_pd::<1>(doubles))
-        };
-        // SAFETY: see the module.
-        unsafe { [finish(_mm256_castpd_ps(first)), finish(_mm256_castpd_ps(second))] }
+    fn finish(floats: __m512) -> [f32; QUAD] {
+        let mut sums = [0.0; QUAD];
+        // SAFETY: see the module; the store needs no alignment.
+        unsafe {
+            let two = _mm512_add_ps(floats, _mm512_permute_ps::<0b00_00_11_10>(floats));
+            let one = _mm512_add_ps(two, _mm512_permute_ps::<0b00_00_00_01>(two));
+            let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            let one = _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one));
+            _mm_storeu_ps(sums.as_mut_ptr(), one);
+        }
+        sums
     }
 
     #[inline(always)]
-    fn units(first: f32, second: f32) -> __m512 {
-        // SAFETY: see the module.
-        unsafe { _mm512_mask_mov_ps(_mm512_set1_ps(first), SECOND, _mm512_set1_ps(second)) }
+    fn units(units: [f32; QUAD]) -> __m512 {
+        // SAFETY: see the module; the load needs no alignment.
+        unsafe {
+            let units = _mm512_castps128_ps512(_mm_loadu_ps(units.as_ptr()));
+            let outputs = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+            _mm512_permutexvar_ps(outputs, units)
+        }
     }
 
     #[inline(always)]
@@ -116,17 +154,12 @@ impl Arithmetic for Avx512 {
     }
 
     #[inline(always)]
-    fn tables(first: &[u8; 32], second: &[u8; 32]) -> (__m512i, __m512i) {
-        let (first, second): (*const __m128i, *const __m128i) = (first.as_ptr().cast(), second.as_ptr().cast());
-        // SAFETY: see the module; both halves lie in the arrays, and the loads need no alignment.
-        unsafe {
-            let low = _mm512_broadcast_i32x4(_mm_loadu_si128(first));
-            let high = _mm512_broadcast_i32x4(_mm_loadu_si128(first.add(1)));
-            (
-                _mm512_mask_broadcast_i32x4(low, SECOND, _mm_loadu_si128(second)),
-                _mm512_mask_broadcast_i32x4(high, SECOND, _mm_loadu_si128(second.add(1))),
-            )
-        }
+    fn tables(tables: [&[u8; 32]; QUAD]) -> (__m512i, __m512i) {
+        let [a, b, c, d] = tables;
+        (
+            lanes([&raw const a[0], &raw const b[0], &raw const c[0], &raw const d[0]]),
+            lanes([&raw const a[16], &raw const b[16], &raw const c[16], &raw const d[16]]),
+        )
     }
 
     #[inline(always)]
@@ -134,7 +167,7 @@ impl Arithmetic for Avx512 {
         // SAFETY: see the module; `CodePairs` is as large and as aligned as half a register.
         unsafe {
             let codes = _mm512_broadcast_i64x4(_mm256_load_si256(std::ptr::from_ref(codes).cast()));
-            let codes = _mm512_mask_srli_epi32::<4>(codes, SECOND, codes);
+            let codes = _mm512_mask_srli_epi32::<4>(codes, THIRD | FOURTH, codes);
             _mm512_and_si512(codes, _mm512_set1_epi8(15))
         }
     }
