@@ -136,101 +136,92 @@ struct Attend<'a> {
 
 impl Kernel for Attend<'_> {
     #[inline(always)]
-    fn run<A: Arithmetic>(self) {
-        // two heads at a time share every key and value loaded
-        let (q, q_last) = chunk_pairs(self.q, self.head_dim);
-        let (out, out_last) = self.out.split_at_mut(q.len());
-        for (q, out) in q
-            .chunks_exact(2 * self.head_dim)
-            .zip(out.chunks_exact_mut(2 * self.head_dim))
-        {
-            let (q0, q1) = q.split_at(self.head_dim);
-            let (out0, out1) = out.split_at_mut(self.head_dim);
-            heads(
-                [q0, q1],
-                [out0, out1],
-                self.keys,
-                self.values,
-                self.pages,
-                self.first,
-                self.position,
-            );
+    fn run<A: Arithmetic>(mut self) {
+        let (q, out) = (self.q, std::mem::take(&mut self.out));
+        let quads = q.len() / (4 * self.head_dim) * 4 * self.head_dim;
+        let pairs = q.len() / (2 * self.head_dim) * 2 * self.head_dim;
+        let (out, last_out) = out.split_at_mut(pairs);
+        let (out, pair_out) = out.split_at_mut(quads);
+        let quads_of = q[..quads].chunks_exact(4 * self.head_dim);
+        for (q, out) in quads_of.zip(out.chunks_exact_mut(4 * self.head_dim)) {
+            self.heads::<2, 2>(q, out);
         }
-        if !q_last.is_empty() {
-            heads(
-                [q_last],
-                [out_last],
-                self.keys,
-                self.values,
-                self.pages,
-                self.first,
-                self.position,
-            );
+        if quads < pairs {
+            self.heads::<1, 2>(&q[quads..pairs], pair_out);
+        }
+        if pairs < q.len() {
+            self.heads::<1, 1>(&q[pairs..], last_out);
         }
     }
 }
 
-#[inline(always)]
-fn chunk_pairs(q: &[f32], head_dim: usize) -> (&[f32], &[f32]) {
-    q.split_at(q.len() / (2 * head_dim) * 2 * head_dim)
-}
-
-// Attention of H query heads of one row.
-#[inline(always)]
-fn heads<const H: usize>(
-    q: [&[f32]; H],
-    mut out: [&mut [f32]; H],
-    keys: &[f32],
-    values: &[f32],
-    pages: &[Page],
-    first: usize,
-    position: usize,
-) {
-    let head_dim = q[0].len();
-    let size = PAGE_TOKENS * head_dim;
-    // merged so far: maximum, Σp, and Σp·v in `out`
-    let (mut max, mut sum) = ([f32::NEG_INFINITY; H], [0f32; H]);
-    let mut p = [[0f32; KV_CHUNK]; H];
-    let mut o = [[0f32; MAX_HEAD_DIM]; H];
-    let first_chunk = first / KV_CHUNK;
-    for chunk in first_chunk..=position / KV_CHUNK {
-        let start = chunk * KV_CHUNK;
-        let (from, end) = (first.max(start) - start, (position + 1).min(start + KV_CHUNK) - start);
-        let page = |at: usize| pages[(start + at) / PAGE_TOKENS] as usize * size;
-        for at in (from / PAGE_TOKENS * PAGE_TOKENS..end).step_by(PAGE_TOKENS) {
-            let keys = &keys[page(at)..][..size];
-            page_scores(q, keys, &mut p, at);
-        }
-        let (mut chunk_max, mut chunk_sum) = ([0f32; H], [0f32; H]);
-        for h in 0..H {
-            chunk_max[h] = softmax_terms(&mut p[h], from, end);
-            chunk_sum[h] = lane_sum(&p[h]);
-            o[h][..head_dim].fill(0.0);
-        }
-        let mut at = from;
-        while at < end {
-            let stop = ((at / PAGE_TOKENS + 1) * PAGE_TOKENS).min(end);
-            let values = &values[page(at) + at % PAGE_TOKENS * head_dim..][..(stop - at) * head_dim];
-            add_values(&p, at, values, &mut o, head_dim);
-            at = stop;
-        }
-        for h in 0..H {
-            if chunk == first_chunk {
-                (max[h], sum[h]) = (chunk_max[h], chunk_sum[h]);
-                out[h].copy_from_slice(&o[h][..head_dim]);
-                continue;
+impl Attend<'_> {
+    // PARTS times H query heads. H of them share every key and value loaded into a register, and PARTS of these a chunk of keys in the nearer
+    // caches.
+    #[inline(always)]
+    fn heads<const PARTS: usize, const H: usize>(&self, q: &[f32], out: &mut [f32]) {
+        let (head_dim, size) = (self.head_dim, PAGE_TOKENS * self.head_dim);
+        // merged so far: maximum, Σp, and Σp·v in `out`
+        let (mut max, mut sum) = ([[f32::NEG_INFINITY; H]; PARTS], [[0f32; H]; PARTS]);
+        let mut p = [[0f32; KV_CHUNK]; H];
+        let mut o = [[0f32; MAX_HEAD_DIM]; H];
+        let first_chunk = self.first / KV_CHUNK;
+        for chunk in first_chunk..=self.position / KV_CHUNK {
+            let start = chunk * KV_CHUNK;
+            let (from, end) = (
+                self.first.max(start) - start,
+                (self.position + 1).min(start + KV_CHUNK) - start,
+            );
+            for part in 0..PARTS {
+                let mut own = [q; H];
+                for h in 0..H {
+                    own[h] = &q[(part * H + h) * head_dim..][..head_dim];
+                }
+                for at in (from / PAGE_TOKENS * PAGE_TOKENS..end).step_by(PAGE_TOKENS) {
+                    let keys = &self.keys[self.page(start + at) * size..][..size];
+                    page_scores(own, keys, &mut p, at);
+                }
+                let (mut chunk_max, mut chunk_sum) = ([0f32; H], [0f32; H]);
+                for h in 0..H {
+                    chunk_max[h] = softmax_terms(&mut p[h], from, end);
+                    chunk_sum[h] = lane_sum(&p[h]);
+                    o[h][..head_dim].fill(0.0);
+                }
+                let mut at = from;
+                while at < end {
+                    let stop = ((at / PAGE_TOKENS + 1) * PAGE_TOKENS).min(end);
+                    let slot = self.page(start + at) * PAGE_TOKENS + at % PAGE_TOKENS;
+                    let values = &self.values[slot * head_dim..][..(stop - at) * head_dim];
+                    add_values(&p, at, values, &mut o, head_dim);
+                    at = stop;
+                }
+                for h in 0..H {
+                    let out = &mut out[(part * H + h) * head_dim..][..head_dim];
+                    let (max, sum) = (&mut max[part][h], &mut sum[part][h]);
+                    if chunk == first_chunk {
+                        (*max, *sum) = (chunk_max[h], chunk_sum[h]);
+                        out.copy_from_slice(&o[h][..head_dim]);
+                        continue;
+                    }
+                    let merged = if chunk_max[h] > *max { chunk_max[h] } else { *max };
+                    let (old, new) = (exp(*max - merged), exp(chunk_max[h] - merged));
+                    *sum = *sum * old + chunk_sum[h] * new;
+                    for (out, o) in out.iter_mut().zip(&o[h]) {
+                        *out = *out * old + o * new;
+                    }
+                    *max = merged;
+                }
             }
-            let merged = if chunk_max[h] > max[h] { chunk_max[h] } else { max[h] };
-            let (old, new) = (exp(max[h] - merged), exp(chunk_max[h] - merged));
-            sum[h] = sum[h] * old + chunk_sum[h] * new;
-            for (out, o) in out[h].iter_mut().zip(&o[h]) {
-                *out = *out * old + o * new;
-            }
-            max[h] = merged;
+        }
+        for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum.as_flattened()) {
+            out.iter_mut().for_each(|o| *o /= sum);
         }
     }
-    for (out, sum) in out.iter_mut().zip(sum) {
-        out.iter_mut().for_each(|o| *o /= sum);
+
+    // Where a position's page lies.
+    #[inline(always)]
+    fn page(&self, position: usize) -> usize {
+        self.pages[position / PAGE_TOKENS] as usize
     }
 }
 

@@ -189,8 +189,8 @@ impl Layer {
         let group_width = plan.group() * hd;
         let (cache, window) = (&self.cache, self.plan.window);
         b.a.resize(rows * q_width, 0.0);
-        m.pool.chunks(&mut b.a, group_width, |task, out| {
-            let (row, head) = (task / plan.kv_heads, task % plan.kv_heads);
+        // Head after head: what rows of a sequence, or of sequences with a common prefix, see of one head stays in a core's caches.
+        m.pool.columns(&mut b.a, group_width, plan.kv_heads, |row, head, out| {
             let position = batch.positions[row] as usize;
             let first = window.map_or(0, |w| (position + 1).saturating_sub(w));
             let q = &qkv[row * width + head * group_width..][..group_width];

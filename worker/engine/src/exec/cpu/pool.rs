@@ -125,6 +125,23 @@ impl Pool {
         self.run(chunks.count(), &|i| body(i, unsafe { chunks.get(i) }));
     }
 
+    /// Calls `body(row, column, chunk)` for every chunk of `len` elements of a matrix with so many columns of chunks, column after column.
+    pub fn columns<T: Send>(
+        &self,
+        data: &mut [T],
+        len: usize,
+        columns: usize,
+        body: impl Fn(usize, usize, &mut [T]) + Sync,
+    ) {
+        let chunks = Chunks::new(data, len);
+        let rows = chunks.count() / columns.max(1);
+        self.run(rows * columns, &|i| {
+            let (row, column) = (i % rows, i / rows);
+            // SAFETY: as in `chunks`; every pair of row and column has one index.
+            body(row, column, unsafe { chunks.get(row * columns + column) });
+        });
+    }
+
     /// As [`Pool::chunks`] over two slices cut into equally many chunks.
     pub fn chunks2<T: Send, U: Send>(
         &self,
