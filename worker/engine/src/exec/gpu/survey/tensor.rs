@@ -2,7 +2,7 @@
 //!
 //! These kernels are trials. They say what the units are worth, whether their sums depend on how a product is cut into tiles, and whether
 //! the driver keeps the order of memory that such kernels need: naga marks no access for the memory model that matrix units bring with
-//! them (wgpu issue 8805), so that a tile staged in workgroup memory may be read before it is written.
+//! them, so that a tile staged in workgroup memory may be read before it is written.
 
 use assay_checkpoint::number::{f16_to_f32, f32_to_f16};
 use wgpu::{ComputePass, Features};
