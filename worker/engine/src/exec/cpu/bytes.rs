@@ -17,8 +17,8 @@ const LEAST: usize = 32;
 /// Columns of a step.
 const STEP: usize = 4;
 
-/// Outputs whose codes are the low halves of bytes.
-const HALF: usize = WIDE / 2;
+/// Columns whose codes lie together: of the first step in the low halves of the bytes, of the second in the high ones.
+const CHUNK: usize = 2 * STEP;
 
 /// Steps whose products fit 16 bits together: 8 · 2 · 15 · 127 = 30,480.
 const STEPS: usize = 8;
@@ -86,8 +86,13 @@ struct Block {
 pub struct Bytes {
     cols: usize,
     block: usize,
-    codes: Vec<CodePairs>, // (panels, cols / STEP): the low halves of the bytes are the first eight outputs'
+    codes: Vec<CodePairs>, // (panels, cols / CHUNK)
     blocks: Vec<Block>,    // (panels, cols / block)
+}
+
+// The byte of a chunk that has an output's code of a column, and where in it.
+const fn place(lane: usize, column: usize) -> (usize, usize) {
+    (lane * STEP + column % STEP, column / STEP % 2 * 4)
 }
 
 impl Bytes {
@@ -98,19 +103,19 @@ impl Bytes {
             .iter()
             .flat_map(|plan| (0..plan.rows).step_by(PANEL).map(move |row| (plan, row)));
         let homes: Vec<(&Plan, usize)> = homes.collect(); // (plan, first row) of each panel
-        let mut codes = vec![CodePairs::ZERO; homes.len() * cols / STEP];
+        let mut codes = vec![CodePairs::ZERO; homes.len() * cols / CHUNK];
         let none = Block {
             scales: [0.0; WIDE],
             zeros: [0; WIDE],
         };
         let mut blocks = vec![none; homes.len() * cols / block];
-        let (codes_of, blocks_of) = ((&mut codes[..], cols / STEP), (&mut blocks[..], cols / block));
+        let (codes_of, blocks_of) = ((&mut codes[..], cols / CHUNK), (&mut blocks[..], cols / block));
         pool.chunks2(codes_of, blocks_of, |panel, codes, blocks| {
             let (plan, first) = homes[panel];
             for lane in 0..PANEL.min(plan.rows - first) {
-                let (half, lane_in) = (lane / HALF, lane % HALF);
                 for (column, code) in plan.coded.row_codes(first + lane, cols).enumerate() {
-                    codes[column / STEP].0[lane_in * STEP + column % STEP] |= (code as u8) << (4 * half);
+                    let (byte, shift) = place(lane, column);
+                    codes[column / CHUNK].0[byte] |= (code as u8) << shift;
                 }
                 for (i, place) in blocks.iter_mut().enumerate() {
                     let group = i * block / plan.coded.scales.cols.min(cols);
@@ -141,11 +146,11 @@ impl Bytes {
     /// A row's values.
     pub fn values(&self, row: usize, out: &mut [f32]) {
         let (panel, lane) = (row / PANEL, row % PANEL);
-        let codes = &self.codes[panel * self.cols / STEP..];
+        let codes = &self.codes[panel * self.cols / CHUNK..];
         let blocks = &self.blocks[panel * self.cols / self.block..];
         for (column, out) in out.iter_mut().enumerate() {
-            let byte = codes[column / STEP].0[lane % HALF * STEP + column % STEP];
-            let code = byte >> (lane / HALF * 4) & 15;
+            let (byte, shift) = place(lane, column);
+            let code = codes[column / CHUNK].0[byte] >> shift & 15;
             let block = &blocks[column / self.block];
             *out = (f32::from(code) - f32::from(block.zeros[lane])) * block.scales[lane];
         }
@@ -243,7 +248,7 @@ impl Kernel for Multiply<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
         let (x, w) = (self.inputs, self.weights);
-        let (steps, blocks) = (w.cols / STEP, w.cols / w.block);
+        let (steps, chunks, blocks) = (w.cols / STEP, w.cols / CHUNK, w.cols / w.block);
         let panels = self.out.chunks_exact_mut(x.rows * PANEL);
         for (panel, out) in (self.first..).zip(panels) {
             for first in (0..x.rows).step_by(x.together) {
@@ -251,9 +256,9 @@ impl Kernel for Multiply<'_> {
                 let tile = Tile {
                     inputs: &x.quads[first * steps..][..size * steps],
                     units: &x.blocks[first * blocks..][..size * blocks],
-                    codes: &w.codes[panel * steps..][..steps],
+                    codes: &w.codes[panel * chunks..][..chunks],
                     blocks: &w.blocks[panel * blocks..][..blocks],
-                    steps: w.block / STEP,
+                    chunks: w.block / CHUNK,
                 };
                 let out = &mut out[first * PANEL..][..size * PANEL];
                 match size {
@@ -275,9 +280,9 @@ impl Kernel for Multiply<'_> {
 struct Tile<'a> {
     inputs: &'a [i32],      // (cols / STEP, ROWS)
     units: &'a [Unit],      // (cols / block, ROWS)
-    codes: &'a [CodePairs], // (cols / STEP)
+    codes: &'a [CodePairs], // (cols / CHUNK)
     blocks: &'a [Block],    // (cols / block)
-    steps: usize,           // in a block
+    chunks: usize,          // in a block
 }
 
 impl Tile<'_> {
@@ -286,18 +291,24 @@ impl Tile<'_> {
         let (inputs, _) = self.inputs.as_chunks::<ROWS>();
         let (units, _) = self.units.as_chunks::<ROWS>();
         let mut sums = [[0f32; WIDE]; ROWS];
-        let steps = inputs.chunks(self.steps).zip(self.codes.chunks(self.steps));
-        for ((inputs, codes), (units, block)) in steps.zip(units.iter().zip(self.blocks)) {
+        let (inputs, _) = inputs.as_chunks::<2>();
+        let blocks = inputs
+            .chunks_exact(self.chunks)
+            .zip(self.codes.chunks_exact(self.chunks));
+        for ((inputs, codes), (units, block)) in blocks.zip(units.iter().zip(self.blocks)) {
             let mut whole = [A::zero(); ROWS];
-            for (inputs, codes) in inputs.chunks(STEPS).zip(codes.chunks(STEPS)) {
+            for (inputs, codes) in inputs.chunks(STEPS / 2).zip(codes.chunks(STEPS / 2)) {
                 let mut few = [A::few(whole[0]); ROWS];
                 for row in 1..ROWS {
                     few[row] = A::few(whole[row]);
                 }
-                for (x, codes) in inputs.iter().zip(codes) {
-                    let codes = A::halves(codes);
+                for ([first, second], codes) in inputs.iter().zip(codes) {
+                    let (low, high) = (A::low(codes), A::high(codes));
                     for row in 0..ROWS {
-                        few[row] = A::dot_bytes(few[row], codes, A::spread(x[row]));
+                        few[row] = A::dot_bytes(few[row], low, A::spread(first[row]));
+                    }
+                    for row in 0..ROWS {
+                        few[row] = A::dot_bytes(few[row], high, A::spread(second[row]));
                     }
                 }
                 for row in 0..ROWS {

@@ -40,12 +40,12 @@ impl WordQuad {
 
 /// Codes of four bits, two to a byte.
 #[derive(Clone, Copy)]
-#[repr(C, align(32))]
-pub struct CodePairs(pub [u8; 32]);
+#[repr(C, align(64))]
+pub struct CodePairs(pub [u8; 64]);
 
 impl CodePairs {
     /// Zeros.
-    pub const ZERO: CodePairs = CodePairs([0; 32]);
+    pub const ZERO: CodePairs = CodePairs([0; 64]);
 }
 
 /// What the kernels' inner loops are made of. Every implementation gives the same results.
@@ -117,8 +117,11 @@ pub trait Arithmetic {
     /// Reads four outputs' tables: low bytes, then high ones.
     fn tables(tables: [&[u8; 32]; QUAD]) -> Self::Tables;
 
-    /// The low halves of the bytes, then the high ones.
-    fn halves(codes: &CodePairs) -> Self::Bytes;
+    /// The low halves of the bytes.
+    fn low(codes: &CodePairs) -> Self::Bytes;
+
+    /// The high halves.
+    fn high(codes: &CodePairs) -> Self::Bytes;
 
     /// The integers of sixteen codes of each of four outputs: of the first eight columns, then of the others.
     fn decode(tables: Self::Tables, codes: Self::Bytes) -> (Self::Weights, Self::Weights);

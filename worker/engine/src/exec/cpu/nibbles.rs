@@ -29,6 +29,9 @@ const MAX_TABLES: usize = 4096;
 // Quads of a panel.
 const QUADS: usize = PANEL / QUAD;
 
+// Two quads share the bytes of their codes: the first has the low halves.
+const PAIRS: usize = QUADS / 2;
+
 /// The integers of sixteen codes: their low bytes, then their high ones.
 pub type Table = [u8; 32];
 
@@ -39,12 +42,20 @@ struct Group {
     unit: u16, // bf16: what the integers are multiplied by, a power of two
 }
 
+/// Those of a panel's rows: a line of the cache.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Groups {
+    tables: [u16; PANEL],
+    units: [u16; PANEL],
+}
+
 /// Matrices of equal width and grouping, in panels of [`PANEL`] rows.
 pub struct Nibbles {
     cols: usize,
-    block: usize,               // columns whose products are added as integers: 128, 64 or 32
-    codes: Vec<CodePairs>,      // (quads of rows, cols / CHUNK): the low halves of the bytes are the first two rows'
-    groups: Vec<[Group; QUAD]>, // (quads of rows, cols / block): those of each block
+    block: usize,                   // columns whose products are added as integers: 128, 64 or 32
+    codes: Vec<[CodePairs; PAIRS]>, // (panels, cols / CHUNK)
+    groups: Vec<Groups>,            // (panels, cols / block): those of each block
     tables: Vec<Table>,
 }
 
@@ -179,9 +190,10 @@ fn table(integers: &[i16; 16]) -> Table {
     table
 }
 
-// The byte of a chunk that has a row's code, and where in it: a register's quarters become the rows of a quad.
-const fn place(row: usize, column: usize) -> (usize, usize) {
-    (row % 2 * CHUNK + column % CHUNK, row / 2 % 2 * 4)
+// Where a row of a panel has the code of a column in its chunk: in which pair of quads, in which byte, and from which bit on.
+const fn place(row: usize, column: usize) -> (usize, usize, usize) {
+    let quad = row / QUAD % QUADS;
+    (quad / 2, row % QUAD * CHUNK + column % CHUNK, quad % 2 * 4)
 }
 
 impl Nibbles {
@@ -189,29 +201,27 @@ impl Nibbles {
     pub fn pack(pool: &Pool, plans: Vec<Plan>) -> Nibbles {
         let (cols, group, block) = plans.first().map_or((0, LEAST, LEAST), |p| (p.cols, p.group, p.block));
         let (chunks, blocks) = (cols / CHUNK, cols / block);
-        let quads = |plan: &Plan| plan.rows.next_multiple_of(PANEL) / QUAD;
-        let all = plans.iter().map(quads).sum::<usize>();
-        let (mut codes, mut tables) = (vec![CodePairs::ZERO; all * chunks], vec![[0; 32]]);
-        let mut groups = vec![[Group::default(); QUAD]; all * blocks];
+        let panels = |plan: &Plan| plan.rows.div_ceil(PANEL);
+        let all = plans.iter().map(panels).sum::<usize>();
+        let (mut codes, mut tables) = (vec![[CodePairs::ZERO; PAIRS]; all * chunks], vec![[0; 32]]);
+        let mut groups = vec![Groups::default(); all * blocks];
         let mut rest = (&mut codes[..], &mut groups[..]);
         for plan in plans {
-            let (codes, other_codes) = rest.0.split_at_mut(quads(&plan) * chunks);
-            let (groups, other_groups) = rest.1.split_at_mut(quads(&plan) * blocks);
+            let (codes, other_codes) = rest.0.split_at_mut(panels(&plan) * chunks);
+            let (groups, other_groups) = rest.1.split_at_mut(panels(&plan) * blocks);
             rest = (other_codes, other_groups);
             let known = tables.len() as u16;
             let count = plan.coded.groups(cols);
-            pool.chunks2((codes, chunks), (groups, blocks), |quad, codes, groups| {
-                for (own, row) in (quad * QUAD..plan.rows).take(QUAD).enumerate() {
+            pool.chunks2((codes, chunks), (groups, blocks), |panel, codes, groups| {
+                for (own, row) in (panel * PANEL..plan.rows).take(PANEL).enumerate() {
                     for (column, code) in plan.coded.row_codes(row, cols).enumerate() {
-                        let (byte, shift) = place(row, column);
-                        codes[column / CHUNK].0[byte] |= (code as u8) << shift;
+                        let (pair, byte, shift) = place(row, column);
+                        codes[column / CHUNK][pair].0[byte] |= (code as u8) << shift;
                     }
                     for (i, groups) in groups.iter_mut().enumerate() {
                         let group = plan.groups[row * count + i * block / group];
-                        groups[own] = Group {
-                            table: group.table + known,
-                            ..group
-                        };
+                        groups.tables[own] = group.table + known;
+                        groups.units[own] = group.unit;
                     }
                 }
             });
@@ -231,36 +241,37 @@ impl Nibbles {
         size_of_val(&self.codes[..]) + size_of_val(&self.groups[..]) + size_of_val(&self.tables[..])
     }
 
-    // Four rows' codes and what their blocks are decoded by.
+    // A panel's codes and what its blocks are decoded by.
     #[inline(always)]
-    fn quad(&self, quad: usize) -> (&[CodePairs], &[[Group; QUAD]]) {
+    fn panel(&self, panel: usize) -> (&[[CodePairs; PAIRS]], &[Groups]) {
         let (chunks, blocks) = (self.cols / CHUNK, self.cols / self.block);
         (
-            &self.codes[quad * chunks..][..chunks],
-            &self.groups[quad * blocks..][..blocks],
+            &self.codes[panel * chunks..][..chunks],
+            &self.groups[panel * blocks..][..blocks],
         )
     }
 
     #[inline(always)]
-    fn table(&self, group: Group) -> &Table {
-        &self.tables[usize::from(group.table)]
-    }
-
-    #[inline(always)]
-    fn tables<A: Arithmetic>(&self, [a, b, c, d]: [Group; QUAD]) -> A::Tables {
-        A::tables([self.table(a), self.table(b), self.table(c), self.table(d)])
+    fn tables<A: Arithmetic>(&self, groups: &Groups, quad: usize) -> A::Tables {
+        let first = quad * QUAD;
+        A::tables([
+            &self.tables[usize::from(groups.tables[first])],
+            &self.tables[usize::from(groups.tables[first + 1])],
+            &self.tables[usize::from(groups.tables[first + 2])],
+            &self.tables[usize::from(groups.tables[first + 3])],
+        ])
     }
 
     /// A row's values.
     pub fn values(&self, row: usize, out: &mut [f32]) {
-        let (codes, groups) = self.quad(row / QUAD);
+        let (codes, groups) = self.panel(row / PANEL);
         for (column, out) in out.iter_mut().enumerate() {
-            let (byte, shift) = place(row, column);
-            let code = usize::from(codes[column / CHUNK].0[byte] >> shift & 15);
-            let group = groups[column / self.block][row % QUAD];
-            let table = self.table(group);
+            let (pair, byte, shift) = place(row, column);
+            let code = usize::from(codes[column / CHUNK][pair].0[byte] >> shift & 15);
+            let groups = &groups[column / self.block];
+            let table = &self.tables[usize::from(groups.tables[row % PANEL])];
             let integer = i16::from_le_bytes([table[code], table[16 + code]]);
-            *out = f32::from(integer) * from_bf16(group.unit);
+            *out = f32::from(integer) * from_bf16(groups.units[row % PANEL]);
         }
     }
 }

@@ -151,7 +151,7 @@ impl Kernel for Byte {
 #[inline(always)]
 fn byte<A: Arithmetic, const ROWS: usize>() {
     let inputs = black_box([[0i32; ROWS]; 16]);
-    let codes = A::halves(&black_box(CodePairs([0x11; 32])));
+    let codes = A::low(&black_box(CodePairs([0x11; 64])));
     let mut sums = [A::few(A::zero()); ROWS];
     for turn in 0..STEPS / ROWS {
         let inputs = &inputs[turn % 16];

@@ -106,8 +106,13 @@ impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
     }
 
     #[inline(always)]
-    fn halves(codes: &CodePairs) -> Self::Bytes {
-        std::array::from_fn(|i| codes.0[i % 32] >> (i / 32 * 4) & 15)
+    fn low(codes: &CodePairs) -> Self::Bytes {
+        codes.0.map(|pair| pair & 15)
+    }
+
+    #[inline(always)]
+    fn high(codes: &CodePairs) -> Self::Bytes {
+        codes.0.map(|pair| pair >> 4)
     }
 
     #[inline(always)]

@@ -3,15 +3,15 @@
 use std::cell::RefCell;
 
 use super::super::integers::Integers;
-use super::super::isa::{Arithmetic, CodePairs, Kernel, QUAD, WIDE, WORDS, WordQuad, Words};
-use super::{CHUNK, Group, Nibbles, PANEL, QUADS};
+use super::super::isa::{Arithmetic, Kernel, QUAD, WIDE, WORDS, WordQuad, Words};
+use super::{CHUNK, Groups, Nibbles, PANEL, QUADS};
 use crate::numerics::{BLOCK, from_bf16};
 
 /// Columns of a panel that are decoded before rows pass over them. Shorter stretches have more passes; of longer ones the weights and the
 /// inputs of a pass have no room in the nearest cache.
 const STRETCH: usize = 512;
 
-/// Bytes ahead of what a few rows read that are asked for: a few microseconds of a memory's delay.
+/// Bytes ahead of what a few rows read that are asked for: a memory's delay, and more.
 const AHEAD: usize = 4096;
 
 /// `out` (panels, rows, PANEL) = the inputs times as many panels of the weights, from panel `first` on.
@@ -59,75 +59,94 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-// Codes are decoded on their way from memory, which is what few rows wait for. All of them share a pass.
+// Codes are decoded on their way from memory, which is what few rows wait for. All of them share a pass, and as many quads of outputs as
+// leave registers for them: what is read of the inputs serves all.
 #[inline(always)]
 fn few_rows<A: Arithmetic>(x: &Integers, w: &Nibbles, panel: usize, out: &mut [f32]) {
-    for quad in 0..QUADS {
-        let (codes, groups) = w.quad(panel * QUADS + quad);
-        let few = Few { x, w, codes, groups };
-        let out = &mut out[quad * QUAD..];
-        match x.rows {
-            6 => few.run::<A, 6>(out),
-            5 => few.run::<A, 5>(out),
-            4 => few.run::<A, 4>(out),
-            3 => few.run::<A, 3>(out),
-            2 => few.run::<A, 2>(out),
-            _ => few.run::<A, 1>(out),
-        }
+    let few = Few { x, w, panel };
+    match (A::QUADS, x.rows) {
+        (QUADS, 6) => few.run::<A, 6, 2, 1>(out),
+        (QUADS, 5) => few.run::<A, 5, 2, 1>(out),
+        (QUADS, 4) => few.run::<A, 4, 2, 1>(out),
+        (QUADS, 3) => few.run::<A, 3, 2, 2>(out),
+        (QUADS, 2) => few.run::<A, 2, 2, 2>(out),
+        (QUADS, _) => few.run::<A, 1, 4, 2>(out),
+        (_, 2) => few.run::<A, 2, 1, 2>(out),
+        _ => few.run::<A, 1, 1, 2>(out),
     }
 }
 
-// A quad of outputs and all rows.
+// All rows and a panel.
 struct Few<'a> {
     x: &'a Integers,
     w: &'a Nibbles,
-    codes: &'a [CodePairs],
-    groups: &'a [[Group; QUAD]],
+    panel: usize,
 }
 
 impl Few<'_> {
-    // ROWS rows; each begins PANEL after the one before in `out`.
+    // ROWS rows, each PANEL after the one before in `out`, N quads at a time, with so many CHAINS of additions for each row and quad.
     #[inline(always)]
-    fn run<A: Arithmetic, const ROWS: usize>(&self, out: &mut [f32]) {
+    fn run<A: Arithmetic, const ROWS: usize, const N: usize, const CHAINS: usize>(&self, out: &mut [f32]) {
         let (inputs, _) = self.x.words.as_chunks::<ROWS>();
         let (inputs, _) = inputs.as_chunks::<2>();
         let (input_units, _) = self.x.units.as_chunks::<ROWS>();
+        let (codes, groups) = self.w.panel(self.panel);
         let chunks = self.w.block / CHUNK;
-        let blocks = self.codes.chunks_exact(chunks).zip(inputs.chunks_exact(chunks));
-        let mut sums = [A::floats(&[0.0; WIDE]); ROWS];
-        for (i, ((codes, inputs), groups)) in blocks.zip(self.groups).enumerate() {
-            // a line of the cache is two chunks
-            for codes in codes.iter().step_by(2) {
-                A::fetch_ahead(codes, AHEAD);
-            }
-            let tables = self.w.tables::<A>(*groups);
-            // two chains a row, for their latency
-            let (mut first, mut second) = ([A::zero(); ROWS], [A::zero(); ROWS]);
-            for (codes, inputs) in codes.iter().zip(inputs) {
-                let (left, right) = A::decode(tables, A::halves(codes));
-                for row in 0..ROWS {
-                    first[row] = A::dot(first[row], A::inputs(&inputs[0][row]), left);
-                    second[row] = A::dot(second[row], A::inputs(&inputs[1][row]), right);
+        for quad in (0..QUADS).step_by(N) {
+            let mut sums = [[A::floats(&[0.0; WIDE]); N]; ROWS];
+            let blocks = codes.chunks_exact(chunks).zip(inputs.chunks_exact(chunks));
+            for (block, ((codes, inputs), groups)) in blocks.zip(groups).enumerate() {
+                let mut tables = [self.w.tables::<A>(groups, quad); N];
+                for i in 1..N {
+                    tables[i] = self.w.tables::<A>(groups, quad + i);
+                }
+                let mut integers = [[[A::zero(); CHAINS]; N]; ROWS];
+                for (codes, [left, right]) in codes.iter().zip(inputs) {
+                    for i in 0..N {
+                        let pair = &codes[(quad + i) / 2];
+                        let own = if (quad + i) % 2 == 0 {
+                            A::fetch_ahead(pair, AHEAD);
+                            A::low(pair)
+                        } else {
+                            A::high(pair)
+                        };
+                        let (w_left, w_right) = A::decode(tables[i], own);
+                        for row in 0..ROWS {
+                            let chains = &mut integers[row][i];
+                            chains[0] = A::dot(chains[0], A::inputs(&left[row]), w_left);
+                            chains[CHAINS - 1] = A::dot(chains[CHAINS - 1], A::inputs(&right[row]), w_right);
+                        }
+                    }
+                }
+                let input_units = &input_units[block * self.w.block / BLOCK];
+                for i in 0..N {
+                    let own = units::<A>(groups, quad + i);
+                    for row in 0..ROWS {
+                        let mut whole = integers[row][i][0];
+                        for chain in 1..CHAINS {
+                            whole = A::join(whole, integers[row][i][chain]);
+                        }
+                        sums[row][i] = A::add(sums[row][i], whole, input_units[row], own);
+                    }
                 }
             }
-            let (own, input_units) = (units::<A>(groups), &input_units[i * self.w.block / BLOCK]);
             for row in 0..ROWS {
-                sums[row] = A::add(sums[row], A::join(first[row], second[row]), input_units[row], own);
+                for i in 0..N {
+                    out[row * PANEL + (quad + i) * QUAD..][..QUAD].copy_from_slice(&A::finish(sums[row][i]));
+                }
             }
-        }
-        for row in 0..ROWS {
-            out[row * PANEL..][..QUAD].copy_from_slice(&A::finish(sums[row]));
         }
     }
 }
 
 #[inline(always)]
-fn units<A: Arithmetic>([a, b, c, d]: &[Group; QUAD]) -> A::Floats {
+fn units<A: Arithmetic>(groups: &Groups, quad: usize) -> A::Floats {
+    let first = quad * QUAD;
     A::units([
-        from_bf16(a.unit),
-        from_bf16(b.unit),
-        from_bf16(c.unit),
-        from_bf16(d.unit),
+        from_bf16(groups.units[first]),
+        from_bf16(groups.units[first + 1]),
+        from_bf16(groups.units[first + 2]),
+        from_bf16(groups.units[first + 3]),
     ])
 }
 
@@ -193,20 +212,27 @@ fn decode<A: Arithmetic, const N: usize>(
     all_units: &mut [[f32; WIDE]],
 ) {
     let (steps, blocks) = (decoded.len() / QUADS, all_units.len() / QUADS);
+    let (codes, groups) = w.panel(panel);
+    let (codes, groups) = (&codes[start / CHUNK..], &groups[start / w.block..]);
     for quad in 0..QUADS {
-        let (codes, groups) = w.quad(panel * QUADS + quad);
-        let codes = codes[start / CHUNK..].chunks_exact(w.block / CHUNK);
         let (decoded, _) = decoded[quad / N * N * steps..].as_chunks_mut::<N>();
         let (all_units, _) = all_units[quad / N * N * blocks..][..N * blocks].as_chunks_mut::<N>();
         let places = decoded.chunks_exact_mut(w.block / WORDS).zip(all_units);
-        for ((codes, groups), (decoded, all_units)) in codes.zip(&groups[start / w.block..]).zip(places) {
-            A::write(units::<A>(groups), &mut all_units[quad % N]);
-            let tables = w.tables::<A>(*groups);
+        let codes = codes.chunks_exact(w.block / CHUNK);
+        for ((codes, groups), (decoded, all_units)) in codes.zip(groups).zip(places) {
+            A::write(units::<A>(groups, quad), &mut all_units[quad % N]);
+            let tables = w.tables::<A>(groups, quad);
             let (decoded, _) = decoded.as_chunks_mut::<2>();
             for (codes, decoded) in codes.iter().zip(decoded) {
-                // the next panel's, which will be wanted when all rows have passed
-                A::fetch_ahead(codes, PANEL / 2 * w.cols);
-                let (left, right) = A::decode(tables, A::halves(codes));
+                let pair = &codes[quad / 2];
+                let own = if quad % 2 == 0 {
+                    // the next panel's, which will be wanted when all rows have passed
+                    A::fetch_ahead(pair, PANEL / 2 * w.cols);
+                    A::low(pair)
+                } else {
+                    A::high(pair)
+                };
+                let (left, right) = A::decode(tables, own);
                 A::store(left, &mut decoded[0][quad % N]);
                 A::store(right, &mut decoded[1][quad % N]);
             }

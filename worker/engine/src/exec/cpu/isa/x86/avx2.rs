@@ -24,6 +24,12 @@ fn table(first: &[u8; 32], second: &[u8; 32]) -> (__m256i, __m256i) {
     }
 }
 
+#[inline(always)]
+fn low_halves(bytes: __m256i) -> __m256i {
+    // SAFETY: see the module.
+    unsafe { _mm256_and_si256(bytes, _mm256_set1_epi8(15)) }
+}
+
 // Each 128 bits' four sums: those two apart, then neighbours.
 #[inline(always)]
 fn finish(sums: __m256) -> (f32, f32) {
@@ -184,14 +190,25 @@ impl Arithmetic for Avx2 {
     }
 
     #[inline(always)]
-    fn halves(codes: &CodePairs) -> [__m256i; 2] {
-        // SAFETY: see the module; `CodePairs` is as large and as aligned as a register.
+    fn low(codes: &CodePairs) -> [__m256i; 2] {
+        let codes: *const __m256i = std::ptr::from_ref(codes).cast();
+        // SAFETY: see the module; `CodePairs` is as large as two registers and as aligned as one.
         unsafe {
-            let codes = _mm256_load_si256(std::ptr::from_ref(codes).cast());
-            let low = _mm256_set1_epi8(15);
             [
-                _mm256_and_si256(codes, low),
-                _mm256_and_si256(_mm256_srli_epi16(codes, 4), low),
+                low_halves(_mm256_load_si256(codes)),
+                low_halves(_mm256_load_si256(codes.add(1))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn high(codes: &CodePairs) -> [__m256i; 2] {
+        let codes: *const __m256i = std::ptr::from_ref(codes).cast();
+        // SAFETY: as in `low`.
+        unsafe {
+            [
+                low_halves(_mm256_srli_epi16(_mm256_load_si256(codes), 4)),
+                low_halves(_mm256_srli_epi16(_mm256_load_si256(codes.add(1)), 4)),
             ]
         }
     }

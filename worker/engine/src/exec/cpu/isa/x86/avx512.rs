@@ -25,6 +25,12 @@ fn lanes(pieces: [*const u8; QUAD]) -> __m512i {
     }
 }
 
+#[inline(always)]
+fn low_halves(bytes: __m512i) -> __m512i {
+    // SAFETY: see the module.
+    unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
+}
+
 /// `vpdpwssd`. Written out: the compiler takes the intrinsic for two instructions wherever it sees several of them in a row, to shorten a
 /// chain that other chains hide.
 #[inline]
@@ -163,12 +169,18 @@ impl Arithmetic for Avx512 {
     }
 
     #[inline(always)]
-    fn halves(codes: &CodePairs) -> __m512i {
-        // SAFETY: see the module; `CodePairs` is as large and as aligned as half a register.
+    fn low(codes: &CodePairs) -> __m512i {
+        // SAFETY: see the module; `CodePairs` is as large and as aligned as a register.
+        unsafe { low_halves(_mm512_load_si512(std::ptr::from_ref(codes).cast())) }
+    }
+
+    #[inline(always)]
+    fn high(codes: &CodePairs) -> __m512i {
+        // SAFETY: as in `low`.
         unsafe {
-            let codes = _mm512_broadcast_i64x4(_mm256_load_si256(std::ptr::from_ref(codes).cast()));
-            let codes = _mm512_mask_srli_epi32::<4>(codes, THIRD | FOURTH, codes);
-            _mm512_and_si512(codes, _mm512_set1_epi8(15))
+            low_halves(_mm512_srli_epi16::<4>(_mm512_load_si512(
+                std::ptr::from_ref(codes).cast(),
+            )))
         }
     }
 
