@@ -97,8 +97,8 @@ impl Few<'_> {
             let blocks = codes.chunks_exact(chunks).zip(inputs.chunks_exact(chunks));
             for (block, ((codes, inputs), groups)) in blocks.zip(groups).enumerate() {
                 let mut tables = [self.w.tables::<A>(groups, quad); N];
-                for i in 1..N {
-                    tables[i] = self.w.tables::<A>(groups, quad + i);
+                for (i, table) in tables.iter_mut().enumerate().skip(1) {
+                    *table = self.w.tables::<A>(groups, quad + i);
                 }
                 let mut integers = [[[A::zero(); CHAINS]; N]; ROWS];
                 for (codes, [left, right]) in codes.iter().zip(inputs) {
@@ -123,8 +123,8 @@ impl Few<'_> {
                     let own = units::<A>(groups, quad + i);
                     for row in 0..ROWS {
                         let mut whole = integers[row][i][0];
-                        for chain in 1..CHAINS {
-                            whole = A::join(whole, integers[row][i][chain]);
+                        for chain in &integers[row][i][1..] {
+                            whole = A::join(whole, *chain);
                         }
                         sums[row][i] = A::add(sums[row][i], whole, input_units[row], own);
                     }
