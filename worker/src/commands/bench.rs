@@ -1,7 +1,8 @@
 //! `bench`: how fast the engine is on this machine, beside what the machine could do.
 //!
 //! Steps are handed to the executor itself, so that what is measured is the work of a step and not the scheduler's choice of steps. The
-//! floor of a step is the time its bytes take to be read or its arithmetic to be done, whichever is longer, at rates measured in the same run.
+//! floor of a step is the time its bytes take to be read or its arithmetic to be done, whichever is longer, at rates measured just before it:
+//! what disturbs a machine disturbs both, so that what was reached is a ratio of neighbours.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -92,8 +93,10 @@ struct Measure {
     rate: f64,
     slowest: f64,
     quickest: f64,
-    /// the same at the floor, on the host
+    /// the same at the floor, on the host: median
     floor: Option<f64>,
+    /// the rate over the floor of its own repetition: median
+    reached: Option<f64>,
     /// whether the floor is reading rather than arithmetic
     reads: bool,
 }
@@ -118,7 +121,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..args.compute.options()
     };
     let pool = Pool::new(options.threads);
-    let rates = Rates::measure(&pool, Isa::detect());
+    let isa = Isa::detect();
+    let rates = Rates::measure(&pool, isa);
     eprintln!("drawing the weights");
     let model = Arc::new(synthetic::model(args.model, args.scheme, args.seed)?);
     let floors = Floors::new(&model, rates, options.device == Device::Fast);
@@ -135,6 +139,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         vocab: model.config().vocab as u64,
         args: &args,
         floors: on_host.then_some(floors),
+        machine: (pool, isa),
     };
     let measures = bench.measure()?;
     let found = Found {
@@ -191,7 +196,8 @@ fn print(f: &Found) {
     for m in &f.measures {
         let floor = m.floor.map_or_else(String::new, |floor| {
             let limit = if m.reads { "reading" } else { "arithmetic" };
-            format!("{floor:>10.1} {:>7.0}%  {limit}", 100.0 * m.rate / floor)
+            let reached = 100.0 * m.reached.unwrap_or(0.0);
+            format!("{floor:>10.1} {reached:>7.0}%  {limit}")
         });
         let range = format!("{:.1} – {:.1}", m.slowest, m.quickest);
         let (what, batch, context, rate) = (m.what, m.batch, m.context, m.rate);
@@ -257,6 +263,13 @@ struct Bench<'a> {
     vocab: u64,
     args: &'a Args,
     floors: Option<Floors>,
+    machine: (Pool, Isa),
+}
+
+/// One repetition: its seconds, those of its floor, and whether reading is the floor.
+struct Timed {
+    seconds: f64,
+    floor: Option<(f64, bool)>,
 }
 
 impl Bench<'_> {
@@ -265,8 +278,7 @@ impl Bench<'_> {
         let mut measures = Vec::new();
         self.fill(0, args.prompt.min(args.step))?; // once unmeasured: memory is touched, clocks rise
         eprintln!("prompt of {}", args.prompt);
-        let seconds = self.repeat(|bench| bench.fill(0, args.prompt))?;
-        let floor = self.floor(|f, bytes| {
+        let floor = |f: &Floors, bytes: u64| {
             let starts = (0..args.prompt).step_by(args.step);
             let steps = starts.map(|at| {
                 let rows = args.step.min(args.prompt - at);
@@ -274,8 +286,9 @@ impl Bench<'_> {
                 f.step(bytes, rows, usize::from(at + rows == args.prompt), keys, at + rows)
             });
             steps.fold((0.0, false), |sum, step| (sum.0 + step.0, step.1))
-        });
-        measures.push(measure("prompt", (1, args.prompt), args.prompt, &seconds, floor));
+        };
+        let timed = self.repeat(floor, |bench| bench.fill(0, args.prompt))?;
+        measures.push(measure("prompt", (1, args.prompt), args.prompt, &timed));
         let mut filled = args.prompt;
         let mut contexts = args.contexts.clone();
         contexts.sort_unstable();
@@ -288,33 +301,41 @@ impl Bench<'_> {
                 eprintln!("{batch} sequences after {context} tokens");
                 let sequences = Sequences::new(batch, context + args.generate);
                 sequences.spread(self.executor).context("the cache is too small")?;
-                let seconds = self.repeat(|bench| bench.decode(sequences, context))?;
                 let keys = batch * (args.generate * context + args.generate * (args.generate + 1) / 2);
-                let floor = self.floor(|f, bytes| {
+                let floor = |f: &Floors, bytes: u64| {
                     let (step, reads) = f.step(bytes, batch, batch, keys / args.generate, keys / args.generate);
                     (step * args.generate as f64, reads)
-                });
+                };
+                let timed = self.repeat(floor, |bench| bench.decode(sequences, context))?;
                 let tokens = batch * args.generate;
-                measures.push(measure("generate", (batch, context), tokens, &seconds, floor));
+                measures.push(measure("generate", (batch, context), tokens, &timed));
             }
         }
         Ok(measures)
     }
 
-    fn floor(&self, of: impl Fn(&Floors, u64) -> (f64, bool)) -> Option<(f64, bool)> {
-        Some(of(self.floors.as_ref()?, self.weight_bytes?))
-    }
-
-    /// Seconds of every repetition, the shortest first.
-    fn repeat(&mut self, mut run: impl FnMut(&mut Self) -> anyhow::Result<()>) -> anyhow::Result<Vec<f64>> {
-        let mut seconds = Vec::new();
+    /// Every repetition, the shortest first.
+    fn repeat(
+        &mut self,
+        floor: impl Fn(&Floors, u64) -> (f64, bool),
+        mut run: impl FnMut(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Vec<Timed>> {
+        let mut all = Vec::new();
         for _ in 0..self.args.repeat {
+            let floor = match (&mut self.floors, self.weight_bytes) {
+                (Some(floors), Some(bytes)) => {
+                    floors.rates = Rates::measure(&self.machine.0, self.machine.1);
+                    Some(floor(floors, bytes))
+                }
+                _ => None,
+            };
             let begun = Instant::now();
             run(self)?;
-            seconds.push(begun.elapsed().as_secs_f64());
+            let seconds = begun.elapsed().as_secs_f64();
+            all.push(Timed { seconds, floor });
         }
-        seconds.sort_by(f64::total_cmp);
-        Ok(seconds)
+        all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        Ok(all)
     }
 
     fn tokens(&mut self, n: usize) -> Vec<u32> {
@@ -341,22 +362,25 @@ fn on() -> Result<(), Infallible> {
     Ok(())
 }
 
-fn measure(
-    what: &'static str,
-    (batch, context): (usize, usize),
-    tokens: usize,
-    seconds: &[f64],
-    floor: Option<(f64, bool)>,
-) -> Measure {
+/// Of repetitions, the shortest first.
+fn measure(what: &'static str, (batch, context): (usize, usize), tokens: usize, timed: &[Timed]) -> Measure {
     let rate = |seconds: f64| tokens as f64 / seconds;
+    let middle = timed.len() / 2;
+    let median = |of: fn(f64, f64) -> f64| {
+        let values = timed.iter().map(|t| Some(of(t.floor?.0, t.seconds)));
+        let mut values = values.collect::<Option<Vec<f64>>>()?;
+        values.sort_by(f64::total_cmp);
+        Some(values[middle])
+    };
     Measure {
         what,
         batch,
         context,
-        rate: rate(seconds[seconds.len() / 2]),
-        slowest: rate(seconds[seconds.len() - 1]),
-        quickest: rate(seconds[0]),
-        floor: floor.map(|(seconds, _)| rate(seconds)),
-        reads: floor.is_some_and(|(_, reads)| reads),
+        rate: rate(timed[middle].seconds),
+        slowest: rate(timed[timed.len() - 1].seconds),
+        quickest: rate(timed[0].seconds),
+        floor: median(|floor, _| floor).map(rate),
+        reached: median(|floor, seconds| floor / seconds),
+        reads: timed[middle].floor.is_some_and(|(_, reads)| reads),
     }
 }

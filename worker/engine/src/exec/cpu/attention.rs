@@ -11,6 +11,9 @@ use super::pool::Pool;
 use crate::batch::{Page, Segment};
 use crate::numerics::{KV_CHUNK, LANES, MAX_HEAD_DIM, PAGE_TOKENS, Precision, RowCodes, exp, lane_sum};
 
+/// Rows whose keys and values one thread stores for all heads.
+const FEW_ROWS: usize = 4;
+
 /// One layer's keys and values, rounded but kept in f32.
 pub struct KvCache {
     head_dim: usize,
@@ -70,25 +73,36 @@ impl KvCache {
             RowCodes::of(codes, InputScale::Fixed { scale, zero }, &[])
         };
         let stored = |by: Option<RowCodes>, x: f32| precision.round(by.map_or(x, |by| by.code(x) * by.scale));
+        // a few rows are stored sooner than another thread has heard of them
+        let rows: usize = segments.iter().map(|s| s.rows).sum();
+        let heads = if rows <= FEW_ROWS {
+            self.keys.len() / head_len
+        } else {
+            1
+        };
+        let (keys, values) = (&mut self.keys[..], &mut self.values[..]);
         pool.chunks2(
-            (&mut self.keys, head_len),
-            (&mut self.values, head_len),
-            |head, keys, values| {
-                let of_keys = codes.as_ref().map(|c| rule(&c.keys, c.codes, head));
-                let of_values = codes.as_ref().map(|c| rule(&c.values, c.codes, head));
-                for s in segments {
-                    for i in 0..s.rows {
-                        let position = s.kv_len - s.rows + i;
-                        let page = s.pages[position / PAGE_TOKENS] as usize * PAGE_TOKENS * head_dim;
-                        let slot = position % PAGE_TOKENS;
-                        let key = keys[page..].iter_mut().skip(slot).step_by(PAGE_TOKENS);
-                        key.zip(k(s.first_row + i, head))
-                            .for_each(|(o, &x)| *o = stored(of_keys, x));
-                        let value = &mut values[page + slot * head_dim..][..head_dim];
-                        value
-                            .iter_mut()
-                            .zip(v(s.first_row + i, head))
-                            .for_each(|(o, &x)| *o = stored(of_values, x));
+            (keys, heads * head_len),
+            (values, heads * head_len),
+            |task, keys, values| {
+                let both = keys.chunks_exact_mut(head_len).zip(values.chunks_exact_mut(head_len));
+                for (head, (keys, values)) in (task * heads..).zip(both) {
+                    let of_keys = codes.as_ref().map(|c| rule(&c.keys, c.codes, head));
+                    let of_values = codes.as_ref().map(|c| rule(&c.values, c.codes, head));
+                    for s in segments {
+                        for i in 0..s.rows {
+                            let position = s.kv_len - s.rows + i;
+                            let page = s.pages[position / PAGE_TOKENS] as usize * PAGE_TOKENS * head_dim;
+                            let slot = position % PAGE_TOKENS;
+                            let key = keys[page..].iter_mut().skip(slot).step_by(PAGE_TOKENS);
+                            key.zip(k(s.first_row + i, head))
+                                .for_each(|(o, &x)| *o = stored(of_keys, x));
+                            let value = &mut values[page + slot * head_dim..][..head_dim];
+                            value
+                                .iter_mut()
+                                .zip(v(s.first_row + i, head))
+                                .for_each(|(o, &x)| *o = stored(of_values, x));
+                        }
                     }
                 }
             },

@@ -23,12 +23,6 @@ pub const PANEL: usize = 16;
 /// Multiplications worth a trip to another thread.
 const TASK: usize = 1 << 17;
 
-/// Tasks that each thread should have, so that a slow one is waited for briefly.
-const TASKS: usize = 8;
-
-/// Panels of larger tasks: the next one's weights can be asked for while rows pass over one.
-const PANELS: usize = 4;
-
 /// Matrices that read the same input, packed for this machine's kernels. Each begins at a panel boundary.
 pub struct Panels {
     /// inputs
@@ -228,22 +222,21 @@ pub fn linear(
             }
         };
         let out = &mut out[run.panels.start * rows * PANEL..run.panels.end * rows * PANEL];
-        let fair = run.panels.len() / (TASKS * pool.threads());
-        let panels = (TASK / (rows * cols * PANEL).max(1)).max(fair.min(PANELS)).max(1);
+        let least = (TASK / (rows * cols * PANEL).max(1)).max(1);
         let packed_before = as_before && before.is_some_and(|b| b.weights.reads_alike(&run.weights));
         match &run.weights {
             Held::Dense(weights) => {
                 if !packed_before {
                     packed.fill(pool, isa, precision, run.inputs, x, cols);
                 }
-                pool.chunks(out, panels * rows * PANEL, |task, out| {
+                pool.spans(out, rows * PANEL, least, |first, out| {
                     isa.run(dense::Multiply {
                         packed: &packed.values,
                         scales: packed.codes.then_some(packed.scales.as_slice()),
                         rows,
                         cols,
                         block: isa.float_rows(),
-                        weights: &weights[task * panels * cols * PANEL..][..out.len() / rows * cols],
+                        weights: &weights[first * cols * PANEL..][..out.len() / rows * cols],
                         out,
                     });
                 });
@@ -253,11 +246,11 @@ pub fn linear(
                     packed.integers.fill(pool, isa, run.inputs, x, cols);
                 }
                 let inputs = &packed.integers;
-                pool.chunks(out, panels * rows * PANEL, |task, out| {
+                pool.spans(out, rows * PANEL, least, |first, out| {
                     isa.run(nibbles::Multiply {
                         inputs,
                         weights,
-                        first: task * panels,
+                        first,
                         out,
                     });
                 });
@@ -267,11 +260,11 @@ pub fn linear(
                     packed.bytes.fill(pool, isa, x, cols, weights.block());
                 }
                 let inputs = &packed.bytes;
-                pool.chunks(out, panels * rows * PANEL, |task, out| {
+                pool.spans(out, rows * PANEL, least, |first, out| {
                     isa.run(bytes::Multiply {
                         inputs,
                         weights,
-                        first: task * panels,
+                        first,
                         out,
                     });
                 });

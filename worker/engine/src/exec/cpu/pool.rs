@@ -125,6 +125,24 @@ impl Pool {
         self.run(chunks.count(), &|i| body(i, unsafe { chunks.get(i) }));
     }
 
+    /// Calls `body(first, span)` for pieces of a slice of units of `len` elements: `first` is the number of a piece's first unit. Pieces
+    /// are long at first, since who reads on where it stopped reads faster, and become shorter until they have `least` units, so that nobody is
+    /// waited for long.
+    pub fn spans<T: Send>(&self, data: &mut [T], len: usize, least: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+        let units = Chunks::new(data, len);
+        let (count, least) = (units.count(), least.max(1));
+        let mut starts = vec![0];
+        let mut start = 0;
+        while start < count {
+            start = count.min(start + least.max((count - start) / (2 * self.threads())));
+            starts.push(start);
+        }
+        // SAFETY: as in `chunks`: the pieces are disjoint.
+        self.run(starts.len() - 1, &|i| {
+            body(starts[i], unsafe { units.span(starts[i], starts[i + 1]) });
+        });
+    }
+
     /// Calls `body(row, column, chunk)` for every chunk of `len` elements of a matrix with so many columns of chunks, column after column.
     pub fn columns<T: Send>(
         &self,
@@ -242,8 +260,15 @@ impl<'a, T> Chunks<'a, T> {
     // SAFETY: the caller must not ask for the same index twice while the first borrow lives.
     #[allow(clippy::mut_from_ref)]
     unsafe fn get(&self, index: usize) -> &mut [T] {
-        let first = (index * self.len).min(self.total);
-        let len = self.len.min(self.total - first);
+        // SAFETY: the caller's promise.
+        unsafe { self.span(index, index + 1) }
+    }
+
+    // SAFETY: the caller must not ask for a chunk again while a borrow that has it lives.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn span(&self, from: usize, to: usize) -> &mut [T] {
+        let first = (from * self.len).min(self.total);
+        let len = (to * self.len).min(self.total) - first;
         // SAFETY: within the slice by the line above; disjoint from other indices; T: Send is asked where it is shared.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
     }
