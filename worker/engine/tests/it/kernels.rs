@@ -587,6 +587,14 @@ fn the_pool_runs_every_task_once_and_passes_panics_on() {
         let mut data = vec![0u32; 103];
         pool.chunks(&mut data, 10, |i, chunk| chunk.fill(i as u32 + 1));
         assert!(data.iter().enumerate().all(|(i, &x)| x as usize == i / 10 + 1));
+        for (units, least) in [(0, 1), (1, 1), (7, 3), (100, 1), (100, 8), (100, 1000)] {
+            let mut data = vec![0u32; 3 * units];
+            pool.spans(&mut data, 3, least, |first, span| {
+                assert!(span.len() >= 3 * least || 3 * first + span.len() == 3 * units);
+                (3 * first..).zip(span).for_each(|(i, x)| *x += i as u32 + 1);
+            });
+            assert!(data.iter().enumerate().all(|(i, &x)| x as usize == i + 1));
+        }
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             pool.run(64, &|i| assert!(i != 40, "task 40"));
         }));
