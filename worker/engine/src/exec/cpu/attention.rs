@@ -11,7 +11,7 @@ use super::pool::Pool;
 use crate::batch::{Page, Segment};
 use crate::numerics::{KV_CHUNK, LANES, MAX_HEAD_DIM, PAGE_TOKENS, Precision, RowCodes, exp, lane_sum};
 
-/// Rows whose keys and values one thread stores for all heads.
+/// Rows whose keys and values the calling thread stores by itself.
 const FEW_ROWS: usize = 4;
 
 /// One layer's keys and values, rounded but kept in f32.
@@ -73,40 +73,35 @@ impl KvCache {
             RowCodes::of(codes, InputScale::Fixed { scale, zero }, &[])
         };
         let stored = |by: Option<RowCodes>, x: f32| precision.round(by.map_or(x, |by| by.code(x) * by.scale));
-        // a few rows are stored sooner than another thread has heard of them
-        let rows: usize = segments.iter().map(|s| s.rows).sum();
-        let heads = if rows <= FEW_ROWS {
-            self.keys.len() / head_len
-        } else {
-            1
+        let store = |head: usize, keys: &mut [f32], values: &mut [f32]| {
+            let of_keys = codes.as_ref().map(|c| rule(&c.keys, c.codes, head));
+            let of_values = codes.as_ref().map(|c| rule(&c.values, c.codes, head));
+            for s in segments {
+                for i in 0..s.rows {
+                    let position = s.kv_len - s.rows + i;
+                    let page = s.pages[position / PAGE_TOKENS] as usize * PAGE_TOKENS * head_dim;
+                    let slot = position % PAGE_TOKENS;
+                    let key = keys[page..].iter_mut().skip(slot).step_by(PAGE_TOKENS);
+                    key.zip(k(s.first_row + i, head))
+                        .for_each(|(o, &x)| *o = stored(of_keys, x));
+                    let value = &mut values[page + slot * head_dim..][..head_dim];
+                    value
+                        .iter_mut()
+                        .zip(v(s.first_row + i, head))
+                        .for_each(|(o, &x)| *o = stored(of_values, x));
+                }
+            }
         };
         let (keys, values) = (&mut self.keys[..], &mut self.values[..]);
-        pool.chunks2(
-            (keys, heads * head_len),
-            (values, heads * head_len),
-            |task, keys, values| {
-                let both = keys.chunks_exact_mut(head_len).zip(values.chunks_exact_mut(head_len));
-                for (head, (keys, values)) in (task * heads..).zip(both) {
-                    let of_keys = codes.as_ref().map(|c| rule(&c.keys, c.codes, head));
-                    let of_values = codes.as_ref().map(|c| rule(&c.values, c.codes, head));
-                    for s in segments {
-                        for i in 0..s.rows {
-                            let position = s.kv_len - s.rows + i;
-                            let page = s.pages[position / PAGE_TOKENS] as usize * PAGE_TOKENS * head_dim;
-                            let slot = position % PAGE_TOKENS;
-                            let key = keys[page..].iter_mut().skip(slot).step_by(PAGE_TOKENS);
-                            key.zip(k(s.first_row + i, head))
-                                .for_each(|(o, &x)| *o = stored(of_keys, x));
-                            let value = &mut values[page + slot * head_dim..][..head_dim];
-                            value
-                                .iter_mut()
-                                .zip(v(s.first_row + i, head))
-                                .for_each(|(o, &x)| *o = stored(of_values, x));
-                        }
-                    }
-                }
-            },
-        );
+        // a few rows are stored sooner than another thread has heard of them
+        if segments.iter().map(|s| s.rows).sum::<usize>() <= FEW_ROWS {
+            let heads = keys.chunks_mut(head_len.max(1)).zip(values.chunks_mut(head_len.max(1)));
+            for (head, (keys, values)) in heads.enumerate() {
+                store(head, keys, values);
+            }
+        } else {
+            pool.chunks2((keys, head_len), (values, head_len), store);
+        }
     }
 
     /// Attention of one row for all query heads of one key/value head. `q` is (group, head_dim), already scaled; so is `out`.
