@@ -20,9 +20,6 @@ const STEP: usize = 4;
 /// Columns whose codes lie together: of the first step in the low halves of the bytes, of the second in the high ones.
 const CHUNK: usize = 2 * STEP;
 
-/// Steps whose products fit 16 bits together: 8 · 2 · 15 · 127 = 30,480.
-const STEPS: usize = 8;
-
 /// What makes it possible to hold a matrix so, found before anything is packed.
 pub struct Plan<'a> {
     coded: &'a Coded,
@@ -216,12 +213,19 @@ impl Kernel for Pack<'_> {
                 let scale = ByteScale::of(x);
                 let mut sum = 0;
                 let first = i * (self.block / STEP) * size + row;
-                let places = self.quads[first..].iter_mut().step_by(size);
-                let (x, _) = x.as_chunks::<STEP>();
-                for (place, x) in places.zip(x) {
-                    let quad = x.map(|x| scale.integer(x));
-                    sum += quad.iter().map(|x| i32::from(*x)).sum::<i32>();
-                    *place = i32::from_le_bytes(quad.map(|x| x as u8));
+                let mut places = self.quads[first..].iter_mut().step_by(size);
+                let (x, _) = x.as_chunks::<LEAST>();
+                for x in x {
+                    let mut integers = [0u8; LEAST];
+                    for (integer, x) in integers.iter_mut().zip(x) {
+                        let x = scale.integer(*x);
+                        sum += i32::from(x);
+                        *integer = x as u8;
+                    }
+                    let (quads, _) = integers.as_chunks::<STEP>();
+                    for (quad, place) in quads.iter().zip(&mut places) {
+                        *place = i32::from_le_bytes(*quad);
+                    }
                 }
                 self.blocks[i * size + row] = Unit {
                     unit: scale.unit,
@@ -247,86 +251,126 @@ pub struct Multiply<'a> {
 impl Kernel for Multiply<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(self) {
-        let (x, w) = (self.inputs, self.weights);
-        let (steps, chunks, blocks) = (w.cols / STEP, w.cols / CHUNK, w.cols / w.block);
-        let panels = self.out.chunks_exact_mut(x.rows * PANEL);
-        for (panel, out) in (self.first..).zip(panels) {
-            for first in (0..x.rows).step_by(x.together) {
-                let size = x.together.min(x.rows - first);
-                let tile = Tile {
-                    inputs: &x.quads[first * steps..][..size * steps],
-                    units: &x.blocks[first * blocks..][..size * blocks],
-                    codes: &w.codes[panel * chunks..][..chunks],
-                    blocks: &w.blocks[panel * blocks..][..blocks],
-                    chunks: w.block / CHUNK,
-                };
-                let out = &mut out[first * PANEL..][..size * PANEL];
-                match size {
-                    8 => tile.run::<A, 8>(out),
-                    7 => tile.run::<A, 7>(out),
-                    6 => tile.run::<A, 6>(out),
-                    5 => tile.run::<A, 5>(out),
-                    4 => tile.run::<A, 4>(out),
-                    3 => tile.run::<A, 3>(out),
-                    2 => tile.run::<A, 2>(out),
-                    _ => tile.run::<A, 1>(out),
-                }
+        let mut panel = self.first;
+        for out in self.out.chunks_mut(A::PANELS * self.inputs.rows * PANEL) {
+            if A::PANELS == 2 && out.len() == 2 * self.inputs.rows * PANEL {
+                multiply::<A, 2>(self.inputs, self.weights, panel, out);
+            } else {
+                multiply::<A, 1>(self.inputs, self.weights, panel, out);
             }
+            panel += A::PANELS;
         }
     }
 }
 
-// A few rows and a panel.
+// `out` (PANELS, rows, PANEL) from panel `first` on.
+#[inline(always)]
+fn multiply<A: Arithmetic, const PANELS: usize>(x: &ByteInputs, w: &Bytes, first: usize, out: &mut [f32]) {
+    let (steps, chunks, blocks) = (w.cols / STEP, w.cols / CHUNK, w.cols / w.block);
+    for row in (0..x.rows).step_by(x.together) {
+        let size = x.together.min(x.rows - row);
+        let tile = Tile {
+            inputs: &x.quads[row * steps..][..size * steps],
+            units: &x.blocks[row * blocks..][..size * blocks],
+            codes: &w.codes[first * chunks..][..PANELS * chunks],
+            blocks: &w.blocks[first * blocks..][..PANELS * blocks],
+            chunks: w.block / CHUNK,
+        };
+        let out = &mut out[row * PANEL..];
+        let stride = x.rows * PANEL;
+        match size {
+            11 => tile.run::<A, 11, PANELS>(out, stride),
+            10 => tile.run::<A, 10, PANELS>(out, stride),
+            9 => tile.run::<A, 9, PANELS>(out, stride),
+            8 => tile.run::<A, 8, PANELS>(out, stride),
+            7 => tile.run::<A, 7, PANELS>(out, stride),
+            6 => tile.run::<A, 6, PANELS>(out, stride),
+            5 => tile.run::<A, 5, PANELS>(out, stride),
+            4 => tile.run::<A, 4, PANELS>(out, stride),
+            3 => tile.run::<A, 3, PANELS>(out, stride),
+            2 => tile.run::<A, 2, PANELS>(out, stride),
+            _ => tile.run::<A, 1, PANELS>(out, stride),
+        }
+    }
+}
+
+// A few rows and a few panels.
 struct Tile<'a> {
     inputs: &'a [i32],      // (cols / STEP, ROWS)
     units: &'a [Unit],      // (cols / block, ROWS)
-    codes: &'a [CodePairs], // (cols / CHUNK)
-    blocks: &'a [Block],    // (cols / block)
+    codes: &'a [CodePairs], // (PANELS, cols / CHUNK)
+    blocks: &'a [Block],    // (PANELS, cols / block)
     chunks: usize,          // in a block
 }
 
 impl Tile<'_> {
+    // Writes the panels' sums `stride` apart.
     #[inline(always)]
-    fn run<A: Arithmetic, const ROWS: usize>(self, out: &mut [f32]) {
+    fn run<A: Arithmetic, const ROWS: usize, const PANELS: usize>(self, out: &mut [f32], stride: usize) {
         let (inputs, _) = self.inputs.as_chunks::<ROWS>();
-        let (units, _) = self.units.as_chunks::<ROWS>();
-        let mut sums = [[0f32; WIDE]; ROWS];
         let (inputs, _) = inputs.as_chunks::<2>();
-        let blocks = inputs
-            .chunks_exact(self.chunks)
-            .zip(self.codes.chunks_exact(self.chunks));
-        for ((inputs, codes), (units, block)) in blocks.zip(units.iter().zip(self.blocks)) {
-            let mut whole = [A::zero(); ROWS];
-            for (inputs, codes) in inputs.chunks(STEPS / 2).zip(codes.chunks(STEPS / 2)) {
-                let mut few = [A::few(whole[0]); ROWS];
-                for row in 1..ROWS {
-                    few[row] = A::few(whole[row]);
+        let (units, _) = self.units.as_chunks::<ROWS>();
+        let (size, blocks) = (self.chunks, units.len());
+        let mut sums = [[[0f32; WIDE]; ROWS]; PANELS];
+        for (i, units) in units.iter().enumerate() {
+            let inputs = &inputs[i * size..][..size];
+            let codes: [&[CodePairs]; PANELS] =
+                std::array::from_fn(|panel| &self.codes[(panel * blocks + i) * size..][..size]);
+            let mut whole = [[A::zero(); ROWS]; PANELS];
+            let mut start = 0;
+            while start < size {
+                let end = size.min(start + A::STEPS * STEP / CHUNK);
+                let mut few = [[A::few(A::zero()); ROWS]; PANELS];
+                for panel in 0..PANELS {
+                    for row in 0..ROWS {
+                        few[panel][row] = A::few(whole[panel][row]);
+                    }
                 }
-                for ([first, second], codes) in inputs.iter().zip(codes) {
-                    let (low, high) = (A::low(codes), A::high(codes));
-                    for row in 0..ROWS {
-                        few[row] = A::dot_bytes(few[row], low, A::spread(first[row]));
+                for chunk in start..end {
+                    let mut low = [A::low(&codes[0][chunk]); PANELS];
+                    let mut high = [A::high(&codes[0][chunk]); PANELS];
+                    for panel in 1..PANELS {
+                        low[panel] = A::low(&codes[panel][chunk]);
+                        high[panel] = A::high(&codes[panel][chunk]);
                     }
                     for row in 0..ROWS {
-                        few[row] = A::dot_bytes(few[row], high, A::spread(second[row]));
+                        let spread = A::spread(inputs[chunk][0][row]);
+                        for panel in 0..PANELS {
+                            few[panel][row] = A::dot_bytes(few[panel][row], low[panel], spread);
+                        }
                     }
+                    for row in 0..ROWS {
+                        let spread = A::spread(inputs[chunk][1][row]);
+                        for panel in 0..PANELS {
+                            few[panel][row] = A::dot_bytes(few[panel][row], high[panel], spread);
+                        }
+                    }
+                }
+                for panel in 0..PANELS {
+                    for row in 0..ROWS {
+                        whole[panel][row] = A::widen(whole[panel][row], few[panel][row]);
+                    }
+                }
+                start = end;
+            }
+            for panel in 0..PANELS {
+                let block = &self.blocks[panel * blocks + i];
+                let mut zeros = [0f32; WIDE];
+                for (zero, code) in zeros.iter_mut().zip(block.zeros) {
+                    *zero = f32::from(code);
                 }
                 for row in 0..ROWS {
-                    whole[row] = A::widen(whole[row], few[row]);
-                }
-            }
-            let mut zeros = [0f32; WIDE];
-            for (zero, code) in zeros.iter_mut().zip(block.zeros) {
-                *zero = f32::from(code);
-            }
-            for row in 0..ROWS {
-                let whole = A::integers(whole[row]);
-                for lane in 0..WIDE {
-                    let integer = whole[lane] as f32 - zeros[lane] * units[row].sum;
-                    sums[row][lane] += integer * block.scales[lane] * units[row].unit;
+                    let whole = A::integers(whole[panel][row]);
+                    let Unit { unit, sum } = units[row];
+                    for lane in 0..WIDE {
+                        let integer = whole[lane] as f32 - zeros[lane] * sum;
+                        sums[panel][row][lane] += integer * block.scales[lane] * unit;
+                    }
                 }
             }
         }
-        out.copy_from_slice(sums.as_flattened());
+        for (sums, out) in sums.iter().zip(out.chunks_mut(stride)) {
+            out[..ROWS * WIDE].copy_from_slice(sums.as_flattened());
+        }
     }
 }

@@ -70,6 +70,13 @@ pub trait Arithmetic {
     /// Quads of outputs in a pass, one or all of a panel: the registers hold their sums for [`Isa::integer_rows`] rows.
     const QUADS: usize;
 
+    /// Panels of outputs in a pass over bytes, one or two: the registers hold their sums for [`Isa::byte_rows`] rows, and an input is read
+    /// for all of them.
+    const PANELS: usize;
+
+    /// Times that [`Arithmetic::dot_bytes`] may add to a few products; even. Where they have 16 bits, 8 · 2 · 15 · 127 = 30,480 fit.
+    const STEPS: usize;
+
     /// Rows whose sums of one quad, twice over, leave registers to decode codes in: at most 6, and no more than share a pass.
     const FEW: usize;
 
@@ -135,7 +142,7 @@ pub trait Arithmetic {
     /// Begins a few products that will be added to sums.
     fn few(sums: Self::Sums) -> Self::Few;
 
-    /// Adds an output's four products of codes (0 to 15) and inputs (−127 to 127); good for eight times.
+    /// Adds an output's four products of codes (0 to 15) and inputs (−127 to 127); good for [`Arithmetic::STEPS`] times.
     fn dot_bytes(few: Self::Few, codes: Self::Bytes, inputs: Self::Spread) -> Self::Few;
 
     /// The sums with the few products begun from them.
@@ -212,14 +219,14 @@ impl Isa {
         }
     }
 
-    /// The same in bytes: at most 8.
+    /// The same in bytes, [`Arithmetic::PANELS`] panels of outputs at a time: at most 11.
     pub fn byte_rows(self) -> usize {
         match self.0 {
             Level::Portable => 4,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => 6,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => 8,
+            Level::Avx512 => 11,
         }
     }
 

@@ -127,14 +127,15 @@ impl Pool {
 
     /// Calls `body(first, span)` for pieces of a slice of units of `len` elements: `first` is the number of a piece's first unit. Pieces
     /// are long at first, since who reads on where it stopped reads faster, and become shorter until they have `least` units, so that nobody is
-    /// waited for long.
+    /// waited for long. All but the last are multiples of `least`.
     pub fn spans<T: Send>(&self, data: &mut [T], len: usize, least: usize, body: impl Fn(usize, &mut [T]) + Sync) {
         let units = Chunks::new(data, len);
         let (count, least) = (units.count(), least.max(1));
         let mut starts = vec![0];
         let mut start = 0;
         while start < count {
-            start = count.min(start + least.max((count - start) / (2 * self.threads())));
+            let share = (count - start) / (2 * self.threads());
+            start = count.min(start + share.next_multiple_of(least).max(least));
             starts.push(start);
         }
         // SAFETY: as in `chunks`: the pieces are disjoint.

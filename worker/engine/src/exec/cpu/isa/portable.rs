@@ -1,7 +1,7 @@
 //! The inner loops' operations in plain Rust.
 
 use super::{Arithmetic, CodePairs, QUAD, WIDE, WORDS, WordQuad, Words};
-use crate::numerics::{PARTIALS, add_partials, from_bf16};
+use crate::numerics::{BLOCK, PARTIALS, add_partials, from_bf16};
 
 /// What every machine has, with or without fused multiply-add.
 pub struct Portable<const FUSED: bool>;
@@ -17,6 +17,8 @@ impl<const FUSED: bool> Arithmetic for Portable<FUSED> {
     type Floats = [f32; WIDE];
 
     const QUADS: usize = 1;
+    const PANELS: usize = 1;
+    const STEPS: usize = BLOCK; // more than a block has
     const FEW: usize = 2;
 
     #[inline(always)]

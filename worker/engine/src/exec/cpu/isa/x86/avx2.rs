@@ -64,6 +64,8 @@ impl Arithmetic for Avx2 {
     type Floats = [__m256; 2];
 
     const QUADS: usize = 1;
+    const PANELS: usize = 1;
+    const STEPS: usize = 8;
     const FEW: usize = 2;
 
     #[inline(always)]

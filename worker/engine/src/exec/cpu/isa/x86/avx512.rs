@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::{Arithmetic, CodePairs, QUAD, WIDE, WordQuad, Words};
 use super::fetch_ahead;
+use crate::numerics::BLOCK;
 
 /// AVX-512 with its neural network instructions.
 pub struct Avx512;
@@ -58,6 +59,8 @@ impl Arithmetic for Avx512 {
     type Floats = __m512;
 
     const QUADS: usize = 4;
+    const PANELS: usize = 2;
+    const STEPS: usize = BLOCK; // more than a block has
     const FEW: usize = 6;
 
     #[inline(always)]
