@@ -29,6 +29,10 @@
 //!     are not quantized as their codes, from 0 up: inputs are integers of eight bits times a scale for each block of columns
 //!     ([`ByteScale`]; blocks as in rule 10). `Σ q·x` and `Σ x` of a block are exact integers; `(Σ q·x − z·Σ x)·s·u`, every operation rounded to
 //!     f32, is added to a row's sum block after block.
+//! 12. On a graphics card's matrix units a slice is still one chain and slices are added left to right, but what a unit adds at once, in which
+//!     order and how rounded, is its maker's. Its factors are f16: weights times a power of two for each output, inputs times one for
+//!     each row, where inputs of 16 bits are the sum of two factors, the higher added first. That loses nothing but what is below
+//!     2^−28 of the largest weight of the output, or below 2^−18 of the largest input of the row and the last five of its bits.
 //!
 //! None of these depends on how many rows a step has, which they are, or how many threads work: threads split outputs, never sums.
 

@@ -40,6 +40,9 @@ pub struct Compute {
     /// Threads to compute with; all of the machine's unless said otherwise
     #[arg(long, value_name = "N", default_value_t = 0, env = "ASSAY_THREADS")]
     threads: usize,
+    /// Do without a graphics card's matrix units, should its driver compute wrongly on them where the self-test does not look
+    #[arg(long, env = "ASSAY_NO_MATRIX_UNITS")]
+    no_matrix_units: bool,
 }
 
 fn parse_device(name: &str) -> Result<Device, String> {
@@ -52,6 +55,7 @@ impl Compute {
         Options {
             device: self.device.clone(),
             threads: self.threads(),
+            matrix_units: !self.no_matrix_units,
             ..Options::default()
         }
     }

@@ -66,8 +66,10 @@ pub struct Options {
     pub prefix_cache: bool,
     /// which requests come first
     pub order: Order,
-    /// how finely activations are rounded; beside the device the only field that decides bits
+    /// how finely activations are rounded; beside the device and the next field the only one that decides bits
     pub precision: Precision,
+    /// whether a graphics card may use matrix units
+    pub matrix_units: bool,
 }
 
 impl Default for Options {
@@ -83,6 +85,7 @@ impl Default for Options {
             prefix_cache: true,
             order: Order::default(),
             precision: Precision::default(),
+            matrix_units: true,
         }
     }
 }

@@ -278,7 +278,7 @@ fn a_step_that_does_not_end_in_time_is_an_error() {
 fn kernels_that_compute_something_else_do_not_pass_the_self_test() {
     let card = software();
     // these round keys and values to 8 bits where 16 are asked for
-    let probe = Probe::new(&card, Precision::Bf16).unwrap();
+    let probe = Probe::new(&card, Precision::Bf16, None).unwrap();
     assert_eq!(self_test::run(&probe, Precision::Bf16), Ok(()));
     let error = self_test::run(&probe, Precision::Pair).unwrap_err().to_string();
     assert!(error.contains("attention") && error.contains("--device cpu"), "{error}");

@@ -172,7 +172,7 @@ impl Card {
         }
         let wanted = Features::IMMEDIATES | more;
         let experimental_features = match more.intersects(Features::all_experimental_mask()) {
-            // SAFETY: what may go wrong is wrong results and a lost device; the survey alone asks for such features, and checks both.
+            // SAFETY: what may go wrong is wrong results and a lost device; who asks for such features checks both.
             true => unsafe { ExperimentalFeatures::enabled() },
             false => ExperimentalFeatures::disabled(),
         };

@@ -1,8 +1,8 @@
 //! The kernels: their sources, how many buffers each reads and writes, and their compiled pipelines.
 //!
 //! A source is a concatenation: `common.wgsl`, what the kernel shares with others, the kernel. Bindings are numbered in two runs,
-//! those read and then those written, so a kernel is described by two counts. The table is where a faster twin of a kernel for
-//! cards with matrix units would stand: the same bindings and, by the numerics specification's fixed order of additions, a class of its own.
+//! those read and then those written, so a kernel is described by two counts. The products' faster twins, for cards with matrix units,
+//! are those of [`super::units`].
 
 use std::fmt::Write;
 
@@ -11,13 +11,14 @@ use wgpu::{BindGroupLayoutEntry, BindingType, BufferBindingType, ShaderRuntimeCh
 
 use super::GpuError;
 use super::device::Opened;
+use super::units::{self, UnitKernels, Units};
 use super::weights::Layout;
 use crate::numerics::Precision;
 
 /// Bytes of immediates every pipeline declares; WebGPU promises this much and every Vulkan driver has twice that.
 const IMMEDIATES: u32 = 64;
 
-const COMMON: &str = include_str!("shaders/common.wgsl");
+pub(super) const COMMON: &str = include_str!("shaders/common.wgsl");
 const ROW_SUM: &str = include_str!("shaders/row_sum.wgsl");
 const CODES: &str = include_str!("shaders/codes.wgsl");
 const LINEAR: &str = include_str!("shaders/linear.wgsl");
@@ -58,6 +59,8 @@ pub struct LinearKernels {
 /// All kernels, compiled for one card.
 pub struct Kernels {
     linear: [LinearKernels; Layout::ALL.len()],
+    pub(super) units: Option<UnitKernels>,
+    pub(super) precision: Precision,
     pub(super) quantize: Kernel,
     pub(super) norm: Kernel,
     pub(super) add: Kernel,
@@ -87,7 +90,8 @@ const WIDE: &str = include_str!("shaders/gemm_wide.wgsl");
 const NARROW: &str = include_str!("shaders/gemm_narrow.wgsl");
 const EMBED: &str = include_str!("shaders/embed.wgsl");
 
-fn layout_source(layout: Layout) -> &'static [&'static str] {
+/// What a kernel over weights begins with, and the buffers it reads.
+pub(super) fn layout_source(layout: Layout) -> &'static [&'static str] {
     match layout {
         Layout::Dense => &[LINEAR, include_str!("shaders/weights_dense.wgsl")],
         Layout::Int4 => &[LINEAR, SCALED, include_str!("shaders/weights_int4.wgsl")],
@@ -96,12 +100,16 @@ fn layout_source(layout: Layout) -> &'static [&'static str] {
     }
 }
 
+/// Buffers that [`layout_source`] reads.
+pub(super) const LINEAR_READS: usize = 2;
+
 /// sha256 over every source, in hexadecimal: with the card's class it decides every bit.
 pub fn digest() -> String {
     let mut hash = Sha256::new();
     let rows = ROWS.iter().flat_map(|source| source.1).copied();
     let layouts = Layout::ALL.into_iter().flat_map(layout_source).copied();
-    for source in [COMMON, WIDE, NARROW, EMBED].into_iter().chain(rows).chain(layouts) {
+    let products = [COMMON, WIDE, NARROW, EMBED].into_iter().chain(units::SOURCES);
+    for source in products.chain(rows).chain(layouts) {
         hash.update((source.len() as u64).to_le_bytes());
         hash.update(source);
     }
@@ -113,28 +121,26 @@ pub fn digest() -> String {
 
 impl Kernels {
     /// Compiles all kernels. `precision` is what linear inputs and the cache are rounded to.
-    pub fn new(device: &Opened, precision: Precision) -> Result<Kernels, GpuError> {
-        let row = |source: Source| compile(device, precision, source.0, source.1, source.2, source.3);
+    pub fn new(device: &Opened, precision: Precision, units: Option<Units>) -> Result<Kernels, GpuError> {
+        let row = |source: Source| over(device, precision, source.0, "", source.1, source.2, source.3);
         let linear = |layout| {
-            let over = |name: &str, kernel, reads, writes| {
+            let kernel = |name: &str, kernel, reads, writes| {
                 let sources = [layout_source(layout), &[kernel]].concat();
-                compile(
-                    device,
-                    precision,
-                    &format!("{name} {layout:?}"),
-                    &sources,
-                    reads,
-                    writes,
-                )
+                let name = format!("{name} {layout:?}");
+                over(device, precision, &name, "", &sources, LINEAR_READS + reads, writes)
             };
             LinearKernels {
-                wide: over("wide", WIDE, 4, 1),
-                narrow: over("narrow", NARROW, 4, 1),
-                embed: over("embed", EMBED, 3, 2),
+                wide: kernel("wide", WIDE, 2, 1),
+                narrow: kernel("narrow", NARROW, 2, 1),
+                embed: kernel("embed", EMBED, 1, 2),
             }
         };
         let kernels = Kernels {
             linear: Layout::ALL.map(linear),
+            precision,
+            units: units
+                .map(|units| UnitKernels::new(device, precision, units))
+                .transpose()?,
             quantize: row(QUANTIZE),
             norm: row(NORM),
             add: row(ADD),
@@ -155,8 +161,17 @@ impl Kernels {
     }
 }
 
-fn compile(device: &Opened, precision: Precision, name: &str, sources: &[&str], reads: usize, writes: usize) -> Kernel {
-    let source = [&[COMMON], sources].concat().concat();
+/// Compiles what all kernels begin with and these sources, after a header.
+pub(super) fn over(
+    device: &Opened,
+    precision: Precision,
+    name: &str,
+    header: &str,
+    sources: &[&str],
+    reads: usize,
+    writes: usize,
+) -> Kernel {
+    let source = [&[header, COMMON], sources].concat().concat();
     let dropped = match precision {
         Precision::Pair | Precision::Byte => 8.0,
         Precision::Bf16 => 16.0,

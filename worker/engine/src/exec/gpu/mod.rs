@@ -3,12 +3,14 @@
 //! What is promised: linear layers have the bits of the CPU executor given the same inputs, since their products are exact and their
 //! sums have a fixed order; everything is the same bits whatever the batch, the chunking and the pages on cards of one class
 //! (adapter, driver, shaders), because a row is computed by the same instructions wherever it stands; between classes norms, softmax
-//! and the activation function differ in last places, because drivers choose how to divide, take roots and fuse.
+//! and the activation function differ in last places, because drivers choose how to divide, take roots and fuse. Where a card has
+//! matrix units its products are made on these, in an order of additions of their own: that is another class.
 //!
 //! | file | idea |
 //! |---|---|
 //! | [`device`] | which card, and an opened one: buffers, limits, faults |
 //! | [`kernels`] | the shaders and their pipelines |
+//! | [`units`] | the products' faster twins, on matrix units |
 //! | [`weights`] | matrices in the kernels' layouts |
 //! | `op` | one dispatch |
 //! | `program` | the model as a list of dispatches |
@@ -30,6 +32,7 @@ mod program;
 pub mod self_test;
 mod step;
 pub mod survey;
+pub mod units;
 pub mod weights;
 
 use std::sync::Arc;
@@ -52,7 +55,8 @@ pub struct Gpu {
     precision: Precision,
     limits: Limits,
     rotations: Rotations,
-    at: Probe, // the open card and its kernels
+    at: Probe,                 // the open card and its kernels
+    without: Option<GpuError>, // why matrix units that the card has are not used
     program: Program,
     fresh: bool, // set up again and no step done since
 }
@@ -62,8 +66,7 @@ impl Gpu {
     pub fn new(model: Arc<Model>, options: &Options, card: Card) -> Result<Gpu, ExecutorError> {
         cache_len(&model, options)?;
         let limits = options.limits(&model);
-        let at = Probe::new(&card, options.precision)?;
-        self_test::run(&at, options.precision)?;
+        let (at, without) = self_test::tested(&card, options.precision, options.matrix_units)?;
         let program = program::build(&at.device, &at.kernels, &model, &limits)?;
         Ok(Gpu {
             rotations: Rotations::new(&model.plan().inverse_frequencies),
@@ -72,6 +75,7 @@ impl Gpu {
             model,
             card,
             at,
+            without,
             program,
             fresh: false,
         })
@@ -117,7 +121,8 @@ impl Gpu {
 
     fn set_up_again(&mut self) -> Result<(), GpuError> {
         self.card = self.card.again();
-        self.at = Probe::new(&self.card, self.precision)?;
+        // the same kernels: others would give other bits
+        self.at = Probe::new(&self.card, self.precision, self.at.units())?;
         self.program = program::build(&self.at.device, &self.at.kernels, &self.model, &self.limits)?;
         self.fresh = true;
         Ok(())
@@ -130,12 +135,19 @@ impl Executor for Gpu {
     }
 
     fn describe(&self) -> String {
-        format!("gpu ({}, {} inputs)", self.card.class(), self.precision.name())
+        let without = match &self.without {
+            Some(error) => format!("; its matrix units are not used: {error}"),
+            None => String::new(),
+        };
+        format!("{}, {} inputs{without}", self.class().device, self.precision.name())
     }
 
     fn class(&self) -> DeviceClass {
         DeviceClass {
-            device: format!("gpu ({})", self.card.class()),
+            device: match self.at.units() {
+                Some(units) => format!("gpu ({}, {})", self.card.class(), units.name()),
+                None => format!("gpu ({})", self.card.class()),
+            },
             precision: self.precision.name().into(),
             shaders: Some(kernels::digest()),
         }

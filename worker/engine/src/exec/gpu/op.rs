@@ -4,6 +4,7 @@ use assay_checkpoint::{CacheCodes, Codes, GroupScale, InputScale, Transform};
 
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
+use super::units::UnitKernels;
 use super::weights::Weights;
 use crate::numerics::{code_exponent, code_range, outer_scale};
 
@@ -34,11 +35,24 @@ enum Pipelines {
     },
     // a matrix product with `n` outputs, by the narrow kernel up to so many rows
     Product {
-        wide: wgpu::ComputePipeline,
-        narrow: wgpu::ComputePipeline,
+        wide: Tiled,
+        narrow: Tiled,
         n: u32,
         narrow_rows: u32,
     },
+}
+
+// A kernel and the outputs and rows that a workgroup of it makes.
+struct Tiled(wgpu::ComputePipeline, [u32; 2]);
+
+/// Inputs as matrix units read them.
+pub struct Halved<'a> {
+    /// (rows, K) of two f16
+    pub halves: &'a wgpu::Buffer,
+    /// (rows): what undoes their powers of two
+    pub inverses: &'a wgpu::Buffer,
+    /// f16 that an input is the sum of
+    pub parts: u32,
 }
 
 impl Op {
@@ -75,13 +89,46 @@ impl Op {
         let kernels = kernels.linear(w.layout);
         Op {
             pipelines: Pipelines::Product {
-                wide: kernels.wide.pipeline.clone(),
-                narrow: kernels.narrow.pipeline.clone(),
+                wide: Tiled(kernels.wide.pipeline.clone(), [64, 64]),
+                narrow: Tiled(kernels.narrow.pipeline.clone(), [32, 4]),
                 n: w.n,
                 narrow_rows,
             },
             bind: kernels.wide.bind(device, &[&w.words, &w.scales, x, row_scales, out]),
             words: dimensions(w),
+            numbered: false,
+        }
+    }
+
+    /// What [`Op::unit_product`] reads, from `x`, (rows, `width`).
+    pub fn halves(device: &Opened, kernels: &UnitKernels, x: &wgpu::Buffer, halved: &Halved<'_>, width: u32) -> Op {
+        let buffers = [x, halved.halves, halved.inverses];
+        Op::rows(device, &kernels.halves, &buffers, vec![0, width], 1)
+    }
+
+    /// As [`Op::product`], on matrix units.
+    pub fn unit_product(
+        device: &Opened,
+        kernels: &UnitKernels,
+        w: &Weights,
+        x: &Halved<'_>,
+        [row_scales, out]: [&wgpu::Buffer; 2],
+        narrow_rows: u32,
+    ) -> Op {
+        let units = kernels.units;
+        let kernels = kernels.linear(w.layout);
+        let buffers = [&w.words, &w.scales, &w.powers, x.halves, x.inverses, row_scales, out];
+        let mut words = dimensions(w);
+        words.push(x.parts);
+        Op {
+            pipelines: Pipelines::Product {
+                wide: Tiled(kernels.wide.pipeline.clone(), units.wide()),
+                narrow: Tiled(kernels.narrow.pipeline.clone(), units.narrow()),
+                n: w.n,
+                narrow_rows,
+            },
+            bind: kernels.wide.bind(device, &buffers),
+            words,
             numbered: false,
         }
     }
@@ -98,9 +145,14 @@ impl Op {
             Pipelines::Rows { pipeline, each } => fold(pipeline, rows * each),
             Pipelines::Values { pipeline, each } => fold(pipeline, (rows * each).div_ceil(64)),
             Pipelines::Product {
-                narrow, n, narrow_rows, ..
-            } if rows <= *narrow_rows => (narrow, n.div_ceil(32), rows.div_ceil(4)),
-            Pipelines::Product { wide, n, .. } => (wide, n.div_ceil(64), rows.div_ceil(64)),
+                wide,
+                narrow,
+                n,
+                narrow_rows,
+            } => {
+                let Tiled(pipeline, tile) = if rows <= *narrow_rows { narrow } else { wide };
+                (pipeline, n.div_ceil(tile[0]), rows.div_ceil(tile[1]))
+            }
         };
         let mut words = [0u32; 16];
         words[..self.words.len()].copy_from_slice(&self.words);

@@ -1,12 +1,13 @@
 //! One kernel at a time on data from the host: for the self-test at the start and for tests.
 
-use assay_checkpoint::{CacheCodes, Codes, InputScale, Matrix, Transform};
+use assay_checkpoint::{CacheCodes, Codes, InputScale, Inputs, Matrix, Transform};
 use wgpu::{BufferDescriptor, BufferUsages, MapMode};
 
 use super::GpuError;
 use super::device::{Card, Opened};
 use super::kernels::Kernels;
-use super::op::{Op, cache_words, dimensions, quantize_words, turn_words};
+use super::op::{Halved, Op, cache_words, dimensions, quantize_words, turn_words};
+use super::units::{self, Units};
 use super::weights::{Layout, Weights};
 use crate::batch::Page;
 use crate::numerics::Precision;
@@ -62,11 +63,19 @@ pub struct Sequence<'a> {
 }
 
 impl Probe {
-    /// Opens a card and compiles the kernels.
-    pub fn new(card: &Card, precision: Precision) -> Result<Probe, GpuError> {
-        let device = card.open()?;
-        let kernels = Kernels::new(&device, precision)?;
+    /// Opens a card and compiles the kernels, with products on these matrix units or on none.
+    pub fn new(card: &Card, precision: Precision, units: Option<Units>) -> Result<Probe, GpuError> {
+        let device = match units {
+            Some(_) => card.open_with(units::FEATURES)?,
+            None => card.open()?,
+        };
+        let kernels = Kernels::new(&device, precision, units)?;
         Ok(Probe { device, kernels })
+    }
+
+    /// The matrix units that products are made on.
+    pub fn units(&self) -> Option<Units> {
+        self.kernels.units.as_ref().map(|kernels| kernels.units)
     }
 
     /// The layout a matrix gets.
@@ -80,9 +89,33 @@ impl Probe {
         let (x, scales) = (self.up(x)?, self.up(row_scales)?);
         let out = self.out(row_scales.len() * matrix.rows)?;
         let narrow_rows = if shape == Shape::Narrow { u32::MAX } else { 0 };
-        let op = Op::product(&self.device, &self.kernels, &w, [&x, &scales, &out], narrow_rows);
-        self.run(&[op], row_scales.len())?;
+        let ops = self.product_ops(&w, [&x, &scales, &out], row_scales.len(), narrow_rows)?;
+        self.run(&ops, row_scales.len())?;
         self.down(&out, row_scales.len() * matrix.rows)
+    }
+
+    /// The dispatches of a product of so many rows.
+    pub(super) fn product_ops(
+        &self,
+        w: &Weights,
+        [x, row_scales, out]: [&wgpu::Buffer; 3],
+        rows: usize,
+        narrow_rows: u32,
+    ) -> Result<Vec<Op>, GpuError> {
+        let Some(kernels) = &self.kernels.units else {
+            let op = Op::product(&self.device, &self.kernels, w, [x, row_scales, out], narrow_rows);
+            return Ok(vec![op]);
+        };
+        let (halves, inverses) = (self.out(rows * w.k as usize)?, self.out(rows)?);
+        let halved = Halved {
+            halves: &halves,
+            inverses: &inverses,
+            parts: units::parts(self.kernels.precision, Inputs::Plain),
+        };
+        Ok(vec![
+            Op::halves(&self.device, kernels, x, &halved, w.k),
+            Op::unit_product(&self.device, kernels, w, &halved, [row_scales, out], narrow_rows),
+        ])
     }
 
     /// Rows of an embedding.

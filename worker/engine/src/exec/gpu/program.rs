@@ -9,7 +9,8 @@ use wgpu::BufferUsages;
 use super::GpuError;
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
-use super::op::{NARROW_ROWS, Op, cache_words, dimensions, quantize_words, turn_words};
+use super::op::{Halved, NARROW_ROWS, Op, cache_words, dimensions, quantize_words, turn_words};
+use super::units::{UnitKernels, parts};
 use super::weights::Weights;
 use crate::batch::Limits;
 use crate::model::{LayerParts, Model};
@@ -70,6 +71,8 @@ struct Activations {
     raw: wgpu::Buffer,          // an output before it is rotated
     codes: wgpu::Buffer,        // a quantized input
     row_scales: wgpu::Buffer,   // (rows), of `codes`
+    halves: wgpu::Buffer,       // an input as matrix units read it
+    inverses: wgpu::Buffer,     // (rows), of `halves`
     ones: wgpu::Buffer,         // (rows), the scales of inputs that are not quantized
     all: wgpu::Buffer,          // (rows) of row, 0: the list of all rows
 }
@@ -103,6 +106,8 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         raw: wide("outputs to rotate", if turns { widest } else { 1 })?,
         codes: wide("input codes", widest)?,
         row_scales: wide("input scales", 1)?,
+        halves: wide("halved inputs", if kernels.units.is_some() { widest } else { 1 })?,
+        inverses: wide("their scales", 1)?,
         ones: device.upload("ones", &vec![1f32; rows as usize])?,
         all: device.upload(
             "the list of rows",
@@ -141,6 +146,7 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         ops: Vec::new(),
         coded: None,
         turned: None,
+        halved: None,
         matrices: Vec::new(),
     };
     b.embed(&embedding, &ports.rows);
@@ -179,6 +185,7 @@ struct Builder<'a> {
     ops: Vec<Op>,
     coded: Option<Inputs>,          // what `codes` holds, until another input takes its place
     turned: Option<Arc<Transform>>, // what `turned` was turned by, until then
+    halved: Option<wgpu::Buffer>,   // what `halves` was made of, until then
     matrices: Vec<(Arc<Transform>, wgpu::Buffer)>, // of rotations, each uploaded once
 }
 
@@ -274,33 +281,60 @@ impl Builder<'_> {
             Some(by) => {
                 if !same(&self.turned, &transforms.input) {
                     self.turn(exact, by, w.k, &acts.turned_exact)?;
-                    (self.turned, self.coded) = (Some(Arc::clone(by)), None);
+                    self.forget();
+                    self.turned = Some(Arc::clone(by));
                 }
                 (&acts.turned, &acts.turned_exact)
             }
         };
         if transforms.input.is_none() && self.turned.is_some() {
-            (self.turned, self.coded) = (None, None); // codes of the turned input are no longer these
+            self.forget(); // codes of the turned input are no longer these
         }
         let (x, row_scales) = match inputs {
             Inputs::Plain => (rounded, &acts.ones),
             Inputs::Quantized { codes, scale } => {
                 if self.coded != Some(inputs) {
                     self.quantize(exact, w.k, codes, scale);
-                    self.coded = Some(inputs);
+                    (self.coded, self.halved) = (Some(inputs), None);
                 }
                 (&acts.codes, &acts.row_scales)
             }
         };
         let made = transforms.output.as_ref().map_or(out, |_| &acts.raw);
-        let buffers = [x, row_scales, made];
-        self.ops
-            .push(Op::product(self.device, self.kernels, w, buffers, NARROW_ROWS));
+        let op = match &self.kernels.units {
+            Some(kernels) => self.unit_product(kernels, w, inputs, [x, row_scales, made]),
+            None => Op::product(self.device, self.kernels, w, [x, row_scales, made], NARROW_ROWS),
+        };
+        self.ops.push(op);
         if let Some(by) = &transforms.output {
             self.turn(made, by, w.n, out)?;
-            (self.turned, self.coded) = (None, None); // its rounded copy went where inputs are kept
+            self.forget(); // its rounded copy went where inputs are kept
         }
         Ok(())
+    }
+
+    fn unit_product(
+        &mut self,
+        kernels: &UnitKernels,
+        w: &Weights,
+        inputs: Inputs,
+        [x, row_scales, out]: [&wgpu::Buffer; 3],
+    ) -> Op {
+        let halved = Halved {
+            halves: &self.acts.halves,
+            inverses: &self.acts.inverses,
+            parts: parts(self.kernels.precision, inputs),
+        };
+        if self.halved.as_ref() != Some(x) {
+            self.ops.push(Op::halves(self.device, kernels, x, &halved, w.k));
+            self.halved = Some(x.clone());
+        }
+        Op::unit_product(self.device, kernels, w, &halved, [row_scales, out], NARROW_ROWS)
+    }
+
+    // The inputs change: what was made of those before is of no use.
+    fn forget(&mut self) {
+        (self.coded, self.turned, self.halved) = (None, None, None);
     }
 
     fn turn(&mut self, x: &wgpu::Buffer, by: &Arc<Transform>, width: u32, out: &wgpu::Buffer) -> Result<(), GpuError> {
@@ -334,7 +368,7 @@ impl Builder<'_> {
         let buffers = [list, &acts.h, &weight, &acts.normed, &acts.x];
         self.ops
             .push(Op::rows(self.device, &self.kernels.norm, &buffers, words, 1).numbered());
-        (self.coded, self.turned) = (None, None);
+        self.forget();
         Ok(())
     }
 
@@ -344,7 +378,7 @@ impl Builder<'_> {
         let words = vec![0, plan.hidden as u32, plan.eps.to_bits(), weight.is_some().into()];
         let weight = self.device.upload("a norm", weight.map_or(&[0.0], Vec::as_slice))?;
         self.rows(&self.kernels.add, &[&acts.branch, &weight, &acts.h, &acts.x], words, 1);
-        (self.coded, self.turned) = (None, None);
+        self.forget();
         Ok(())
     }
 
@@ -394,7 +428,7 @@ impl Builder<'_> {
             &acts.a,
         ];
         self.rows(&self.kernels.attend, &buffers, words, plan.heads as u32);
-        (self.coded, self.turned) = (None, None);
+        self.forget();
         Ok(())
     }
 
@@ -409,6 +443,6 @@ impl Builder<'_> {
             vec![0, width],
             width,
         ));
-        (self.coded, self.turned) = (None, None);
+        self.forget();
     }
 }

@@ -3,12 +3,17 @@
 //! Drivers have shipped that compute nonsense, or something else for another number of rows. A product has to have the exact bits of
 //! the numerics specification from either kernel at any row count, in every layout; attention has to be near f64, and the same bits
 //! in any pages and in pieces. It takes a fraction of a second on a card.
+//!
+//! Products on matrix units cannot have the specification's bits. They have to be as near to f64 as their many additions allow, exact where
+//! every sum is a small integer, and the same bits from either kernel at any row count; else the card does without.
 
 use assay_checkpoint::safetensors::Dtype;
 use assay_checkpoint::{Codebook, Coded, Matrix, Scales, Weights, Zeros};
 
 use super::GpuError;
+use super::device::Card;
 use super::probe::{Heads, Probe, Sequence, Shape};
+use super::units::Units;
 use crate::batch::Page;
 use crate::numerics::{PAGE_TOKENS, Precision, from_bf16, k_slices};
 
@@ -16,11 +21,31 @@ const OUTPUTS: usize = 70;
 const INPUTS: usize = 288;
 const ROWS: usize = 67;
 
+/// A card's kernels, tested: on matrix units if it has them, they may be used, and they pass. If they do not, why.
+pub fn tested(card: &Card, precision: Precision, matrix_units: bool) -> Result<(Probe, Option<GpuError>), GpuError> {
+    let pass = |units| -> Result<Probe, GpuError> {
+        let probe = Probe::new(card, precision, units)?;
+        run(&probe, precision)?;
+        Ok(probe)
+    };
+    let units = Units::of(card).filter(|_| matrix_units);
+    match units.map(|units| pass(Some(units))) {
+        Some(Ok(probe)) => Ok((probe, None)),
+        failed => Ok((pass(None)?, failed.and_then(Result::err))),
+    }
+}
+
 /// Runs the self-test; an error names the kernel and what came out.
 pub fn run(probe: &Probe, precision: Precision) -> Result<(), GpuError> {
     let mut random = Random::new(1);
     for (name, matrix) in matrices(&mut random) {
-        products(probe, precision, name, &matrix, &mut random)?;
+        match probe.units() {
+            Some(_) => unit_products(probe, precision, name, &matrix, &mut random)?,
+            None => products(probe, precision, name, &matrix, &mut random)?,
+        }
+    }
+    if probe.units().is_some() {
+        integers(probe, &mut random)?;
     }
     attention(probe, precision, &mut random)
 }
@@ -82,6 +107,75 @@ fn products(probe: &Probe, precision: Precision, name: &str, w: &Matrix, random:
                 found[at], expected[at]
             );
             return fail(&format!("{shape:?} product with {name}"), found);
+        }
+    }
+    Ok(())
+}
+
+fn unit_products(
+    probe: &Probe,
+    precision: Precision,
+    name: &str,
+    w: &Matrix,
+    random: &mut Random,
+) -> Result<(), GpuError> {
+    let values = random.values(ROWS * w.cols);
+    let x: Vec<f32> = values.iter().map(|&x| precision.round(x)).collect();
+    let run = |shape, rows: usize| probe.product(w, &x[..rows * w.cols], &vec![1.0; rows], shape);
+    let all = run(Shape::Wide, ROWS)?;
+    let mut bits = vec![0; w.cols];
+    for output in 0..w.rows {
+        w.row_bf16(output, &mut bits);
+        for (row, x) in x.chunks_exact(w.cols).enumerate() {
+            let products = x
+                .iter()
+                .zip(&bits)
+                .map(|(&x, &w)| f64::from(x) * f64::from(from_bf16(w)));
+            let (sum, magnitude) = products.fold((0.0, 0.0), |(sum, of), p| (sum + p, of + p.abs()));
+            let found = all[row * w.rows + output];
+            // additions may truncate, and align their terms before they do
+            let allowed = 4.0 * w.cols as f64 * 0.5f64.powi(24) * magnitude;
+            let near = (f64::from(found) - sum).abs() <= allowed;
+            if !near {
+                let found = format!("output {output} of row {row} is {found}, not {sum}");
+                return fail(&format!("product on matrix units with {name}"), found);
+            }
+        }
+    }
+    for (shape, rows) in [
+        (Shape::Wide, ROWS),
+        (Shape::Wide, 3),
+        (Shape::Narrow, 1),
+        (Shape::Narrow, 6),
+        (Shape::Narrow, ROWS),
+    ] {
+        let found = run(shape, rows)?;
+        let differ = found
+            .iter()
+            .zip(&all)
+            .filter(|(a, b)| a.to_bits() != b.to_bits())
+            .count();
+        if differ > 0 {
+            let found = format!("{differ} of {} values differ from those of {ROWS} rows", found.len());
+            return fail(
+                &format!("{shape:?} product of {rows} rows on matrix units with {name}"),
+                found,
+            );
+        }
+    }
+    Ok(())
+}
+
+// Every sum is exact in whatever order: what is wrong was not rounded but read too early, or elsewhere.
+fn integers(probe: &Probe, random: &mut Random) -> Result<(), GpuError> {
+    let mut small = |n: usize| (0..n).map(|_| (random.next() % 5) as f32 - 2.0).collect::<Vec<f32>>();
+    let (x, w) = (small(ROWS * INPUTS), small(OUTPUTS * INPUTS));
+    let matrix = Matrix::plain(OUTPUTS, INPUTS, Weights::F32(w));
+    let expected = product(&matrix, &x);
+    for shape in [Shape::Wide, Shape::Narrow, Shape::Wide, Shape::Narrow] {
+        if probe.product(&matrix, &x, &[1.0; ROWS], shape)? != expected {
+            let found = "sums of small integers are not exact".to_owned();
+            return fail(&format!("{shape:?} product on matrix units"), found);
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use super::GpuError;
 use super::device::{Card, Opened};
 use super::probe::Probe;
 use super::self_test;
+use super::units::Units;
 use crate::numerics::Precision;
 
 /// Repetitions are added until they take so long together.
@@ -202,7 +203,7 @@ pub fn run(card: &Card, precision: Precision, scale: &Scale, told: &mut dyn FnMu
         checks: Vec::new(),
     };
     (notes.told)("compiling the kernels");
-    let probe = Probe::new(card, precision)?;
+    let probe = Probe::new(card, precision, None)?;
     (notes.told)("the self-test");
     let tested = self_test::run(&probe, precision).map_err(|error| error.to_string());
     notes.check("the executor's self-test", true, tested);
@@ -212,6 +213,15 @@ pub fn run(card: &Card, precision: Precision, scale: &Scale, told: &mut dyn FnMu
     let memory = parts::memory(card, &probe, scale.bytes)?;
     products::measure(&probe, precision, &mut notes)?;
     drop(probe);
+    if let Some(units) = Units::of(card) {
+        (notes.told)("the executor's products on matrix units");
+        let measured = Probe::new(card, precision, Some(units)).and_then(|probe| {
+            self_test::run(&probe, precision)?;
+            products::measure(&probe, precision, &mut notes)
+        });
+        let measured = measured.map_err(|error| error.to_string());
+        notes.check("the executor's self-test, on matrix units", false, measured);
+    }
     tensor::measure(card, &mut notes);
     let offer = card.offer();
     Ok(Survey {

@@ -8,6 +8,8 @@ use assay_checkpoint::{Codebook, Matrix, Rounding, Weights as Stored, Zeros};
 
 use super::GpuError;
 use super::device::Opened;
+use super::units::power;
+use crate::numerics::from_bf16;
 
 /// K is padded to a multiple of this.
 const PAD: usize = 32;
@@ -49,16 +51,18 @@ pub struct Weights {
     pub(super) f16_scales: u32,
     pub(super) words: wgpu::Buffer,  // (K/per word, N) u32
     pub(super) scales: wgpu::Buffer, // (groups, N) of (scale, the code that stands for zero)
+    pub(super) powers: wgpu::Buffer, // (N) of two: what matrix units multiply an output's weights by
 }
 
 impl Weights {
     /// Puts a matrix on the card. `what` names it in errors.
     pub fn upload(device: &Opened, what: &str, matrix: &Matrix) -> Result<Weights, GpuError> {
         let (n, k) = (matrix.rows, matrix.cols);
-        device.allow_groups(what, n.div_ceil(32) as u32)?;
+        device.allow_groups(what, n.div_ceil(16) as u32)?;
         let layout = layout(matrix);
         let width = k.next_multiple_of(PAD) / layout.per_word();
         let mut scales = vec![[0f32; 2]];
+        let mut largest = vec![0f32; n]; // of an output's weights, or not much more
         let (mut group, mut f16_scales) = (k, false);
         let words = match (&matrix.weights, layout) {
             (Stored::Coded(coded), Layout::Int4 | Layout::Int8 | Layout::Float8) => {
@@ -71,6 +75,14 @@ impl Weights {
                     _ => 0.0,
                 };
                 scales = by_group(n, &coded.scales.values, |i| offset + zero(i));
+                let codes = match coded.book {
+                    Codebook::Int => f32::from(u8::MAX >> (8 - coded.bits)),
+                    _ => 448.0,
+                };
+                for (at, &[scale, zero]) in scales.iter().enumerate() {
+                    let bound = 1.01 * scale.abs() * zero.abs().max((codes - zero).abs()); // room to round
+                    largest[at % n] = largest[at % n].max(bound);
+                }
                 (group, f16_scales) = (coded.scales.cols, coded.rounding == Rounding::Product(Dtype::F16));
                 // the stored words are the kernels' already
                 let stored = coded.codes.len() / n.max(1);
@@ -82,6 +94,8 @@ impl Weights {
                 let mut values = vec![0u16; k];
                 transposed(n, width, |row, out| {
                     matrix.row_bf16(row, &mut values);
+                    let magnitudes = values.iter().map(|&w| from_bf16(w & 0x7fff));
+                    largest[row] = magnitudes.fold(0.0, f32::max);
                     for (c, &value) in values.iter().enumerate() {
                         out[c / 2] |= u32::from(value) << (16 * (c % 2));
                     }
@@ -96,6 +110,10 @@ impl Weights {
             f16_scales: f16_scales.into(),
             words: device.upload(what, &words)?,
             scales: device.upload(&format!("{what}'s scales"), &scales)?,
+            powers: device.upload(
+                &format!("{what}'s powers of two"),
+                &largest.into_iter().map(power).collect::<Vec<_>>(),
+            )?,
         })
     }
 }

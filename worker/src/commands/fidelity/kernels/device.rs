@@ -3,7 +3,7 @@
 use assay_checkpoint::Matrix;
 use assay_engine::exec::exact::Taken;
 use assay_engine::exec::gpu::device::Card;
-use assay_engine::exec::gpu::probe::Probe;
+use assay_engine::exec::gpu::self_test;
 use assay_engine::{Chosen, Device, Options, Precision};
 
 use super::cpu::Cpu;
@@ -64,7 +64,7 @@ pub fn open(device: &Device, threads: usize) -> anyhow::Result<Option<Box<dyn Ke
 
 fn gpu(card: &Card, precision: Precision) -> anyhow::Result<Gpu> {
     Ok(Gpu {
-        probe: Probe::new(card, precision)?,
+        probe: self_test::tested(card, precision, true)?.0,
         precision,
     })
 }

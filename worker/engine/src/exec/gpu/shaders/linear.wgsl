@@ -8,6 +8,7 @@ struct Linear {
     k: u32,            // inputs
     octets: u32,       // octets that share a scale
     f16_scales: u32,   // whether products are rounded to f16 before they are rounded to bf16
+    parts: u32,        // f16 that an input is the sum of; of use to matrix units
 }
 var<immediate> p: Linear;
 

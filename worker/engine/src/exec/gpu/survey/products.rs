@@ -6,7 +6,7 @@ use assay_checkpoint::{Coded, Matrix, Scales, Weights as MatrixWeights, Zeros};
 
 use super::{Notes, same_bits, seconds};
 use crate::exec::gpu::GpuError;
-use crate::exec::gpu::op::{NARROW_ROWS, Op};
+use crate::exec::gpu::op::NARROW_ROWS;
 use crate::exec::gpu::probe::{Probe, Shape};
 use crate::exec::gpu::self_test::Random;
 use crate::exec::gpu::weights::Weights;
@@ -16,6 +16,7 @@ use crate::numerics::Precision;
 const GROUP: usize = 128;
 
 pub fn measure(probe: &Probe, precision: Precision, notes: &mut Notes<'_>) -> Result<(), GpuError> {
+    let on = probe.units().map_or("", |_| " on matrix units");
     let mut random = Random::new(2);
     let (n, k) = (notes.scale.outputs, notes.scale.inputs);
     let codes = (0..n * k / 8).map(|_| random.next()).collect();
@@ -35,10 +36,10 @@ pub fn measure(probe: &Probe, precision: Precision, notes: &mut Notes<'_>) -> Re
             } else {
                 usize::MAX
             };
-            let kernel = format!("{shape:?} over {name}").to_lowercase();
+            let kernel = format!("{shape:?}{on} over {name}").to_lowercase();
             notes.series(&kernel, shape.rows(), most, |rows| time(probe, &matrix, rows, shape))?;
         }
-        let what = format!("products over {name} have the same bits from both kernels, with any rows and again");
+        let what = format!("products{on} over {name} have the same bits from both kernels, with any rows and again");
         notes.check(what, true, agreement(probe, precision, &matrix, &mut random)?);
     }
     Ok(())
@@ -51,8 +52,10 @@ fn time(probe: &Probe, matrix: &Matrix, rows: usize, shape: Shape) -> Result<f64
     let scales = probe.up(&vec![1f32; rows])?;
     let out = probe.out(rows * matrix.rows)?;
     let narrow_rows = if shape == Shape::Narrow { u32::MAX } else { 0 };
-    let op = Op::product(device, &probe.kernels, &weights, [&x, &scales, &out], narrow_rows);
-    seconds(device, |pass| op.record(pass, 0, rows as u32))
+    let ops = probe.product_ops(&weights, [&x, &scales, &out], rows, narrow_rows)?;
+    seconds(device, |pass| {
+        ops.iter().for_each(|op| op.record(pass, 0, rows as u32));
+    })
 }
 
 // A row's bits from either kernel, among few and among many, now and again.

@@ -5,7 +5,7 @@
 //! them, so that a tile staged in workgroup memory may be read before it is written.
 
 use assay_checkpoint::number::{f16_to_f32, f32_to_f16};
-use wgpu::{ComputePass, Features};
+use wgpu::ComputePass;
 
 use super::tiling::{CUTS, Cut, source};
 use super::{MatrixUnit, Notes, same_bits, seconds};
@@ -14,9 +14,7 @@ use crate::exec::gpu::device::{Card, Opened};
 use crate::exec::gpu::kernels::{Kernel, plain};
 use crate::exec::gpu::probe::{read_back, write};
 use crate::exec::gpu::self_test::Random;
-
-/// What the kernels need.
-const FEATURES: Features = Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16);
+use crate::exec::gpu::units::FEATURES;
 
 /// Adds what the matrix units do. What fails is a check that did not pass, never an error: the executor does without them.
 pub fn measure(card: &Card, notes: &mut Notes<'_>) {
