@@ -21,6 +21,8 @@ const IMMEDIATES: u32 = 64;
 pub(super) const COMMON: &str = include_str!("shaders/common.wgsl");
 const ROW_SUM: &str = include_str!("shaders/row_sum.wgsl");
 const CODES: &str = include_str!("shaders/codes.wgsl");
+const ATTENTION: &str = include_str!("shaders/attention.wgsl");
+const CHUNK: &str = include_str!("shaders/attend_chunk.wgsl");
 const LINEAR: &str = include_str!("shaders/linear.wgsl");
 const SCALED: &str = include_str!("shaders/weights_scaled.wgsl");
 
@@ -66,6 +68,8 @@ pub struct Kernels {
     pub(super) add: Kernel,
     pub(super) heads: Kernel,
     pub(super) attend: Kernel,
+    pub(super) attend_parts: Kernel,
+    pub(super) attend_merge: Kernel,
     pub(super) activate: Kernel,
     pub(super) turn: Kernel,
     pub(super) tiles: Kernel,
@@ -79,12 +83,26 @@ const QUANTIZE: Source = ("quantize", &[CODES, include_str!("shaders/quantize.wg
 const NORM: Source = ("norm", &[ROW_SUM, include_str!("shaders/norm.wgsl")], 3, 2);
 const ADD: Source = ("add", &[ROW_SUM, include_str!("shaders/add.wgsl")], 2, 2);
 const HEADS: Source = ("heads", &[ROW_SUM, CODES, include_str!("shaders/heads.wgsl")], 8, 3);
-const ATTEND: Source = ("attend", &[include_str!("shaders/attend.wgsl")], 5, 2);
+const ATTEND: Source = ("attend", &[ATTENTION, CHUNK, include_str!("shaders/attend.wgsl")], 5, 2);
+const PARTS: Source = (
+    "attend in parts",
+    &[ATTENTION, CHUNK, include_str!("shaders/attend_parts.wgsl")],
+    5,
+    1,
+);
+const MERGE: Source = (
+    "merge parts",
+    &[ATTENTION, include_str!("shaders/attend_merge.wgsl")],
+    2,
+    2,
+);
 const ACTIVATE: Source = ("activate", &[include_str!("shaders/activate.wgsl")], 2, 2);
 const TURN: Source = ("turn", &[include_str!("shaders/turn.wgsl")], 2, 2);
 const TILES: Source = ("tiles", &[include_str!("shaders/tiles.wgsl")], 1, 1);
 const PICK: Source = ("pick", &[include_str!("shaders/pick.wgsl")], 3, 1);
-const ROWS: [Source; 9] = [QUANTIZE, NORM, ADD, HEADS, ATTEND, ACTIVATE, TILES, PICK, TURN];
+const ROWS: [Source; 11] = [
+    QUANTIZE, NORM, ADD, HEADS, ATTEND, PARTS, MERGE, ACTIVATE, TILES, PICK, TURN,
+];
 
 const WIDE: &str = include_str!("shaders/gemm_wide.wgsl");
 const NARROW: &str = include_str!("shaders/gemm_narrow.wgsl");
@@ -146,6 +164,8 @@ impl Kernels {
             add: row(ADD),
             heads: row(HEADS),
             attend: row(ATTEND),
+            attend_parts: row(PARTS),
+            attend_merge: row(MERGE),
             activate: row(ACTIVATE),
             turn: row(TURN),
             tiles: row(TILES),

@@ -1,12 +1,15 @@
 //! One dispatch, for any number of rows.
 
+use std::ops::RangeInclusive;
+
 use assay_checkpoint::{CacheCodes, Codes, GroupScale, InputScale, Transform};
 
+use super::GpuError;
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
 use super::units::UnitKernels;
 use super::weights::Weights;
-use crate::numerics::{code_exponent, code_range, outer_scale};
+use crate::numerics::{KV_CHUNK, code_exponent, code_range, outer_scale};
 
 /// Up to this many rows a matrix product is made by the kernel for few rows.
 pub const NARROW_ROWS: u32 = 16;
@@ -20,6 +23,7 @@ pub struct Op {
     bind: wgpu::BindGroup,
     words: Vec<u32>, // immediates; the first is the number of rows
     numbered: bool,
+    rows: RangeInclusive<u32>, // for which it is recorded
 }
 
 enum Pipelines {
@@ -45,6 +49,47 @@ enum Pipelines {
 // A kernel and the outputs and rows that a workgroup of it makes.
 struct Tiled(wgpu::ComputePipeline, [u32; 2]);
 
+/// Workgroups that share a row's chunks of keys where there are few rows; attend_parts.wgsl has it too.
+const SHARES: u32 = 8;
+
+/// Up to this many rows their chunks are attended to side by side, memory permitting.
+const FEW_ROWS: u64 = 64;
+
+/// Bytes that their parts may take, unless a single row takes more.
+const PARTS_BYTES: u64 = 64 << 20;
+
+/// Where few rows' parts of attention go before they are merged.
+pub struct Parts {
+    buffer: wgpu::Buffer,
+    rows: u32,
+    chunks: u32,
+}
+
+impl Parts {
+    /// For heads of `head_dim`, positions up to `positions`, and steps of at most `rows`.
+    pub fn new(
+        device: &Opened,
+        [heads, kv_heads, head_dim]: [usize; 3],
+        positions: usize,
+        rows: usize,
+    ) -> Result<Parts, GpuError> {
+        let chunks = positions.div_ceil(KV_CHUNK).max(1) as u64;
+        let groups = u64::from(head_groups(heads as u32, kv_heads as u32));
+        let each = groups * chunks * (head_dim as u64 + 2) * 16;
+        let rows = (PARTS_BYTES / each).clamp(1, FEW_ROWS).min(rows as u64);
+        Ok(Parts {
+            buffer: device.buffer("parts of attention", rows * each, wgpu::BufferUsages::empty())?,
+            rows: rows as u32,
+            chunks: chunks as u32,
+        })
+    }
+}
+
+// Workgroups of attention in a row: up to four query heads that read the same keys share one.
+fn head_groups(heads: u32, kv_heads: u32) -> u32 {
+    kv_heads * (heads / kv_heads).div_ceil(4)
+}
+
 /// Inputs as matrix units read them.
 pub struct Halved<'a> {
     /// (rows, K) of two f16
@@ -64,6 +109,7 @@ impl Op {
             bind: kernel.bind(device, buffers),
             words,
             numbered: false,
+            rows: 0..=u32::MAX,
         }
     }
 
@@ -75,6 +121,7 @@ impl Op {
             bind: kernel.bind(device, buffers),
             words,
             numbered: false,
+            rows: 0..=u32::MAX,
         }
     }
 
@@ -97,6 +144,7 @@ impl Op {
             bind: kernels.wide.bind(device, &[&w.words, &w.scales, x, row_scales, out]),
             words: dimensions(w),
             numbered: false,
+            rows: 0..=u32::MAX,
         }
     }
 
@@ -130,7 +178,42 @@ impl Op {
             bind: kernels.wide.bind(device, &buffers),
             words,
             numbered: false,
+            rows: 0..=u32::MAX,
         }
+    }
+
+    /// Attention of queries over a cache: `words` are rows, heads of queries, of keys, width of one and window.
+    pub fn attention(
+        device: &Opened,
+        kernels: &Kernels,
+        words: [u32; 5],
+        parts: &Parts,
+        [list, pages, q, keys, values, exact, x]: [&wgpu::Buffer; 7],
+    ) -> [Op; 3] {
+        let [_, heads, kv_heads, ..] = words;
+        let words = [&words[..], &[parts.chunks]].concat();
+        let groups = head_groups(heads, kv_heads);
+        let op = |kernel, buffers: &[&wgpu::Buffer], each, rows| Op {
+            rows,
+            ..Op::rows(device, kernel, buffers, words.clone(), each)
+        };
+        let read = [list, pages, q, keys, values];
+        let few = 0..=parts.rows;
+        [
+            op(
+                &kernels.attend,
+                &[&read[..], &[exact, x]].concat(),
+                groups,
+                parts.rows + 1..=u32::MAX,
+            ),
+            op(
+                &kernels.attend_parts,
+                &[&read[..], &[&parts.buffer]].concat(),
+                groups * SHARES,
+                few.clone(),
+            ),
+            op(&kernels.attend_merge, &[list, &parts.buffer, exact, x], groups, few),
+        ]
     }
 
     /// The same for a kernel whose second immediate is the number of the first output.
@@ -141,6 +224,9 @@ impl Op {
 
     /// Records the dispatch for this many rows; of outputs, for those from number `first` on.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, first: u32, rows: u32) {
+        if !self.rows.contains(&rows) {
+            return;
+        }
         let (pipeline, x, y) = match &self.pipelines {
             Pipelines::Rows { pipeline, each } => fold(pipeline, rows * each),
             Pipelines::Values { pipeline, each } => fold(pipeline, (rows * each).div_ceil(64)),

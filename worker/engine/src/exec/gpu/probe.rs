@@ -6,7 +6,7 @@ use wgpu::{BufferDescriptor, BufferUsages, MapMode};
 use super::GpuError;
 use super::device::{Card, Opened};
 use super::kernels::Kernels;
-use super::op::{Halved, Op, cache_words, dimensions, quantize_words, turn_words};
+use super::op::{Halved, Op, Parts, cache_words, dimensions, quantize_words, turn_words};
 use super::units::{self, Units};
 use super::weights::{Layout, Weights};
 use crate::batch::Page;
@@ -253,7 +253,10 @@ impl Probe {
         let (codes, scales) = cache_words(codes);
         let scales = self.up(&scales)?;
         let store_words = [&shape[..], &[0, scale.to_bits(), 0, 1], &codes].concat();
-        let attend_words = [&shape[..], &[sizes.window.unwrap_or(0) as u32]].concat();
+        let attend_words = [0, shape[1], shape[2], shape[3], sizes.window.unwrap_or(0) as u32];
+        let positions = s.positions.iter().max().map_or(1, |&position| position as usize + 1);
+        let shape_of = [sizes.heads, sizes.kv_heads, sizes.head_dim];
+        let parts = Parts::new(&self.device, shape_of, positions, q.len() / q_width)?;
         let (mut out, mut first) = (Vec::with_capacity(q.len()), 0);
         for &rows in steps {
             let of = |x: &[f32], width: usize| self.up(&x[first * width..][..rows * width]);
@@ -266,9 +269,8 @@ impl Probe {
             let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
             let store = Op::rows(&self.device, &self.kernels.heads, &buffers, store_words.clone(), each);
             let buffers = [&list, &table, &q, &keys, &values, &exact, &x];
-            let kernel = &self.kernels.attend;
-            let attend = Op::rows(&self.device, kernel, &buffers, attend_words.clone(), sizes.heads as u32);
-            self.run(&[store, attend], rows)?;
+            let [all, some, merge] = Op::attention(&self.device, &self.kernels, attend_words, &parts, buffers);
+            self.run(&[store, all, some, merge], rows)?;
             out.extend(self.down(&exact, rows * q_width)?);
             first += rows;
         }

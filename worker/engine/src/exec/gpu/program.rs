@@ -9,7 +9,7 @@ use wgpu::BufferUsages;
 use super::GpuError;
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
-use super::op::{Halved, NARROW_ROWS, Op, cache_words, dimensions, quantize_words, turn_words};
+use super::op::{Halved, NARROW_ROWS, Op, Parts, cache_words, dimensions, quantize_words, turn_words};
 use super::units::{UnitKernels, parts};
 use super::weights::Weights;
 use crate::batch::Limits;
@@ -59,6 +59,7 @@ struct Activations {
     q: wgpu::Buffer,
     k: wgpu::Buffer,
     v: wgpu::Buffer,
+    parts: Parts,          // attention's, where rows are few
     a: wgpu::Buffer,       // attention
     a_exact: wgpu::Buffer, // the same, not rounded
     gate: wgpu::Buffer,
@@ -94,6 +95,12 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         q: wide("queries", plan.q_width())?,
         k: wide("keys", plan.kv_width())?,
         v: wide("values", plan.kv_width())?,
+        parts: Parts::new(
+            device,
+            [plan.heads, plan.kv_heads, plan.head_dim],
+            limits.positions.min(limits.pages * PAGE_TOKENS),
+            limits.step_tokens,
+        )?,
         a: wide("attention", plan.q_width())?,
         a_exact: wide("attention", plan.q_width())?,
         gate: wide("gates", plan.intermediate)?,
@@ -417,7 +424,7 @@ impl Builder<'_> {
         );
 
         let window = layer.window.map_or(0, |w| w as u32);
-        let words = [&sizes[..], &[window]].concat();
+        let [_, heads, kv_heads, head_dim] = sizes;
         let buffers = [
             &ports.rows,
             &ports.pages,
@@ -427,7 +434,9 @@ impl Builder<'_> {
             &acts.a_exact,
             &acts.a,
         ];
-        self.rows(&self.kernels.attend, &buffers, words, plan.heads as u32);
+        let words = [0, heads, kv_heads, head_dim, window];
+        self.ops
+            .extend(Op::attention(self.device, self.kernels, words, &acts.parts, buffers));
         self.forget();
         Ok(())
     }

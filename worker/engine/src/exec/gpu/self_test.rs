@@ -213,18 +213,22 @@ fn attention(probe: &Probe, precision: Precision, random: &mut Random) -> Result
     );
     let positions: Vec<u32> = (0..TOKENS as u32).collect();
     let still = vec![[1f32, 0.0]; TOKENS * 8];
-    let attend = |pages: &[Page]| {
+    let attend = |pages: &[Page], steps: &[usize]| {
         let sequence = Sequence {
             positions: &positions,
             pages,
             rotations: &still,
         };
-        probe.attend(sizes, &sequence, &q, &k, &v, 7)
+        probe.attend_in_steps(sizes, &sequence, None, [&q, &k, &v], 7, steps)
     };
-    let found = attend(&[0, 1, 2, 3, 4])?;
+    let found = attend(&[0, 1, 2, 3, 4], &[TOKENS])?;
     debug_assert!(TOKENS.div_ceil(PAGE_TOKENS) == 5);
-    if attend(&[6, 2, 5, 0, 3])? != found {
+    if attend(&[6, 2, 5, 0, 3], &[TOKENS])? != found {
         return fail("attention", "other pages give other bits".into());
+    }
+    // many rows walk through their chunks, few have them side by side
+    if attend(&[0, 1, 2, 3, 4], &[64, 193, 1, 42])? != found {
+        return fail("attention", "rows in pieces give other bits".into());
     }
     for row in [0, 1, 63, 64, 255, 256, TOKENS - 1] {
         for head in 0..2 {
