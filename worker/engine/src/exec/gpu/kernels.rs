@@ -82,7 +82,7 @@ type Source = (&'static str, &'static [&'static str], usize, usize);
 const QUANTIZE: Source = ("quantize", &[CODES, include_str!("shaders/quantize.wgsl")], 1, 2);
 const NORM: Source = ("norm", &[ROW_SUM, include_str!("shaders/norm.wgsl")], 3, 2);
 const ADD: Source = ("add", &[ROW_SUM, include_str!("shaders/add.wgsl")], 2, 2);
-const HEADS: Source = ("heads", &[ROW_SUM, CODES, include_str!("shaders/heads.wgsl")], 8, 3);
+const HEADS: Source = ("heads", &[ROW_SUM, CODES, include_str!("shaders/heads.wgsl")], 6, 3);
 const ATTEND: Source = ("attend", &[ATTENTION, CHUNK, include_str!("shaders/attend.wgsl")], 5, 2);
 const PARTS: Source = (
     "attend in parts",
@@ -96,7 +96,7 @@ const MERGE: Source = (
     2,
     2,
 );
-const ACTIVATE: Source = ("activate", &[include_str!("shaders/activate.wgsl")], 2, 2);
+const ACTIVATE: Source = ("activate", &[include_str!("shaders/activate.wgsl")], 1, 2);
 const TURN: Source = ("turn", &[include_str!("shaders/turn.wgsl")], 2, 2);
 const TILES: Source = ("tiles", &[include_str!("shaders/tiles.wgsl")], 1, 1);
 const PICK: Source = ("pick", &[include_str!("shaders/pick.wgsl")], 3, 1);

@@ -90,6 +90,28 @@ fn head_groups(heads: u32, kv_heads: u32) -> u32 {
     kv_heads * (heads / kv_heads).div_ceil(4)
 }
 
+/// Where outputs go: some neighbouring values of every row of a buffer.
+#[derive(Clone, Copy)]
+pub struct Section<'a> {
+    /// (rows, stride)
+    pub buffer: &'a wgpu::Buffer,
+    /// values of a row
+    pub stride: u32,
+    /// of them before the section
+    pub first: u32,
+}
+
+impl<'a> Section<'a> {
+    /// All of a buffer whose rows have so many values.
+    pub fn whole(buffer: &'a wgpu::Buffer, width: u32) -> Section<'a> {
+        Section {
+            buffer,
+            stride: width,
+            first: 0,
+        }
+    }
+}
+
 /// Inputs as matrix units read them.
 pub struct Halved<'a> {
     /// (rows, K) of two f16
@@ -130,7 +152,8 @@ impl Op {
         device: &Opened,
         kernels: &Kernels,
         w: &Weights,
-        [x, row_scales, out]: [&wgpu::Buffer; 3],
+        [x, row_scales]: [&wgpu::Buffer; 2],
+        out: Section<'_>,
         narrow_rows: u32,
     ) -> Op {
         let kernels = kernels.linear(w.layout);
@@ -141,8 +164,10 @@ impl Op {
                 n: w.n,
                 narrow_rows,
             },
-            bind: kernels.wide.bind(device, &[&w.words, &w.scales, x, row_scales, out]),
-            words: dimensions(w),
+            bind: kernels
+                .wide
+                .bind(device, &[&w.words, &w.scales, x, row_scales, out.buffer]),
+            words: dimensions(w, 1, &out),
             numbered: false,
             rows: 0..=u32::MAX,
         }
@@ -160,14 +185,15 @@ impl Op {
         kernels: &UnitKernels,
         w: &Weights,
         x: &Halved<'_>,
-        [row_scales, out]: [&wgpu::Buffer; 2],
+        row_scales: &wgpu::Buffer,
+        out: Section<'_>,
         narrow_rows: u32,
     ) -> Op {
         let units = kernels.units;
         let kernels = kernels.linear(w.layout);
-        let buffers = [&w.words, &w.scales, &w.powers, x.halves, x.inverses, row_scales, out];
-        let mut words = dimensions(w);
-        words.push(x.parts);
+        let buffers = [
+            &w.words, &w.scales, &w.powers, x.halves, x.inverses, row_scales, out.buffer,
+        ];
         Op {
             pipelines: Pipelines::Product {
                 wide: Tiled(kernels.wide.pipeline.clone(), units.wide()),
@@ -176,7 +202,7 @@ impl Op {
                 narrow_rows,
             },
             bind: kernels.wide.bind(device, &buffers),
-            words,
+            words: dimensions(w, x.parts, &out),
             numbered: false,
             rows: 0..=u32::MAX,
         }
@@ -258,14 +284,17 @@ fn fold(pipeline: &wgpu::ComputePipeline, groups: u32) -> (&wgpu::ComputePipelin
 }
 
 /// The immediates of the kernels over a matrix.
-pub fn dimensions(w: &Weights) -> Vec<u32> {
-    vec![0, w.n, w.k, w.octets, w.f16_scales]
+pub fn dimensions(w: &Weights, parts: u32, out: &Section<'_>) -> Vec<u32> {
+    vec![0, w.n, w.k, w.octets, w.f16_scales, parts, out.stride, out.first]
 }
 
 /// The immediates of the kernel that turns rows of `width` values, and the matrix it reads.
-pub fn turn_words(width: u32, transform: &Transform) -> (Vec<u32>, &[f32]) {
+pub fn turn_words<'a>(width: u32, transform: &'a Transform, out: &Section<'_>) -> (Vec<u32>, &'a [f32]) {
     let size = transform.size() as u32;
-    let words = |hadamard: u32, scale: f32| vec![0, width, size, hadamard, scale.to_bits()];
+    let words = |hadamard: u32, scale: f32| {
+        let scale = scale.to_bits();
+        vec![0, width, size, hadamard, scale, out.stride, out.first]
+    };
     match transform {
         Transform::Hadamard { .. } => (words(1, 1.0 / (size as f32).sqrt()), &[0.0]),
         Transform::Matrix { values, .. } => (words(0, 1.0), values),

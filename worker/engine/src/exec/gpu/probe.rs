@@ -1,12 +1,14 @@
 //! One kernel at a time on data from the host: for the self-test at the start and for tests.
 
+use std::ops::Range;
+
 use assay_checkpoint::{CacheCodes, Codes, InputScale, Inputs, Matrix, Transform};
 use wgpu::{BufferDescriptor, BufferUsages, MapMode};
 
 use super::GpuError;
 use super::device::{Card, Opened};
 use super::kernels::Kernels;
-use super::op::{Halved, Op, Parts, cache_words, dimensions, quantize_words, turn_words};
+use super::op::{Halved, Op, Parts, Section, cache_words, dimensions, quantize_words, turn_words};
 use super::units::{self, Units};
 use super::weights::{Layout, Weights};
 use crate::batch::Page;
@@ -102,8 +104,9 @@ impl Probe {
         rows: usize,
         narrow_rows: u32,
     ) -> Result<Vec<Op>, GpuError> {
+        let out = Section::whole(out, w.n);
         let Some(kernels) = &self.kernels.units else {
-            let op = Op::product(&self.device, &self.kernels, w, [x, row_scales, out], narrow_rows);
+            let op = Op::product(&self.device, &self.kernels, w, [x, row_scales], out, narrow_rows);
             return Ok(vec![op]);
         };
         let (halves, inverses) = (self.out(rows * w.k as usize)?, self.out(rows)?);
@@ -114,7 +117,7 @@ impl Probe {
         };
         Ok(vec![
             Op::halves(&self.device, kernels, x, &halved, w.k),
-            Op::unit_product(&self.device, kernels, w, &halved, [row_scales, out], narrow_rows),
+            Op::unit_product(&self.device, kernels, w, &halved, row_scales, out, narrow_rows),
         ])
     }
 
@@ -129,7 +132,8 @@ impl Probe {
         );
         let kernel = &self.kernels.linear(w.layout).embed;
         let buffers = [&w.words, &w.scales, &rows, &h, &x];
-        let op = Op::values(&self.device, kernel, &buffers, dimensions(&w), w.k.div_ceil(8));
+        let words = dimensions(&w, 1, &Section::whole(&h, w.k));
+        let op = Op::values(&self.device, kernel, &buffers, words, w.k.div_ceil(8));
         self.run(&[op], tokens.len())?;
         let len = tokens.len() * matrix.cols;
         let (h, x) = (self.down(&h, len)?, self.down(&x, len)?);
@@ -157,9 +161,10 @@ impl Probe {
 
     /// Rows turned: exact, and rounded as a linear input.
     pub fn turn(&self, transform: &Transform, x: &[f32], width: usize) -> Result<(Vec<f32>, Vec<f32>), GpuError> {
-        let (words, matrix) = turn_words(width as u32, transform);
-        let (len, x, matrix) = (x.len(), self.up(x)?, self.up(matrix)?);
+        let (len, x) = (x.len(), self.up(x)?);
         let (exact, turned) = (self.out(len)?, self.out(len)?);
+        let (words, matrix) = turn_words(width as u32, transform, &Section::whole(&exact, width as u32));
+        let matrix = self.up(matrix)?;
         let buffers = [&x, &matrix, &exact, &turned];
         let op = Op::values(&self.device, &self.kernels.turn, &buffers, words, width as u32);
         self.run(&[op], len / width)?;
@@ -197,12 +202,12 @@ impl Probe {
 
     /// silu(gate)·up.
     pub fn activate(&self, gate: &[f32], up: &[f32]) -> Result<Vec<f32>, GpuError> {
-        let (len, gate, up) = (gate.len(), self.up(gate)?, self.up(up)?);
+        let (len, both) = (gate.len(), self.up(&[gate, up].concat())?);
         let (exact, x) = (self.out(len)?, self.out(len)?);
         let op = Op::values(
             &self.device,
             &self.kernels.activate,
-            &[&gate, &up, &exact, &x],
+            &[&both, &exact, &x],
             vec![0, len as u32],
             len as u32,
         );
@@ -259,16 +264,16 @@ impl Probe {
         let parts = Parts::new(&self.device, shape_of, positions, q.len() / q_width)?;
         let (mut out, mut first) = (Vec::with_capacity(q.len()), 0);
         for &rows in steps {
-            let of = |x: &[f32], width: usize| self.up(&x[first * width..][..rows * width]);
             let pairs = sizes.head_dim / 2;
             let list = self.rows(&s.positions[first..][..rows])?;
             let turns = self.up(&s.rotations[first * pairs..][..rows * pairs])?;
-            let (q, k, v) = (of(q, q_width)?, of(k, kv_width)?, of(v, kv_width)?);
+            let parts_of = [(q, q_width), (k, kv_width), (v, kv_width)];
+            let qkv = self.up(&by_row(parts_of, first..first + rows))?;
             let (exact, x) = (self.out(rows * q_width)?, self.out(rows * q_width)?);
-            let buffers = [&list, &table, &turns, &none, &none, &k, &v, &scales, &q, &keys, &values];
+            let buffers = [&list, &table, &turns, &none, &none, &scales, &qkv, &keys, &values];
             let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
             let store = Op::rows(&self.device, &self.kernels.heads, &buffers, store_words.clone(), each);
-            let buffers = [&list, &table, &q, &keys, &values, &exact, &x];
+            let buffers = [&list, &table, &qkv, &keys, &values, &exact, &x];
             let [all, some, merge] = Op::attention(&self.device, &self.kernels, attend_words, &parts, buffers);
             self.run(&[store, all, some, merge], rows)?;
             out.extend(self.down(&exact, rows * q_width)?);
@@ -287,20 +292,23 @@ impl Probe {
         q: &[f32],
     ) -> Result<Vec<f32>, GpuError> {
         let (keys, values) = self.cache(sizes, s.pages.len())?;
-        let kv = self.up(&vec![0f32; s.positions.len() * sizes.kv_heads * sizes.head_dim])?;
+        let (rows, width) = (s.positions.len(), sizes.heads * sizes.head_dim);
+        let kv = vec![0f32; rows * sizes.kv_heads * sizes.head_dim];
+        let kv_width = sizes.kv_heads * sizes.head_dim;
+        let qkv = self.up(&by_row([(q, width), (&kv, kv_width), (&kv, kv_width)], 0..rows))?;
         let (list, table, turns) = (self.rows(s.positions)?, self.up(s.pages)?, self.up(s.rotations)?);
         let (codes, scales) = cache_words(None);
-        let (len, scales, weight, q) = (q.len(), self.up(&scales)?, self.up(weight)?, self.up(q)?);
+        let (scales, weight) = (self.up(&scales)?, self.up(weight)?);
         let shape = [0, sizes.heads as u32, sizes.kv_heads as u32, sizes.head_dim as u32];
         let scale = 1.0 / (sizes.head_dim as f32).sqrt();
         let words = [&shape[..], &[eps.to_bits(), scale.to_bits(), 1, 1], &codes].concat();
-        let buffers = [
-            &list, &table, &turns, &weight, &weight, &kv, &kv, &scales, &q, &keys, &values,
-        ];
+        let buffers = [&list, &table, &turns, &weight, &weight, &scales, &qkv, &keys, &values];
         let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
         let op = Op::rows(&self.device, &self.kernels.heads, &buffers, words, each);
-        self.run(&[op], s.positions.len())?;
-        self.down(&q, len)
+        self.run(&[op], rows)?;
+        let found = self.down(&qkv, q.len() + 2 * kv.len())?;
+        let found = found.chunks(found.len() / rows).flat_map(|row| &row[..width]);
+        Ok(found.copied().collect())
     }
 
     // Keys and values that were never stored are NaN, so that a test sees any read of them.
@@ -337,6 +345,12 @@ impl Probe {
     fn down(&self, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<f32>, GpuError> {
         read_back(&self.device, buffer, len)
     }
+}
+
+// Rows of each, of so many values, one behind another.
+fn by_row(parts: [(&[f32], usize); 3], rows: Range<usize>) -> Vec<f32> {
+    let row = |row: usize| parts.into_iter().flat_map(move |(x, width)| &x[row * width..][..width]);
+    rows.flat_map(row).copied().collect()
 }
 
 /// A buffer with this content, to be read back.

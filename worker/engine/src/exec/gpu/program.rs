@@ -1,6 +1,6 @@
 //! The model as a list of dispatches, made once: every step replays it for its own number of rows.
 //!
-//! Every activation has its own buffer, because barriers are set buffer by buffer: queries, keys and values are then computed side by side.
+//! Every activation has its own buffer, because barriers are set buffer by buffer.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use wgpu::BufferUsages;
 use super::GpuError;
 use super::device::Opened;
 use super::kernels::{Kernel, Kernels};
-use super::op::{Halved, NARROW_ROWS, Op, Parts, cache_words, dimensions, quantize_words, turn_words};
+use super::op::{Halved, NARROW_ROWS, Op, Parts, Section, cache_words, dimensions, quantize_words, turn_words};
 use super::units::{UnitKernels, parts};
-use super::weights::Weights;
+use super::weights::{Laid, Weights};
 use crate::batch::Limits;
 use crate::model::{LayerParts, Model};
 use crate::numerics::{HEAD_TILE, PAGE_TOKENS};
@@ -53,17 +53,14 @@ pub fn table_entries(limits: &Limits) -> usize {
 
 // Buffers between kernels. All are (rows, width) f32.
 struct Activations {
-    h: wgpu::Buffer,      // residual stream
-    x: wgpu::Buffer,      // what linear layers read of it: h or its norm, rounded
-    normed: wgpu::Buffer, // its norm, not rounded, where norms come first
-    q: wgpu::Buffer,
-    k: wgpu::Buffer,
-    v: wgpu::Buffer,
+    h: wgpu::Buffer,       // residual stream
+    x: wgpu::Buffer,       // what linear layers read of it: h or its norm, rounded
+    normed: wgpu::Buffer,  // its norm, not rounded, where norms come first
+    qkv: wgpu::Buffer,     // queries, keys, values
     parts: Parts,          // attention's, where rows are few
     a: wgpu::Buffer,       // attention
     a_exact: wgpu::Buffer, // the same, not rounded
-    gate: wgpu::Buffer,
-    up: wgpu::Buffer,
+    gate_up: wgpu::Buffer,
     m: wgpu::Buffer,            // silu(gate)·up
     m_exact: wgpu::Buffer,      // the same, not rounded
     branch: wgpu::Buffer,       // attention's or the MLP's result
@@ -92,9 +89,7 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         h: wide("the residual stream", plan.hidden)?,
         x: wide("linear inputs", plan.hidden)?,
         normed: wide("norms", plan.hidden)?,
-        q: wide("queries", plan.q_width())?,
-        k: wide("keys", plan.kv_width())?,
-        v: wide("values", plan.kv_width())?,
+        qkv: wide("queries, keys and values", plan.q_width() + 2 * plan.kv_width())?,
         parts: Parts::new(
             device,
             [plan.heads, plan.kv_heads, plan.head_dim],
@@ -103,8 +98,7 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         )?,
         a: wide("attention", plan.q_width())?,
         a_exact: wide("attention", plan.q_width())?,
-        gate: wide("gates", plan.intermediate)?,
-        up: wide("ups", plan.intermediate)?,
+        gate_up: wide("gates and ups", 2 * plan.intermediate)?,
         m: wide("MLP activations", plan.intermediate)?,
         m_exact: wide("MLP activations", plan.intermediate)?,
         branch: wide("branches", plan.hidden)?,
@@ -166,7 +160,8 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         Some(head) => Weights::upload(device, "the output head", head)?,
         None => embedding,
     };
-    b.product(&head, model.head(), &acts.x, &acts.normed, &ports.logits)?;
+    let logits = Section::whole(&ports.logits, head.n);
+    b.product(&head, model.head(), &acts.x, &acts.normed, logits)?;
     let sizes = vec![0, 0, plan.vocab as u32, tiles as u32];
     let buffers = [&ports.logits, &ports.tiles];
     b.ops
@@ -204,7 +199,7 @@ impl Builder<'_> {
     fn embed(&mut self, w: &Weights, rows: &wgpu::Buffer) {
         let kernel = &self.kernels.linear(w.layout).embed;
         let buffers = [&w.words, &w.scales, rows, &self.acts.h, &self.acts.x];
-        let words = dimensions(w);
+        let words = dimensions(w, 1, &Section::whole(&self.acts.h, w.k));
         self.ops
             .push(Op::values(self.device, kernel, &buffers, words, w.k.div_ceil(8)));
     }
@@ -218,13 +213,18 @@ impl Builder<'_> {
         if before {
             self.norm(&acts.all, &parts.attention_norm)?;
         }
-        self.linear(&format!("layer {i}'s q projection"), &parts.q, &acts.x, exact, &acts.q)?;
-        self.linear(&format!("layer {i}'s k projection"), &parts.k, &acts.x, exact, &acts.k)?;
-        self.linear(&format!("layer {i}'s v projection"), &parts.v, &acts.x, exact, &acts.v)?;
+        let qkv = [&parts.q, &parts.k, &parts.v];
+        self.linear(
+            &format!("layer {i}'s q, k and v projections"),
+            &qkv,
+            &acts.x,
+            exact,
+            &acts.qkv,
+        )?;
         self.attention(i, parts, cache, ports)?;
         self.linear(
             &format!("layer {i}'s o projection"),
-            &parts.o,
+            &[&parts.o],
             &acts.a,
             &acts.a_exact,
             &acts.branch,
@@ -234,24 +234,18 @@ impl Builder<'_> {
         if before {
             self.norm(&acts.all, &parts.mlp_norm)?;
         }
+        let gate_up = [&parts.gate, &parts.up];
         self.linear(
-            &format!("layer {i}'s gate projection"),
-            &parts.gate,
+            &format!("layer {i}'s gate and up projections"),
+            &gate_up,
             &acts.x,
             exact,
-            &acts.gate,
-        )?;
-        self.linear(
-            &format!("layer {i}'s up projection"),
-            &parts.up,
-            &acts.x,
-            exact,
-            &acts.up,
+            &acts.gate_up,
         )?;
         self.activate();
         self.linear(
             &format!("layer {i}'s down projection"),
-            &parts.down,
+            &[&parts.down],
             &acts.m,
             &acts.m_exact,
             &acts.branch,
@@ -259,16 +253,40 @@ impl Builder<'_> {
         self.add((!before).then_some(&parts.mlp_norm))
     }
 
+    // Matrices that read the same input, their outputs side by side. Neighbours that one kernel reads alike are one product.
     fn linear(
         &mut self,
         what: &str,
-        matrix: &Matrix,
+        matrices: &[&Matrix],
         rounded: &wgpu::Buffer,
         exact: &wgpu::Buffer,
         out: &wgpu::Buffer,
     ) -> Result<(), GpuError> {
-        let w = Weights::upload(self.device, what, matrix)?;
-        self.product(&w, matrix, rounded, exact, out)
+        let stride = matrices.iter().map(|matrix| matrix.rows).sum::<usize>() as u32;
+        let mut first = 0;
+        let mut rest = matrices.iter().copied().peekable();
+        while let Some(matrix) = rest.next() {
+            let alike = |other: &&Matrix| {
+                let turns = [&matrix.transforms.output, &other.transforms.output];
+                matrix.inputs == other.inputs
+                    && same(&matrix.transforms.input, &other.transforms.input)
+                    && turns.into_iter().all(Option::is_none)
+                    && Laid::joins(matrix, other)
+            };
+            let mut laid = Laid::of(matrix);
+            while let Some(next) = rest.next_if(alike) {
+                laid = laid.join(Laid::of(next));
+            }
+            let w = laid.upload(self.device, what)?;
+            let section = Section {
+                buffer: out,
+                stride,
+                first,
+            };
+            self.product(&w, matrix, rounded, exact, section)?;
+            first += w.n;
+        }
+        Ok(())
     }
 
     // out = x·W, from the rounded input or, where the layer quantizes its inputs, from codes made of the exact one; both turned first
@@ -279,7 +297,7 @@ impl Builder<'_> {
         matrix: &Matrix,
         rounded: &wgpu::Buffer,
         exact: &wgpu::Buffer,
-        out: &wgpu::Buffer,
+        out: Section<'_>,
     ) -> Result<(), GpuError> {
         let acts = self.acts;
         let (inputs, transforms) = (matrix.inputs, &matrix.transforms);
@@ -287,7 +305,7 @@ impl Builder<'_> {
             None => (rounded, exact),
             Some(by) => {
                 if !same(&self.turned, &transforms.input) {
-                    self.turn(exact, by, w.k, &acts.turned_exact)?;
+                    self.turn(exact, by, w.k, Section::whole(&acts.turned_exact, w.k))?;
                     self.forget();
                     self.turned = Some(Arc::clone(by));
                 }
@@ -307,14 +325,15 @@ impl Builder<'_> {
                 (&acts.codes, &acts.row_scales)
             }
         };
-        let made = transforms.output.as_ref().map_or(out, |_| &acts.raw);
+        let raw = Section::whole(&acts.raw, w.n);
+        let made = transforms.output.as_ref().map_or(out, |_| raw);
         let op = match &self.kernels.units {
-            Some(kernels) => self.unit_product(kernels, w, inputs, [x, row_scales, made]),
-            None => Op::product(self.device, self.kernels, w, [x, row_scales, made], NARROW_ROWS),
+            Some(kernels) => self.unit_product(kernels, w, inputs, [x, row_scales], made),
+            None => Op::product(self.device, self.kernels, w, [x, row_scales], made, NARROW_ROWS),
         };
         self.ops.push(op);
         if let Some(by) = &transforms.output {
-            self.turn(made, by, w.n, out)?;
+            self.turn(raw.buffer, by, w.n, out)?;
             self.forget(); // its rounded copy went where inputs are kept
         }
         Ok(())
@@ -325,7 +344,8 @@ impl Builder<'_> {
         kernels: &UnitKernels,
         w: &Weights,
         inputs: Inputs,
-        [x, row_scales, out]: [&wgpu::Buffer; 3],
+        [x, row_scales]: [&wgpu::Buffer; 2],
+        out: Section<'_>,
     ) -> Op {
         let halved = Halved {
             halves: &self.acts.halves,
@@ -336,7 +356,7 @@ impl Builder<'_> {
             self.ops.push(Op::halves(self.device, kernels, x, &halved, w.k));
             self.halved = Some(x.clone());
         }
-        Op::unit_product(self.device, kernels, w, &halved, [row_scales, out], NARROW_ROWS)
+        Op::unit_product(self.device, kernels, w, &halved, row_scales, out, NARROW_ROWS)
     }
 
     // The inputs change: what was made of those before is of no use.
@@ -344,8 +364,8 @@ impl Builder<'_> {
         (self.coded, self.turned, self.halved) = (None, None, None);
     }
 
-    fn turn(&mut self, x: &wgpu::Buffer, by: &Arc<Transform>, width: u32, out: &wgpu::Buffer) -> Result<(), GpuError> {
-        let (words, values) = turn_words(width, by);
+    fn turn(&mut self, x: &wgpu::Buffer, by: &Arc<Transform>, width: u32, out: Section<'_>) -> Result<(), GpuError> {
+        let (words, values) = turn_words(width, by, &out);
         let held = self.matrices.iter().find(|(held, _)| Arc::ptr_eq(held, by));
         let matrix = match held {
             Some((_, matrix)) => matrix.clone(),
@@ -355,7 +375,7 @@ impl Builder<'_> {
                 matrix
             }
         };
-        let buffers = [x, &matrix, out, &self.acts.turned];
+        let buffers = [x, &matrix, out.buffer, &self.acts.turned];
         let kernel = &self.kernels.turn;
         self.ops.push(Op::values(self.device, kernel, &buffers, words, width));
         Ok(())
@@ -409,10 +429,8 @@ impl Builder<'_> {
             &ports.rotations,
             &q_norm,
             &k_norm,
-            &acts.k,
-            &acts.v,
             &scales,
-            &acts.q,
+            &acts.qkv,
             &cache.keys,
             &cache.values,
         ];
@@ -428,7 +446,7 @@ impl Builder<'_> {
         let buffers = [
             &ports.rows,
             &ports.pages,
-            &acts.q,
+            &acts.qkv,
             &cache.keys,
             &cache.values,
             &acts.a_exact,
@@ -444,7 +462,7 @@ impl Builder<'_> {
     // m = silu(gate)·up
     fn activate(&mut self) {
         let (acts, width) = (self.acts, self.plan.intermediate as u32);
-        let buffers = [&acts.gate, &acts.up, &acts.m_exact, &acts.m];
+        let buffers = [&acts.gate_up, &acts.m_exact, &acts.m];
         self.ops.push(Op::values(
             self.device,
             &self.kernels.activate,

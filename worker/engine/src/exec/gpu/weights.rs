@@ -57,33 +57,48 @@ pub struct Weights {
 impl Weights {
     /// Puts a matrix on the card. `what` names it in errors.
     pub fn upload(device: &Opened, what: &str, matrix: &Matrix) -> Result<Weights, GpuError> {
+        Laid::of(matrix).upload(device, what)
+    }
+}
+
+/// Matrices on their way to a card: the outputs of one after those of another.
+pub struct Laid {
+    layout: Layout,
+    n: usize,
+    k: usize,
+    octets: usize,
+    f16_scales: bool,
+    words: Vec<u32>,       // (K/per word, N)
+    scales: Vec<[f32; 2]>, // (groups, N); none of bf16 values
+    powers: Vec<f32>,      // (N)
+}
+
+impl Laid {
+    /// A matrix as the kernels read it.
+    pub fn of(matrix: &Matrix) -> Laid {
         let (n, k) = (matrix.rows, matrix.cols);
-        device.allow_groups(what, n.div_ceil(16) as u32)?;
-        let layout = layout(matrix);
+        let (layout, octets, f16_scales) = how(matrix);
         let width = k.next_multiple_of(PAD) / layout.per_word();
-        let mut scales = vec![[0f32; 2]];
+        let mut scales = Vec::new();
         let mut largest = vec![0f32; n]; // of an output's weights, or not much more
-        let (mut group, mut f16_scales) = (k, false);
         let words = match (&matrix.weights, layout) {
             (Stored::Coded(coded), Layout::Int4 | Layout::Int8 | Layout::Float8) => {
-                let offset = match coded.book {
-                    Codebook::Int => f32::from(1u8 << (coded.bits - 1)),
-                    _ => 0.0,
+                let (offset, most) = match coded.book {
+                    Codebook::Int => (
+                        f32::from(1u8 << (coded.bits - 1)),
+                        f32::from(u8::MAX >> (8 - coded.bits)),
+                    ),
+                    _ => (0.0, 448.0),
                 };
                 let zero = |i: usize| match &coded.zeros {
                     Zeros::Int(z) => f32::from(z[i]),
                     _ => 0.0,
                 };
                 scales = by_group(n, &coded.scales.values, |i| offset + zero(i));
-                let codes = match coded.book {
-                    Codebook::Int => f32::from(u8::MAX >> (8 - coded.bits)),
-                    _ => 448.0,
-                };
                 for (at, &[scale, zero]) in scales.iter().enumerate() {
-                    let bound = 1.01 * scale.abs() * zero.abs().max((codes - zero).abs()); // room to round
+                    let bound = 1.01 * scale.abs() * zero.abs().max((most - zero).abs()); // room to round
                     largest[at % n] = largest[at % n].max(bound);
                 }
-                (group, f16_scales) = (coded.scales.cols, coded.rounding == Rounding::Product(Dtype::F16));
                 // the stored words are the kernels' already
                 let stored = coded.codes.len() / n.max(1);
                 transposed(n, width, |row, out| {
@@ -102,20 +117,54 @@ impl Weights {
                 })
             }
         };
-        Ok(Weights {
+        Laid {
             layout,
-            n: n as u32,
-            k: k as u32,
-            octets: group.div_ceil(8) as u32,
-            f16_scales: f16_scales.into(),
-            words: device.upload(what, &words)?,
-            scales: device.upload(&format!("{what}'s scales"), &scales)?,
-            powers: device.upload(
-                &format!("{what}'s powers of two"),
-                &largest.into_iter().map(power).collect::<Vec<_>>(),
-            )?,
+            n,
+            k,
+            octets,
+            f16_scales,
+            words,
+            scales,
+            powers: largest.into_iter().map(power).collect(),
+        }
+    }
+
+    /// Whether both are read alike, so that they can be joined.
+    pub fn joins(a: &Matrix, b: &Matrix) -> bool {
+        a.cols == b.cols && how(a) == how(b)
+    }
+
+    /// The outputs of `other`, which has to be read alike, after its own.
+    pub fn join(self, other: Laid) -> Laid {
+        Laid {
+            n: self.n + other.n,
+            words: side_by_side((&self.words, self.n), (&other.words, other.n)),
+            scales: side_by_side((&self.scales, self.n), (&other.scales, other.n)),
+            powers: [self.powers, other.powers].concat(),
+            ..self
+        }
+    }
+
+    /// Puts them on the card. `what` names them in errors.
+    pub fn upload(self, device: &Opened, what: &str) -> Result<Weights, GpuError> {
+        device.allow_groups(what, self.n.div_ceil(16) as u32)?;
+        Ok(Weights {
+            layout: self.layout,
+            n: self.n as u32,
+            k: self.k as u32,
+            octets: self.octets as u32,
+            f16_scales: self.f16_scales.into(),
+            words: device.upload(what, &self.words)?,
+            scales: device.upload(&format!("{what}'s scales"), &self.scales)?,
+            powers: device.upload(&format!("{what}'s powers of two"), &self.powers)?,
         })
     }
+}
+
+// Rows of so many values of one, each followed by the other's.
+fn side_by_side<T: Copy>((a, a_row): (&[T], usize), (b, b_row): (&[T], usize)) -> Vec<T> {
+    let rows = a.chunks_exact(a_row).zip(b.chunks_exact(b_row));
+    rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
 }
 
 // (width, N) words from rows of `width` words, which `fill` is given zeroed. Rows go in blocks of a cache line.
@@ -136,6 +185,17 @@ fn transposed(n: usize, width: usize, mut fill: impl FnMut(usize, &mut [u32])) -
         }
     }
     out
+}
+
+// Layout, octets of columns that share a scale, and whether products are rounded to f16 first.
+fn how(matrix: &Matrix) -> (Layout, usize, bool) {
+    match (layout(matrix), &matrix.weights) {
+        (layout @ (Layout::Int4 | Layout::Int8 | Layout::Float8), Stored::Coded(coded)) => {
+            let f16_scales = coded.rounding == Rounding::Product(Dtype::F16);
+            (layout, coded.scales.cols.div_ceil(8), f16_scales)
+        }
+        _ => (Layout::Dense, matrix.cols.div_ceil(8), false),
+    }
 }
 
 // The tightest layout that holds a matrix exactly.

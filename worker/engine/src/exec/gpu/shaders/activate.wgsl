@@ -6,10 +6,9 @@ struct Activate {
 }
 var<immediate> p: Activate;
 
-@group(0) @binding(0) var<storage, read> gate: array<f32>;         // (rows, width)
-@group(0) @binding(1) var<storage, read> up: array<f32>;           // (rows, width)
-@group(0) @binding(2) var<storage, read_write> exact: array<f32>;  // (rows, width)
-@group(0) @binding(3) var<storage, read_write> x: array<f32>;      // (rows, width), as a linear layer's input
+@group(0) @binding(0) var<storage, read> both: array<f32>;         // (rows, gate and up, width)
+@group(0) @binding(1) var<storage, read_write> exact: array<f32>;  // (rows, width)
+@group(0) @binding(2) var<storage, read_write> x: array<f32>;      // (rows, width), as a linear layer's input
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,7 +20,8 @@ fn main(
     if index >= p.rows * p.width {
         return;
     }
-    let value = silu(gate[index]) * up[index];
+    let gate = index + index / p.width * p.width;
+    let value = silu(both[gate]) * both[gate + p.width];
     exact[index] = value;
     x[index] = rounded(value);
 }

@@ -1,5 +1,5 @@
 @group(0) @binding(1) var<storage, read> pages: array<u32>;        // page tables, one after another
-@group(0) @binding(2) var<storage, read> q: array<f32>;            // (rows, heads, head_dim), scaled
+@group(0) @binding(2) var<storage, read> qkv: array<f32>;          // (rows, heads of queries, of keys, of values, head_dim); queries are scaled
 @group(0) @binding(3) var<storage, read> keys: array<f32>;         // (pages, kv_heads, head_dim, 64)
 @group(0) @binding(4) var<storage, read> values: array<f32>;       // (pages, kv_heads, 64, head_dim)
 
@@ -16,14 +16,14 @@ fn page_start(entry: u32, kv_head: u32) -> u32 {
 }
 
 fn load_query(at: Place, t: u32) {
-    let own = (at.row * p.heads + at.head) * p.head_dim;
+    let own = (at.row * (p.heads + 2u * p.kv_heads) + at.head) * p.head_dim;
     let last = at.heads - 1u; // components beyond it do the same again
     for (var d = t; d < p.head_dim; d += 256u) {
         query[d] = vec4(
-            q[own + d],
-            q[own + min(1u, last) * p.head_dim + d],
-            q[own + min(2u, last) * p.head_dim + d],
-            q[own + min(3u, last) * p.head_dim + d],
+            qkv[own + d],
+            qkv[own + min(1u, last) * p.head_dim + d],
+            qkv[own + min(2u, last) * p.head_dim + d],
+            qkv[own + min(3u, last) * p.head_dim + d],
         );
     }
 }

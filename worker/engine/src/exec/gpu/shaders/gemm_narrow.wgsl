@@ -3,7 +3,7 @@
 
 @group(0) @binding(2) var<storage, read> x: array<f32>;            // (rows, K), rounded
 @group(0) @binding(3) var<storage, read> row_scales: array<f32>;   // (rows)
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;    // (rows, N)
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;    // (rows, stride)
 
 var<workgroup> parts: array<vec4<f32>, 128>; // (slices, outputs) of four rows
 
@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
         let total = parts[t] + parts[t + 32u] + parts[t + 64u] + parts[t + 96u];
         for (var i = 0u; i < 4u; i++) {
             if first + i < p.rows {
-                out[(first + i) * p.n + n] = total[i] * row_scales[first + i];
+                out[(first + i) * p.stride + p.first + n] = total[i] * row_scales[first + i];
             }
         }
     }

@@ -3,7 +3,7 @@
 
 @group(0) @binding(2) var<storage, read> x: array<f32>;            // (rows, K), rounded
 @group(0) @binding(3) var<storage, read> row_scales: array<f32>;   // (rows)
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;    // (rows, N)
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;    // (rows, stride)
 
 var<workgroup> xs: array<f32, 2048>; // (32, 64 rows)
 var<workgroup> ws: array<f32, 2048>; // (32, 64 outputs)
@@ -33,7 +33,7 @@ fn load(step: u32, first_row: u32, first_n: u32, t: u32) {
 
 fn store(row: u32, n: u32, sum: f32) {
     if row < p.rows && n < p.n {
-        out[row * p.n + n] = sum * row_scales[row];
+        out[row * p.stride + p.first + n] = sum * row_scales[row];
     }
 }
 

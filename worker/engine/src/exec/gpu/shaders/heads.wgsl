@@ -21,12 +21,10 @@ var<immediate> p: Heads;
 @group(0) @binding(2) var<storage, read> rotations: array<vec2<f32>>;   // (rows, head_dim/2): cos, sin
 @group(0) @binding(3) var<storage, read> q_weight: array<f32>;          // (head_dim)
 @group(0) @binding(4) var<storage, read> k_weight: array<f32>;          // (head_dim)
-@group(0) @binding(5) var<storage, read> k: array<f32>;                 // (rows, kv_heads, head_dim)
-@group(0) @binding(6) var<storage, read> v: array<f32>;                 // (rows, kv_heads, head_dim)
-@group(0) @binding(7) var<storage, read> cache_scales: array<vec4<f32>>; // (kv_heads): scale and zero point of keys, of values
-@group(0) @binding(8) var<storage, read_write> q: array<f32>;           // (rows, heads, head_dim)
-@group(0) @binding(9) var<storage, read_write> keys: array<f32>;        // (pages, kv_heads, head_dim, 64)
-@group(0) @binding(10) var<storage, read_write> values: array<f32>;     // (pages, kv_heads, 64, head_dim)
+@group(0) @binding(5) var<storage, read> cache_scales: array<vec4<f32>>; // (kv_heads): scale and zero point of keys, of values
+@group(0) @binding(6) var<storage, read_write> qkv: array<f32>;         // (rows, heads of queries, of keys, of values, head_dim)
+@group(0) @binding(7) var<storage, read_write> keys: array<f32>;        // (pages, kv_heads, head_dim, 64)
+@group(0) @binding(8) var<storage, read_write> values: array<f32>;     // (pages, kv_heads, 64, head_dim)
 
 var<workgroup> head: array<f32, 256>; // (head_dim)
 
@@ -59,15 +57,9 @@ fn main(
     let is_query = number < p.heads;
     let is_value = number >= p.heads + p.kv_heads;
     let kv_head = (number - p.heads) % p.kv_heads; // of no use for queries
-    let source = select((row * p.kv_heads + kv_head) * p.head_dim, (row * p.heads + number) * p.head_dim, is_query);
+    let source = (row * each + number) * p.head_dim;
     for (var i = t; i < p.head_dim; i += 64u) {
-        if is_query {
-            head[i] = q[source + i];
-        } else if is_value {
-            head[i] = v[source + i];
-        } else {
-            head[i] = k[source + i];
-        }
+        head[i] = qkv[source + i];
     }
     workgroupBarrier();
     if p.normalise != 0u && !is_value {
@@ -95,7 +87,7 @@ fn main(
     let by = cache_scales[select(kv_head, 0u, is_query || p.cache == 0u)];
     for (var i = t; i < p.head_dim; i += 64u) {
         if is_query {
-            q[source + i] = head[i] * p.scale;
+            qkv[source + i] = head[i] * p.scale;
         } else if is_value {
             values[stored + slot * p.head_dim + i] = cached(head[i], by.z, by.w);
         } else {

@@ -9,6 +9,8 @@ struct Linear {
     octets: u32,       // octets that share a scale
     f16_scales: u32,   // whether products are rounded to f16 before they are rounded to bf16
     parts: u32,        // f16 that an input is the sum of; of use to matrix units
+    stride: u32,       // values of a row of what is written
+    first: u32,        // of them before the outputs
 }
 var<immediate> p: Linear;
 

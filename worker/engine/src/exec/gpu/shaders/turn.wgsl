@@ -7,12 +7,14 @@ struct Turn {
     size: u32,
     hadamard: u32,
     scale: f32,    // 1/√size, or 1
+    stride: u32,   // values of a row of `exact`
+    first: u32,    // of them before the turned ones
 }
 var<immediate> p: Turn;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;              // (rows, width)
 @group(0) @binding(1) var<storage, read> m: array<f32>;             // (size, size); unused of a Hadamard matrix
-@group(0) @binding(2) var<storage, read_write> exact: array<f32>;   // (rows, width)
+@group(0) @binding(2) var<storage, read_write> exact: array<f32>;   // (rows, stride)
 @group(0) @binding(3) var<storage, read_write> turned: array<f32>;  // (rows, width), as a linear layer's input
 
 @compute @workgroup_size(64)
@@ -39,6 +41,6 @@ fn main(
         }
     }
     let value = sum * p.scale;
-    exact[index] = value;
+    exact[index / p.width * p.stride + p.first + index % p.width] = value;
     turned[index] = rounded(value);
 }

@@ -7,7 +7,7 @@
 @group(0) @binding(3) var<storage, read> x: array<u32>;            // (rows, K): two f16
 @group(0) @binding(4) var<storage, read> inverses: array<f32>;     // (rows): what undoes the inputs' powers of two
 @group(0) @binding(5) var<storage, read> row_scales: array<f32>;   // (rows)
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;    // (rows, N)
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;    // (rows, stride)
 
 const THREADS: u32 = 4u * LANES;
 const DEPTH: u32 = 32u;    // columns that are staged at once
@@ -37,6 +37,6 @@ fn inputs16(row: u32, k: u32) -> vec2<f16> {
 fn store(row: u32, n: u32, sum: f32) {
     if row < p.rows && n < p.n {
         let inverse = bitcast<f32>((254u << 23u) - bitcast<u32>(powers[n])); // of a power of two
-        out[row * p.n + n] = sum * inverses[row] * inverse * row_scales[row];
+        out[row * p.stride + p.first + n] = sum * inverses[row] * inverse * row_scales[row];
     }
 }
