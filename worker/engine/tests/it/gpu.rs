@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use assay_checkpoint::config::Family;
+use assay_engine::batch::{Output, Segment, StepBatch, StepOutput, Want};
 use assay_engine::exec::gpu::probe::Probe;
 use assay_engine::exec::gpu::{Gpu, self_test};
 use assay_engine::{Answer, Device, Engine, Executor, Model, Options, Precision, Request};
@@ -213,6 +214,42 @@ fn losing(model: &Arc<Model>, lost: &[usize]) -> Engine {
         lost: lost.to_vec(),
     };
     Engine::new(Box::new(executor), &options())
+}
+
+#[test]
+fn steps_of_one_form_are_recorded_ahead_and_have_the_same_bits() {
+    let model = model(&PLAIN, 5);
+    // rows of one sequence that scores what comes next
+    let step = |gpu: &mut Gpu, first: usize, tokens: &[u32], page: u32| {
+        let rows = tokens.len();
+        let batch = StepBatch {
+            tokens: tokens.to_vec(),
+            positions: (first as u32..).take(rows).collect(),
+            segments: vec![Segment {
+                first_row: 0,
+                rows,
+                kv_len: first + rows,
+                pages: vec![page],
+            }],
+            outputs: vec![Output {
+                row: rows - 1,
+                want: Want::Score(7),
+            }],
+        };
+        let mut out = StepOutput::default();
+        gpu.step(&batch, &mut out).unwrap();
+        out.picked
+    };
+    let tokens = Random(4).tokens(20, PLAIN.vocab);
+    let (mut alone, mut between) = (gpu(&model, &options()), gpu(&model, &options()));
+    for (at, token) in tokens.iter().enumerate() {
+        let expected = step(&mut between, at, &[*token], 3);
+        step(&mut between, 0, &[1, 2], 0); // of another form
+        assert_eq!(step(&mut alone, at, &[*token], 3), expected, "step {at}");
+    }
+    assert_eq!((alone.recorded_ahead(), between.recorded_ahead()), (18, 0));
+    step(&mut alone, 0, &[1, 2], 0); // what was recorded for one row is not taken for two
+    assert_eq!(alone.recorded_ahead(), 18);
 }
 
 #[test]

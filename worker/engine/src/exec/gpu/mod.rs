@@ -19,9 +19,9 @@
 //! | [`survey`] | what a card offers, and how fast its parts are |
 //! | [`self_test`] | whether this card and its driver compute what they should |
 //!
-//! A step is one pass and one submission, and the host waits for it. The picked ids stay in a buffer of the card
-//! (`program::Ports::picked`): an embedding kernel that reads them there lets a next step be recorded while this one runs, once
-//! the scheduler can plan a step before it knows the last one's tokens.
+//! A step is one pass and one submission, and the host waits for it. While the card computes, the next step is recorded, since most
+//! have the form of the last: then only its tokens are left to go up. (The picked ids stay in a buffer of the card, `program::Ports::picked`:
+//! an embedding kernel that read them there would spare that trip too, once the scheduler plans a step before it knows the last one's tokens.)
 
 pub mod device;
 mod error;
@@ -41,7 +41,7 @@ use self::device::Card;
 pub use self::error::GpuError;
 use self::probe::Probe;
 use self::program::Program;
-use self::step::TakeError;
+use self::step::{Ahead, TakeError};
 use super::cpu::norm::Rotations;
 use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
 use crate::batch::{Limits, Page, StepBatch, StepError, StepOutput};
@@ -58,6 +58,7 @@ pub struct Gpu {
     at: Probe,                 // the open card and its kernels
     without: Option<GpuError>, // why matrix units that the card has are not used
     program: Program,
+    ahead: Ahead,
     fresh: bool, // set up again and no step done since
 }
 
@@ -77,6 +78,7 @@ impl Gpu {
             at,
             without,
             program,
+            ahead: Ahead::default(),
             fresh: false,
         })
     }
@@ -93,6 +95,12 @@ impl Gpu {
         self.at.device.patience = std::time::Duration::ZERO;
     }
 
+    /// How many steps had been recorded before they came. For tests.
+    #[doc(hidden)]
+    pub fn recorded_ahead(&self) -> usize {
+        self.ahead.taken()
+    }
+
     /// Fills the cache with NaN. For tests.
     #[doc(hidden)]
     pub fn poison(&mut self) {
@@ -104,7 +112,14 @@ impl Gpu {
 
     fn try_step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), TakeError> {
         let plan = self.model.plan();
-        let readback = step::run(&self.at.device, &self.program, plan, &mut self.rotations, batch)?;
+        let readback = step::run(
+            &self.at.device,
+            &self.program,
+            plan,
+            &mut self.rotations,
+            &mut self.ahead,
+            batch,
+        )?;
         readback.take(&self.at.device, batch, out)
     }
 
@@ -124,6 +139,7 @@ impl Gpu {
         // the same kernels: others would give other bits
         self.at = Probe::new(&self.card, self.precision, self.at.units())?;
         self.program = program::build(&self.at.device, &self.at.kernels, &self.model, &self.limits)?;
+        self.ahead = Ahead::default();
         self.fresh = true;
         Ok(())
     }

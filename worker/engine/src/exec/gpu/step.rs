@@ -1,6 +1,6 @@
 //! One step: its rows go up, the program runs in one pass and one submission, a few bytes an output come down.
 
-use wgpu::{BufferDescriptor, BufferUsages, CommandEncoder, ComputePassDescriptor, MapMode};
+use wgpu::{BufferDescriptor, BufferUsages, CommandBuffer, CommandEncoder, ComputePassDescriptor, MapMode};
 
 use super::GpuError;
 use super::device::Opened;
@@ -36,38 +36,115 @@ pub fn copy_pages(device: &Opened, program: &Program, plan: &Plan, pairs: &[(Pag
     device.check()
 }
 
+/// What decides a step's commands; which tokens and pages it has goes up beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Form {
+    rows: usize,
+    outputs: usize,
+    scored: bool,
+    whole: Vec<usize>, // the outputs whose logits are wanted
+}
+
+impl Form {
+    fn of(batch: &StepBatch) -> Form {
+        let wants = || batch.outputs.iter().map(|output| output.want);
+        Form {
+            rows: batch.tokens.len(),
+            outputs: batch.outputs.len(),
+            scored: wants().any(|want| matches!(want, Want::Score(_))),
+            whole: (0..)
+                .zip(wants())
+                .filter(|(_, want)| *want == Want::Logits)
+                .map(|(i, _)| i)
+                .collect(),
+        }
+    }
+}
+
+struct Recorded {
+    form: Form,
+    commands: CommandBuffer,
+    readback: Readback,
+}
+
+impl Recorded {
+    fn new(device: &Opened, program: &Program, plan: &Plan, form: Form) -> Recorded {
+        let mut encoder = device.device.create_command_encoder(&Default::default());
+        let readback = Readback::new(device, plan, &form);
+        let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+        for op in &program.layers {
+            op.record(&mut pass, 0, form.rows as u32);
+        }
+        let mut copied = 0;
+        for first in (0..form.outputs).step_by(HEAD_ROWS) {
+            let outputs = first..form.outputs.min(first + HEAD_ROWS);
+            for op in &program.head {
+                op.record(&mut pass, first as u32, outputs.len() as u32);
+            }
+            if form.whole.iter().any(|output| outputs.contains(output)) {
+                drop(pass);
+                let rows = form.whole.iter().filter(|output| outputs.contains(output));
+                readback.copy_logits(
+                    &mut encoder,
+                    program,
+                    plan,
+                    rows.map(|output| output - first),
+                    &mut copied,
+                );
+                pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+            }
+        }
+        drop(pass);
+        readback.copy(&mut encoder, program);
+        Recorded {
+            form,
+            commands: encoder.finish(),
+            readback,
+        }
+    }
+}
+
+/// The step that is likely to come next, recorded while the card computes: sequences that generate have the same form step after step,
+/// so that the card waits for their tokens and for nothing else.
+#[derive(Default)]
+pub struct Ahead {
+    recorded: Option<Recorded>,
+    last: Option<Form>,
+    taken: usize,
+}
+
+impl Ahead {
+    /// How many steps had been recorded before they came.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+}
+
 /// Runs a step that has been checked against the limits the program was built for.
 pub fn run(
     device: &Opened,
     program: &Program,
     plan: &Plan,
     rotations: &mut Rotations,
+    ahead: &mut Ahead,
     batch: &StepBatch,
 ) -> Result<Readback, GpuError> {
     upload(device, program, rotations, batch);
-    let mut encoder = device.device.create_command_encoder(&Default::default());
-    let readback = Readback::new(device, plan, batch);
-    let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-    for op in &program.layers {
-        op.record(&mut pass, 0, batch.tokens.len() as u32);
-    }
-    let mut copied = 0;
-    for (block, outputs) in batch.outputs.chunks(HEAD_ROWS).enumerate() {
-        let first = (block * HEAD_ROWS) as u32;
-        for op in &program.head {
-            op.record(&mut pass, first, outputs.len() as u32);
+    let form = Form::of(batch);
+    let recorded = match ahead.recorded.take().filter(|recorded| recorded.form == form) {
+        Some(recorded) => {
+            ahead.taken += 1;
+            recorded
         }
-        if outputs.iter().any(|o| o.want == Want::Logits) {
-            drop(pass);
-            readback.copy_logits(&mut encoder, program, plan, outputs, &mut copied);
-            pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-        }
+        None => Recorded::new(device, program, plan, form.clone()),
+    };
+    device.queue.submit([recorded.commands]);
+    if ahead.last.as_ref() == Some(&form) {
+        ahead.recorded = Some(Recorded::new(device, program, plan, form.clone()));
     }
-    drop(pass);
-    readback.copy(&mut encoder, program);
-    device.queue.submit([encoder.finish()]);
+    ahead.last = Some(form);
     device.check()?;
-    Ok(readback)
+    Ok(recorded.readback)
 }
 
 fn upload(device: &Opened, program: &Program, rotations: &mut Rotations, batch: &StepBatch) {
@@ -112,10 +189,9 @@ pub struct Readback {
 }
 
 impl Readback {
-    fn new(device: &Opened, plan: &Plan, batch: &StepBatch) -> Readback {
-        let outputs = batch.outputs.len() as u64;
+    fn new(device: &Opened, plan: &Plan, form: &Form) -> Readback {
+        let outputs = form.outputs as u64;
         let tiles_each = plan.vocab.div_ceil(HEAD_TILE);
-        let wanting = |wanted: fn(&Want) -> bool| batch.outputs.iter().filter(|o| wanted(&o.want)).count() as u64;
         let buffer = |size: u64| {
             device.device.create_buffer(&BufferDescriptor {
                 label: Some("readback"),
@@ -124,11 +200,10 @@ impl Readback {
                 mapped_at_creation: false,
             })
         };
-        let scored = wanting(|want| matches!(want, Want::Score(_))) > 0;
-        let whole = wanting(|want| *want == Want::Logits);
+        let whole = form.whole.len() as u64;
         Readback {
             picked: buffer(outputs * ENTRY),
-            tiles: scored.then(|| buffer(outputs * tiles_each as u64 * ENTRY)),
+            tiles: form.scored.then(|| buffer(outputs * tiles_each as u64 * ENTRY)),
             logits: (whole > 0).then(|| buffer(whole * plan.vocab as u64 * 4)),
             tiles_each,
         }
@@ -146,12 +221,12 @@ impl Readback {
         encoder: &mut CommandEncoder,
         program: &Program,
         plan: &Plan,
-        outputs: &[crate::batch::Output],
+        rows: impl Iterator<Item = usize>,
         copied: &mut u64,
     ) {
         let Some(to) = &self.logits else { return };
         let size = plan.vocab as u64 * 4;
-        for (row, _) in outputs.iter().enumerate().filter(|(_, o)| o.want == Want::Logits) {
+        for row in rows {
             encoder.copy_buffer_to_buffer(&program.ports.logits, row as u64 * size, to, *copied * size, size);
             *copied += 1;
         }
