@@ -1,7 +1,5 @@
 //! One dispatch, for any number of rows.
 
-use std::ops::RangeInclusive;
-
 use assay_checkpoint::{CacheCodes, Codes, GroupScale, InputScale, Transform};
 
 use super::GpuError;
@@ -23,12 +21,47 @@ pub struct Op {
     bind: wgpu::BindGroup,
     words: Vec<u32>, // immediates; the first is the number of rows
     numbered: bool,
-    rows: RangeInclusive<u32>, // for which it is recorded
+    when: When,
+}
+
+/// How much a step has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    /// number of the first output, where outputs go block by block
+    pub first: u32,
+    /// rows, or outputs of the block
+    pub rows: u32,
+    /// chunks of keys before the last position of any row, its own included
+    pub chunks: u32,
+}
+
+// The steps in which a dispatch is recorded.
+enum When {
+    Always,
+    // few rows, whose chunks are attended to side by side, or all others; the last immediate is the number of chunks
+    Few(u32),
+    Otherwise(u32),
+}
+
+impl When {
+    fn includes(&self, extent: Extent) -> bool {
+        let side_by_side = |rows: u32| extent.rows <= rows && extent.chunks > 1;
+        match *self {
+            When::Always => true,
+            When::Few(rows) => side_by_side(rows),
+            When::Otherwise(rows) => !side_by_side(rows),
+        }
+    }
 }
 
 enum Pipelines {
     // a number of workgroups for each row
     Rows {
+        pipeline: wgpu::ComputePipeline,
+        each: u32,
+    },
+    // a number of workgroups for each row and chunk of keys
+    Chunks {
         pipeline: wgpu::ComputePipeline,
         each: u32,
     },
@@ -49,9 +82,6 @@ enum Pipelines {
 // A kernel and the outputs and rows that a workgroup of it makes.
 struct Tiled(wgpu::ComputePipeline, [u32; 2]);
 
-/// Workgroups that share a row's chunks of keys where there are few rows; attend_parts.wgsl has it too.
-const SHARES: u32 = 8;
-
 /// Up to this many rows their chunks are attended to side by side, memory permitting.
 const FEW_ROWS: u64 = 64;
 
@@ -62,7 +92,6 @@ const PARTS_BYTES: u64 = 64 << 20;
 pub struct Parts {
     buffer: wgpu::Buffer,
     rows: u32,
-    chunks: u32,
 }
 
 impl Parts {
@@ -80,7 +109,6 @@ impl Parts {
         Ok(Parts {
             buffer: device.buffer("parts of attention", rows * each, wgpu::BufferUsages::empty())?,
             rows: rows as u32,
-            chunks: chunks as u32,
         })
     }
 }
@@ -131,7 +159,7 @@ impl Op {
             bind: kernel.bind(device, buffers),
             words,
             numbered: false,
-            rows: 0..=u32::MAX,
+            when: When::Always,
         }
     }
 
@@ -143,7 +171,7 @@ impl Op {
             bind: kernel.bind(device, buffers),
             words,
             numbered: false,
-            rows: 0..=u32::MAX,
+            when: When::Always,
         }
     }
 
@@ -169,7 +197,7 @@ impl Op {
                 .bind(device, &[&w.words, &w.scales, x, row_scales, out.buffer]),
             words: dimensions(w, 1, &out),
             numbered: false,
-            rows: 0..=u32::MAX,
+            when: When::Always,
         }
     }
 
@@ -204,41 +232,48 @@ impl Op {
             bind: kernels.wide.bind(device, &buffers),
             words: dimensions(w, x.parts, &out),
             numbered: false,
-            rows: 0..=u32::MAX,
+            when: When::Always,
         }
     }
 
-    /// Attention of queries over a cache: `words` are rows, heads of queries, of keys, width of one and window.
+    /// Attention of queries over a cache: `words` are rows, heads of queries, of keys, width of one, window and chunks.
     pub fn attention(
         device: &Opened,
         kernels: &Kernels,
-        words: [u32; 5],
+        words: [u32; 6],
         parts: &Parts,
         [list, pages, q, keys, values, exact, x]: [&wgpu::Buffer; 7],
     ) -> [Op; 3] {
         let [_, heads, kv_heads, ..] = words;
-        let words = [&words[..], &[parts.chunks]].concat();
         let groups = head_groups(heads, kv_heads);
-        let op = |kernel, buffers: &[&wgpu::Buffer], each, rows| Op {
-            rows,
-            ..Op::rows(device, kernel, buffers, words.clone(), each)
-        };
         let read = [list, pages, q, keys, values];
-        let few = 0..=parts.rows;
+        let op = |kernel: &Kernel, buffers: &[&wgpu::Buffer], when| Op {
+            when,
+            ..Op::rows(device, kernel, buffers, words.to_vec(), groups)
+        };
+        let parts_op = op(
+            &kernels.attend_parts,
+            &[&read[..], &[&parts.buffer]].concat(),
+            When::Few(parts.rows),
+        );
         [
             op(
                 &kernels.attend,
                 &[&read[..], &[exact, x]].concat(),
-                groups,
-                parts.rows + 1..=u32::MAX,
+                When::Otherwise(parts.rows),
             ),
+            Op {
+                pipelines: Pipelines::Chunks {
+                    pipeline: kernels.attend_parts.pipeline.clone(),
+                    each: groups,
+                },
+                ..parts_op
+            },
             op(
-                &kernels.attend_parts,
-                &[&read[..], &[&parts.buffer]].concat(),
-                groups * SHARES,
-                few.clone(),
+                &kernels.attend_merge,
+                &[list, &parts.buffer, exact, x],
+                When::Few(parts.rows),
             ),
-            op(&kernels.attend_merge, &[list, &parts.buffer, exact, x], groups, few),
         ]
     }
 
@@ -248,13 +283,15 @@ impl Op {
         self
     }
 
-    /// Records the dispatch for this many rows; of outputs, for those from number `first` on.
-    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, first: u32, rows: u32) {
-        if !self.rows.contains(&rows) {
+    /// Records the dispatch, if a step of this extent has it.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, extent: Extent) {
+        if !self.when.includes(extent) {
             return;
         }
+        let Extent { first, rows, chunks } = extent;
         let (pipeline, x, y) = match &self.pipelines {
             Pipelines::Rows { pipeline, each } => fold(pipeline, rows * each),
+            Pipelines::Chunks { pipeline, each } => fold(pipeline, rows * each * chunks),
             Pipelines::Values { pipeline, each } => fold(pipeline, (rows * each).div_ceil(64)),
             Pipelines::Product {
                 wide,
@@ -271,6 +308,9 @@ impl Op {
         words[0] = rows;
         if self.numbered {
             words[1] = first;
+        }
+        if !matches!(self.when, When::Always) {
+            words[self.words.len() - 1] = chunks;
         }
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &self.bind, &[]);

@@ -8,11 +8,11 @@ use wgpu::{BufferDescriptor, BufferUsages, MapMode};
 use super::GpuError;
 use super::device::{Card, Opened};
 use super::kernels::Kernels;
-use super::op::{Halved, Op, Parts, Section, cache_words, dimensions, quantize_words, turn_words};
+use super::op::{Extent, Halved, Op, Parts, Section, cache_words, dimensions, quantize_words, turn_words};
 use super::units::{self, Units};
 use super::weights::{Layout, Weights};
 use crate::batch::Page;
-use crate::numerics::Precision;
+use crate::numerics::{KV_CHUNK, Precision};
 
 /// A card with its kernels compiled. Inputs and outputs of its methods are (rows, width) row-major.
 pub struct Probe {
@@ -258,7 +258,7 @@ impl Probe {
         let (codes, scales) = cache_words(codes);
         let scales = self.up(&scales)?;
         let store_words = [&shape[..], &[0, scale.to_bits(), 0, 1], &codes].concat();
-        let attend_words = [0, shape[1], shape[2], shape[3], sizes.window.unwrap_or(0) as u32];
+        let attend_words = [0, shape[1], shape[2], shape[3], sizes.window.unwrap_or(0) as u32, 0];
         let positions = s.positions.iter().max().map_or(1, |&position| position as usize + 1);
         let shape_of = [sizes.heads, sizes.kv_heads, sizes.head_dim];
         let parts = Parts::new(&self.device, shape_of, positions, q.len() / q_width)?;
@@ -275,7 +275,11 @@ impl Probe {
             let store = Op::rows(&self.device, &self.kernels.heads, &buffers, store_words.clone(), each);
             let buffers = [&list, &table, &qkv, &keys, &values, &exact, &x];
             let [all, some, merge] = Op::attention(&self.device, &self.kernels, attend_words, &parts, buffers);
-            self.run(&[store, all, some, merge], rows)?;
+            let last = s.positions[first..][..rows]
+                .iter()
+                .max()
+                .map_or(0, |&last| last as usize);
+            self.run_over(&[store, all, some, merge], rows, last / KV_CHUNK + 1)?;
             out.extend(self.down(&exact, rows * q_width)?);
             first += rows;
         }
@@ -334,9 +338,18 @@ impl Probe {
     }
 
     fn run(&self, ops: &[Op], rows: usize) -> Result<(), GpuError> {
+        self.run_over(ops, rows, 1)
+    }
+
+    fn run_over(&self, ops: &[Op], rows: usize, chunks: usize) -> Result<(), GpuError> {
+        let extent = Extent {
+            first: 0,
+            rows: rows as u32,
+            chunks: chunks as u32,
+        };
         let mut encoder = self.device.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        ops.iter().for_each(|op| op.record(&mut pass, 0, rows as u32));
+        ops.iter().for_each(|op| op.record(&mut pass, extent));
         drop(pass);
         self.device.queue.submit([encoder.finish()]);
         self.device.check()

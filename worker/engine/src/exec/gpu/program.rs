@@ -452,7 +452,7 @@ impl Builder<'_> {
             &acts.a_exact,
             &acts.a,
         ];
-        let words = [0, heads, kv_heads, head_dim, window];
+        let words = [0, heads, kv_heads, head_dim, window, 0];
         self.ops
             .extend(Op::attention(self.device, self.kernels, words, &acts.parts, buffers));
         self.forget();

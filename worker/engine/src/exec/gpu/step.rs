@@ -4,10 +4,11 @@ use wgpu::{BufferDescriptor, BufferUsages, CommandBuffer, CommandEncoder, Comput
 
 use super::GpuError;
 use super::device::Opened;
+use super::op::Extent;
 use super::program::{HEAD_ROWS, Program};
 use crate::batch::{Page, Picked, StepBatch, StepError, StepOutput, Want};
 use crate::exec::cpu::norm::Rotations;
-use crate::numerics::{HEAD_TILE, PAGE_TOKENS};
+use crate::numerics::{HEAD_TILE, KV_CHUNK, PAGE_TOKENS};
 use crate::plan::Plan;
 
 /// Bytes of an output's entry in `picked`, and of a tile's.
@@ -40,6 +41,7 @@ pub fn copy_pages(device: &Opened, program: &Program, plan: &Plan, pairs: &[(Pag
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Form {
     rows: usize,
+    chunks: usize, // of keys before the last position
     outputs: usize,
     scored: bool,
     whole: Vec<usize>, // the outputs whose logits are wanted
@@ -50,6 +52,7 @@ impl Form {
         let wants = || batch.outputs.iter().map(|output| output.want);
         Form {
             rows: batch.tokens.len(),
+            chunks: batch.positions.iter().max().map_or(0, |&last| last as usize / KV_CHUNK) + 1,
             outputs: batch.outputs.len(),
             scored: wants().any(|want| matches!(want, Want::Score(_))),
             whole: (0..)
@@ -72,15 +75,21 @@ impl Recorded {
         let mut encoder = device.device.create_command_encoder(&Default::default());
         let readback = Readback::new(device, plan, &form);
         let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-        for op in &program.layers {
-            op.record(&mut pass, 0, form.rows as u32);
-        }
+        let extent = Extent {
+            first: 0,
+            rows: form.rows as u32,
+            chunks: form.chunks as u32,
+        };
+        program.layers.iter().for_each(|op| op.record(&mut pass, extent));
         let mut copied = 0;
         for first in (0..form.outputs).step_by(HEAD_ROWS) {
             let outputs = first..form.outputs.min(first + HEAD_ROWS);
-            for op in &program.head {
-                op.record(&mut pass, first as u32, outputs.len() as u32);
-            }
+            let extent = Extent {
+                first: first as u32,
+                rows: outputs.len() as u32,
+                chunks: 0,
+            };
+            program.head.iter().for_each(|op| op.record(&mut pass, extent));
             if form.whole.iter().any(|output| outputs.contains(output)) {
                 drop(pass);
                 let rows = form.whole.iter().filter(|output| outputs.contains(output));

@@ -1,4 +1,4 @@
-// Attention of few rows: eight workgroups share a row's chunks and write what each comes to.
+// Attention of few rows: every chunk of a row has a workgroup, which writes what it comes to.
 
 @group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;  // (rows, groups of heads, chunks) of maximum, sum, (head_dim) values
 
@@ -15,18 +15,16 @@ fn main(
     @builtin(local_invocation_index) t: u32,
 ) {
     let index = group.y * groups.x + group.x;
-    let at = place_of(index / 8u);
-    if at.row >= p.rows {
+    let at = place_of(index / p.chunks);
+    let chunk = index % p.chunks;
+    if at.row >= p.rows || chunk < at.first / 256u || chunk > at.position / 256u {
         return;
     }
+    part_start = ((at.row * head_groups() + at.group) * p.chunks + chunk) * (p.head_dim + 2u);
     load_query(at, t);
-    let first_chunk = at.first / 256u;
-    for (var chunk = first_chunk + index % 8u; chunk <= at.position / 256u; chunk += 8u) {
-        part_start = ((at.row * head_groups() + at.group) * p.chunks + chunk) * (p.head_dim + 2u);
-        attend_chunk(at, chunk, t);
-        if t == 0u {
-            parts[part_start] = chunk_max;
-            parts[part_start + 1u] = chunk_sum;
-        }
+    attend_chunk(at, chunk, t);
+    if t == 0u {
+        parts[part_start] = chunk_max;
+        parts[part_start + 1u] = chunk_sum;
     }
 }

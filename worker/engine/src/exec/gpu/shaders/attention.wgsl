@@ -10,7 +10,7 @@ struct Attend {
     kv_heads: u32,
     head_dim: u32,
     window: u32,   // a row at position i sees keys j with i - window < j <= i; 0 for all
-    chunks: u32,   // that the buffer of parts has room for in a row
+    chunks: u32,   // of the row that has most
 }
 var<immediate> p: Attend;
 

@@ -6,7 +6,7 @@ use assay_checkpoint::{Coded, Matrix, Scales, Weights as MatrixWeights, Zeros};
 
 use super::{Notes, same_bits, seconds};
 use crate::exec::gpu::GpuError;
-use crate::exec::gpu::op::NARROW_ROWS;
+use crate::exec::gpu::op::{Extent, NARROW_ROWS};
 use crate::exec::gpu::probe::{Probe, Shape};
 use crate::exec::gpu::self_test::Random;
 use crate::exec::gpu::weights::Weights;
@@ -53,8 +53,12 @@ fn time(probe: &Probe, matrix: &Matrix, rows: usize, shape: Shape) -> Result<f64
     let out = probe.out(rows * matrix.rows)?;
     let narrow_rows = if shape == Shape::Narrow { u32::MAX } else { 0 };
     let ops = probe.product_ops(&weights, [&x, &scales, &out], rows, narrow_rows)?;
+    let extent = Extent {
+        rows: rows as u32,
+        ..Extent::default()
+    };
     seconds(device, |pass| {
-        ops.iter().for_each(|op| op.record(pass, 0, rows as u32));
+        ops.iter().for_each(|op| op.record(pass, extent));
     })
 }
 
