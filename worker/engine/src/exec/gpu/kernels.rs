@@ -11,7 +11,7 @@ use wgpu::{BindGroupLayoutEntry, BindingType, BufferBindingType, ShaderRuntimeCh
 
 use super::GpuError;
 use super::device::Opened;
-use super::units::{self, UnitKernels, Units};
+use super::units::{self, HALVE_ROW, UnitKernels, Units};
 use super::weights::Layout;
 use crate::numerics::Precision;
 
@@ -81,7 +81,7 @@ type Source = (&'static str, &'static [&'static str], usize, usize);
 
 const QUANTIZE: Source = ("quantize", &[CODES, include_str!("shaders/quantize.wgsl")], 1, 2);
 const NORM: Source = ("norm", &[ROW_SUM, include_str!("shaders/norm.wgsl")], 3, 2);
-const ADD: Source = ("add", &[ROW_SUM, include_str!("shaders/add.wgsl")], 2, 2);
+const ADD: Source = ("add", &[ROW_SUM, HALVE_ROW, include_str!("shaders/add.wgsl")], 2, 4);
 const HEADS: Source = ("heads", &[ROW_SUM, CODES, include_str!("shaders/heads.wgsl")], 6, 3);
 const ATTEND: Source = ("attend", &[ATTENTION, CHUNK, include_str!("shaders/attend.wgsl")], 5, 2);
 const PARTS: Source = (

@@ -192,10 +192,12 @@ impl Probe {
         width: usize,
         eps: f32,
     ) -> Result<Vec<f32>, GpuError> {
-        let words = vec![0, width as u32, eps.to_bits(), weight.is_some().into()];
+        let words = vec![0, width as u32, eps.to_bits(), weight.is_some().into(), 0];
         let (out, branch, rows) = (self.up(h)?, self.up(branch)?, h.len() / width);
         let (weight, x) = (self.up(weight.unwrap_or(&[0.0]))?, self.out(h.len())?);
-        let op = Op::rows(&self.device, &self.kernels.add, &[&branch, &weight, &out, &x], words, 1);
+        let (halves, inverses) = (self.out(1)?, self.out(1)?);
+        let buffers = [&branch, &weight, &out, &x, &halves, &inverses];
+        let op = Op::rows(&self.device, &self.kernels.add, &buffers, words, 1);
         self.run(&[op], rows)?;
         self.down(&out, h.len())
     }

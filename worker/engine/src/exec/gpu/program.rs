@@ -402,10 +402,19 @@ impl Builder<'_> {
     // h += branch, normalised first if it has a weight
     fn add(&mut self, weight: Option<&Vec<f32>>) -> Result<(), GpuError> {
         let (plan, acts) = (self.plan, self.acts);
-        let words = vec![0, plan.hidden as u32, plan.eps.to_bits(), weight.is_some().into()];
+        let halve = self.kernels.units.is_some();
+        let words = vec![
+            0,
+            plan.hidden as u32,
+            plan.eps.to_bits(),
+            weight.is_some().into(),
+            halve.into(),
+        ];
         let weight = self.device.upload("a norm", weight.map_or(&[0.0], Vec::as_slice))?;
-        self.rows(&self.kernels.add, &[&acts.branch, &weight, &acts.h, &acts.x], words, 1);
+        let buffers = [&acts.branch, &weight, &acts.h, &acts.x, &acts.halves, &acts.inverses];
+        self.rows(&self.kernels.add, &buffers, words, 1);
         self.forget();
+        self.halved = halve.then(|| acts.x.clone());
         Ok(())
     }
 

@@ -19,13 +19,14 @@ use assay_checkpoint::{InputScale, Inputs};
 /// What the kernels need of wgpu.
 pub const FEATURES: Features = Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16);
 
-pub(super) const HALVES: &str = include_str!("shaders/halves.wgsl");
+pub(super) const HALVE_ROW: &str = include_str!("shaders/halve_row.wgsl");
+const HALVES: &str = include_str!("shaders/halves.wgsl");
 const SHARED: &str = include_str!("shaders/units.wgsl");
 const WIDE: &str = include_str!("shaders/units_wide.wgsl");
 const NARROW: &str = include_str!("shaders/units_narrow.wgsl");
 
 /// The sources that [`super::kernels::digest`] counts in.
-pub(super) const SOURCES: [&str; 4] = [HALVES, SHARED, WIDE, NARROW];
+pub(super) const SOURCES: [&str; 5] = [HALVE_ROW, HALVES, SHARED, WIDE, NARROW];
 
 /// Subgroups of a workgroup.
 const SUBGROUPS: u32 = 4;
@@ -148,7 +149,7 @@ impl UnitKernels {
         };
         Ok(UnitKernels {
             units,
-            halves: over(device, precision, "halves", "", &[HALVES], 1, 2),
+            halves: over(device, precision, "halves", "", &[HALVE_ROW, HALVES], 1, 2),
             linear: Layout::ALL.map(linear),
         })
     }

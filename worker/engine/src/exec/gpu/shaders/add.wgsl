@@ -5,6 +5,7 @@ struct Add {
     width: u32,
     eps: f32,
     normalise: u32,
+    halve: u32,    // whether matrix units read what is written
 }
 var<immediate> p: Add;
 
@@ -12,6 +13,8 @@ var<immediate> p: Add;
 @group(0) @binding(1) var<storage, read> weight: array<f32>;   // (width)
 @group(0) @binding(2) var<storage, read_write> h: array<f32>;  // (rows, width)
 @group(0) @binding(3) var<storage, read_write> x: array<f32>;  // (rows, width), h as a linear layer's input
+@group(0) @binding(4) var<storage, read_write> halves: array<u32>;      // (rows, width), x as matrix units read it
+@group(0) @binding(5) var<storage, read_write> inverses: array<f32>;    // (rows)
 
 var<private> base: u32;
 
@@ -43,5 +46,8 @@ fn main(
         value = h[base + i] + value;
         h[base + i] = value;
         x[base + i] = rounded(value);
+    }
+    if p.halve != 0u {
+        halve_row(row, p.width, t);
     }
 }

@@ -1,6 +1,4 @@
-// A row of a linear layer's input as matrix units read it: times the power of two that brings its largest value to between 2^14 and
-// 2^15, in two f16 whose sum has 16 significant bits. What is below 2^-18 of the largest loses bits that no f16 has. One
-// workgroup of 64 a row.
+// Inputs as matrix units read them. One workgroup of 64 a row.
 
 struct Halves {
     rows: u32,
@@ -8,11 +6,9 @@ struct Halves {
 }
 var<immediate> p: Halves;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;                  // (rows, width)
+@group(0) @binding(0) var<storage, read> x: array<f32>;                 // (rows, width)
 @group(0) @binding(1) var<storage, read_write> halves: array<u32>;      // (rows, width): the higher part in the lower half
 @group(0) @binding(2) var<storage, read_write> inverses: array<f32>;    // (rows): what undoes the power of two
-
-var<workgroup> largest: array<u32, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -24,26 +20,5 @@ fn main(
     if row >= p.rows {
         return;
     }
-    let base = row * p.width;
-    var most = 0u; // bits of magnitudes are in order, and those of what is not finite above all others
-    for (var i = t; i < p.width; i += 64u) {
-        most = max(most, bitcast<u32>(x[base + i]) & 0x7fffffffu);
-    }
-    largest[t] = most;
-    workgroupBarrier();
-    for (var i = 0u; i < 64u; i++) {
-        most = max(most, largest[i]);
-    }
-    let exponent = max(most >> 23u, 15u);
-    // a row that is not finite becomes NaN
-    let scale = bitcast<f32>(select((268u - exponent) << 23u, 0x7fc00000u, exponent == 255u));
-    for (var i = t; i < p.width; i += 64u) {
-        let value = x[base + i] * scale;
-        let high = pack2x16float(vec2(value, 0.0));
-        let low = pack2x16float(vec2(value - unpack2x16float(high).x, 0.0));
-        halves[base + i] = high | (low << 16u);
-    }
-    if t == 0u {
-        inverses[row] = bitcast<f32>((exponent - 14u) << 23u);
-    }
+    halve_row(row, p.width, t);
 }
