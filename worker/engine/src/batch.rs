@@ -130,8 +130,8 @@ impl StepBatch {
             next = s.first_row.saturating_add(s.rows);
             require(next <= rows, "a segment ends after the last row")?;
             require(
-                s.kv_len >= s.rows && s.kv_len <= limits.positions,
-                "positions outside the model's range",
+                s.kv_len >= s.rows && s.kv_len <= limits.positions.min(limits.pages * PAGE_TOKENS),
+                "positions outside the model's range or the cache",
             )?;
             require(
                 s.pages.len() >= s.kv_len.div_ceil(PAGE_TOKENS),

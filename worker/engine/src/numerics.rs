@@ -9,7 +9,8 @@
 //! 4. Keys and values are rounded to the same precision when stored; attention always reads them back from the pages, also
 //!    inside a prompt. Where the cache is quantized, what is rounded is a head's code times its scale.
 //! 5. Attention walks chunks of [`KV_CHUNK`] keys cut at absolute positions and merges them left to right. A masked key contributes
-//!    exactly zero; a chunk in which every key is masked is skipped.
+//!    exactly zero; a chunk in which every key is masked is skipped. A chunk's weighted
+//!    values are one chain in order of the keys on a CPU, on a graphics card one for each page, which are added left to right.
 //! 6. Sums over a row ([`lane_sum`]) use [`LANES`] partial sums chosen by position, added left to right.
 //! 7. The largest logit wins, the lowest id among equals; a logit that is not finite is an error, never a token.
 //! 8. A layer with quantized inputs multiplies codes ([`RowCodes`]) instead of rounded values: `q − z` is exact in bf16, so nothing
@@ -31,8 +32,8 @@
 //!     f32, is added to a row's sum block after block.
 //! 12. On a graphics card's matrix units a slice is still one chain and slices are added left to right, but what a unit adds at once, in which
 //!     order and how rounded, is its maker's. Its factors are f16: weights times a power of two for each output, inputs times one for
-//!     each row, where inputs of 16 bits are the sum of two factors, the higher added first. That loses nothing but what is below
-//!     2^−28 of the largest weight of the output, or below 2^−18 of the largest input of the row and the last five of its bits.
+//!     each row, where inputs of 16 bits are the sum of two factors, the higher added first. What that may lose is below 2^−28 of the
+//!     largest: of an output's weights, or of a row's inputs.
 //!
 //! None of these depends on how many rows a step has, which they are, or how many threads work: threads split outputs, never sums.
 

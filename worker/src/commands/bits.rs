@@ -53,6 +53,9 @@ pub struct Args {
     /// Most sequences at once: 1, 2, 4, … up to this
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch: usize,
+    /// Do without a graphics card's matrix units
+    #[arg(long, env = "ASSAY_NO_MATRIX_UNITS")]
+    no_matrix_units: bool,
     /// What weights and questions are drawn from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -116,6 +119,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             asks: &asks,
             device,
             room: args.batch * longest.div_ceil(PAGE_TOKENS) * PAGE_TOKENS,
+            matrix_units: !args.no_matrix_units,
             executor: None,
         };
         let expected = bench.alone()?;
@@ -265,6 +269,7 @@ struct Bench<'a> {
     device: &'a Device,
     /// tokens of cache where little room is not the point
     room: usize,
+    matrix_units: bool,
     /// that of the way before, and how many threads it was made for
     executor: Option<(Box<dyn Executor>, usize)>,
 }
@@ -281,6 +286,7 @@ impl Bench<'_> {
                     threads: options.threads,
                     kv_tokens: self.room,
                     step_tokens: MOST_ROWS,
+                    matrix_units: self.matrix_units,
                     ..Options::default()
                 },
             )?,

@@ -442,6 +442,13 @@ fn attention_is_the_cpu_s_in_any_pages_with_and_without_a_window() {
         };
         let got = probe().attend_with(sizes, &sequence, cached.as_ref(), [&q, &k, &v], pages.len() + 2);
         let got = got.unwrap();
+        // many rows walk through their chunks, few have them side by side
+        let (few, whole) = ([64; 8], tokens / 64);
+        let steps = [&few[..whole], &[tokens % 64][..usize::from(tokens % 64 > 0)]].concat();
+        let in_steps = probe()
+            .attend_in_steps(sizes, &sequence, cached.as_ref(), [&q, &k, &v], pages.len() + 2, &steps)
+            .unwrap();
+        assert!(in_steps == got, "{sizes:?} in steps");
 
         // the CPU's own kernels
         let turned = |x: &[f32], width: usize, scale: f32| {

@@ -260,7 +260,7 @@ pub fn linear(
                     packed.bytes.fill(pool, isa, x, cols, weights.block());
                 }
                 let inputs = &packed.bytes;
-                let least = least.next_multiple_of(2); // kernels take panels in pairs
+                let least = least.next_multiple_of(2); // some kernels take panels in pairs
                 pool.spans(out, rows * PANEL, least, |first, out| {
                     isa.run(bytes::Multiply {
                         inputs,

@@ -108,7 +108,7 @@ const WIDE: &str = include_str!("shaders/gemm_wide.wgsl");
 const NARROW: &str = include_str!("shaders/gemm_narrow.wgsl");
 const EMBED: &str = include_str!("shaders/embed.wgsl");
 
-/// What a kernel over weights begins with, and the buffers it reads.
+/// What a kernel over weights begins with.
 pub(super) fn layout_source(layout: Layout) -> &'static [&'static str] {
     match layout {
         Layout::Dense => &[LINEAR, include_str!("shaders/weights_dense.wgsl")],
@@ -140,12 +140,12 @@ pub fn digest() -> String {
 impl Kernels {
     /// Compiles all kernels. `precision` is what linear inputs and the cache are rounded to.
     pub fn new(device: &Opened, precision: Precision, units: Option<Units>) -> Result<Kernels, GpuError> {
-        let row = |source: Source| over(device, precision, source.0, "", source.1, source.2, source.3);
+        let row = |source: Source| compile(device, precision, source.0, "", source.1, source.2, source.3);
         let linear = |layout| {
             let kernel = |name: &str, kernel, reads, writes| {
                 let sources = [layout_source(layout), &[kernel]].concat();
                 let name = format!("{name} {layout:?}");
-                over(device, precision, &name, "", &sources, LINEAR_READS + reads, writes)
+                compile(device, precision, &name, "", &sources, LINEAR_READS + reads, writes)
             };
             LinearKernels {
                 wide: kernel("wide", WIDE, 2, 1),
@@ -182,7 +182,7 @@ impl Kernels {
 }
 
 /// Compiles what all kernels begin with and these sources, after a header.
-pub(super) fn over(
+pub(super) fn compile(
     device: &Opened,
     precision: Precision,
     name: &str,

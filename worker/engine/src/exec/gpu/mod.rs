@@ -1,6 +1,6 @@
 //! The graphics-card executor: WGSL kernels over the same step seam, the same [`crate::numerics`], the same tests.
 //!
-//! What is promised: linear layers have the bits of the CPU executor given the same inputs, since their products are exact and their
+//! What is promised: linear layers have the bits of rules 1 and 2 given the same inputs, since their products are exact and their
 //! sums have a fixed order; everything is the same bits whatever the batch, the chunking and the pages on cards of one class
 //! (adapter, driver, shaders), because a row is computed by the same instructions wherever it stands; between classes norms, softmax
 //! and the activation function differ in last places, because drivers choose how to divide, take roots and fuse. Where a card has
@@ -110,6 +110,15 @@ impl Gpu {
         }
     }
 
+    // Adapter, driver and what of the card is used beside its common arithmetic.
+    fn named(&self) -> String {
+        let units = self
+            .at
+            .units()
+            .map_or(String::new(), |units| format!(", {}", units.name()));
+        format!("{}{units}", self.card.class())
+    }
+
     fn try_step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), TakeError> {
         let plan = self.model.plan();
         let readback = step::run(
@@ -155,15 +164,12 @@ impl Executor for Gpu {
             Some(error) => format!("; its matrix units are not used: {error}"),
             None => String::new(),
         };
-        format!("{}, {} inputs{without}", self.class().device, self.precision.name())
+        format!("gpu ({}, {} inputs{without})", self.named(), self.precision.name())
     }
 
     fn class(&self) -> DeviceClass {
         DeviceClass {
-            device: match self.at.units() {
-                Some(units) => format!("gpu ({}, {})", self.card.class(), units.name()),
-                None => format!("gpu ({})", self.card.class()),
-            },
+            device: format!("gpu ({})", self.named()),
             precision: self.precision.name().into(),
             shaders: Some(kernels::digest()),
         }

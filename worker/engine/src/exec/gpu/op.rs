@@ -36,6 +36,7 @@ pub struct Extent {
 }
 
 // The steps in which a dispatch is recorded.
+#[derive(Clone, Copy)]
 enum When {
     Always,
     // few rows, whose chunks are attended to side by side, or all others; the last immediate is the number of chunks
@@ -247,33 +248,29 @@ impl Op {
         let [_, heads, kv_heads, ..] = words;
         let groups = head_groups(heads, kv_heads);
         let read = [list, pages, q, keys, values];
-        let op = |kernel: &Kernel, buffers: &[&wgpu::Buffer], when| Op {
-            when,
-            ..Op::rows(device, kernel, buffers, words.to_vec(), groups)
-        };
-        let parts_op = op(
-            &kernels.attend_parts,
-            &[&read[..], &[&parts.buffer]].concat(),
-            When::Few(parts.rows),
-        );
-        [
-            op(
-                &kernels.attend,
-                &[&read[..], &[exact, x]].concat(),
-                When::Otherwise(parts.rows),
-            ),
+        let (few, otherwise) = (When::Few(parts.rows), When::Otherwise(parts.rows));
+        let op = |kernel: &Kernel, by_chunk: bool, buffers: &[&wgpu::Buffer], when| {
+            let (pipeline, each) = (kernel.pipeline.clone(), groups);
             Op {
-                pipelines: Pipelines::Chunks {
-                    pipeline: kernels.attend_parts.pipeline.clone(),
-                    each: groups,
+                pipelines: match by_chunk {
+                    true => Pipelines::Chunks { pipeline, each },
+                    false => Pipelines::Rows { pipeline, each },
                 },
-                ..parts_op
-            },
+                bind: kernel.bind(device, buffers),
+                words: words.to_vec(),
+                numbered: false,
+                when,
+            }
+        };
+        [
+            op(&kernels.attend, false, &[&read[..], &[exact, x]].concat(), otherwise),
             op(
-                &kernels.attend_merge,
-                &[list, &parts.buffer, exact, x],
-                When::Few(parts.rows),
+                &kernels.attend_parts,
+                true,
+                &[&read[..], &[&parts.buffer]].concat(),
+                few,
             ),
+            op(&kernels.attend_merge, false, &[list, &parts.buffer, exact, x], few),
         ]
     }
 

@@ -22,7 +22,7 @@ pub struct Probe {
     pub kernels: Kernels,
 }
 
-/// Which of the kernels for matrix products.
+/// Which of the kernels for matrix products. On matrix units both have others' sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// tiles of 64 rows
@@ -87,11 +87,23 @@ impl Probe {
 
     /// x·W, each row's sums multiplied by its scale.
     pub fn product(&self, matrix: &Matrix, x: &[f32], row_scales: &[f32], shape: Shape) -> Result<Vec<f32>, GpuError> {
+        self.product_of(matrix, Inputs::Plain, x, row_scales, shape)
+    }
+
+    /// The same of what such inputs become, codes for instance.
+    pub fn product_of(
+        &self,
+        matrix: &Matrix,
+        inputs: Inputs,
+        x: &[f32],
+        row_scales: &[f32],
+        shape: Shape,
+    ) -> Result<Vec<f32>, GpuError> {
         let w = Weights::upload(&self.device, "a matrix", matrix)?;
         let (x, scales) = (self.up(x)?, self.up(row_scales)?);
         let out = self.out(row_scales.len() * matrix.rows)?;
         let narrow_rows = if shape == Shape::Narrow { u32::MAX } else { 0 };
-        let ops = self.product_ops(&w, [&x, &scales, &out], row_scales.len(), narrow_rows)?;
+        let ops = self.product_ops(&w, inputs, [&x, &scales, &out], row_scales.len(), narrow_rows)?;
         self.run(&ops, row_scales.len())?;
         self.down(&out, row_scales.len() * matrix.rows)
     }
@@ -100,6 +112,7 @@ impl Probe {
     pub(super) fn product_ops(
         &self,
         w: &Weights,
+        inputs: Inputs,
         [x, row_scales, out]: [&wgpu::Buffer; 3],
         rows: usize,
         narrow_rows: u32,
@@ -113,7 +126,7 @@ impl Probe {
         let halved = Halved {
             halves: &halves,
             inverses: &inverses,
-            parts: units::parts(self.kernels.precision, Inputs::Plain),
+            parts: units::parts(self.kernels.precision, inputs),
         };
         Ok(vec![
             Op::halves(&self.device, kernels, x, &halved, w.k),
@@ -276,12 +289,13 @@ impl Probe {
             let each = (sizes.heads + 2 * sizes.kv_heads) as u32;
             let store = Op::rows(&self.device, &self.kernels.heads, &buffers, store_words.clone(), each);
             let buffers = [&list, &table, &qkv, &keys, &values, &exact, &x];
-            let [all, some, merge] = Op::attention(&self.device, &self.kernels, attend_words, &parts, buffers);
+            let [walk, parts_of_rows, merge] =
+                Op::attention(&self.device, &self.kernels, attend_words, &parts, buffers);
             let last = s.positions[first..][..rows]
                 .iter()
                 .max()
                 .map_or(0, |&last| last as usize);
-            self.run_over(&[store, all, some, merge], rows, last / KV_CHUNK + 1)?;
+            self.run_over(&[store, walk, parts_of_rows, merge], rows, last / KV_CHUNK + 1)?;
             out.extend(self.down(&exact, rows * q_width)?);
             first += rows;
         }

@@ -51,13 +51,13 @@ pub fn table_entries(limits: &Limits) -> usize {
     limits.step_tokens * limits.positions.div_ceil(PAGE_TOKENS).min(limits.pages)
 }
 
-// Buffers between kernels. All are (rows, width) f32.
+// Buffers between kernels. All are (rows, width) f32 but where another shape is named.
 struct Activations {
     h: wgpu::Buffer,       // residual stream
     x: wgpu::Buffer,       // what linear layers read of it: h or its norm, rounded
     normed: wgpu::Buffer,  // its norm, not rounded, where norms come first
     qkv: wgpu::Buffer,     // queries, keys, values
-    parts: Parts,          // attention's, where rows are few
+    parts: Parts,          // attention's by chunks, where rows are few
     a: wgpu::Buffer,       // attention
     a_exact: wgpu::Buffer, // the same, not rounded
     gate_up: wgpu::Buffer,
@@ -69,7 +69,7 @@ struct Activations {
     raw: wgpu::Buffer,          // an output before it is rotated
     codes: wgpu::Buffer,        // a quantized input
     row_scales: wgpu::Buffer,   // (rows), of `codes`
-    halves: wgpu::Buffer,       // an input as matrix units read it
+    halves: wgpu::Buffer,       // (rows, width) of two f16, an input as matrix units read it
     inverses: wgpu::Buffer,     // (rows), of `halves`
     ones: wgpu::Buffer,         // (rows), the scales of inputs that are not quantized
     all: wgpu::Buffer,          // (rows) of row, 0: the list of all rows
@@ -402,7 +402,7 @@ impl Builder<'_> {
     // h += branch, normalised first if it has a weight
     fn add(&mut self, weight: Option<&Vec<f32>>) -> Result<(), GpuError> {
         let (plan, acts) = (self.plan, self.acts);
-        let halve = self.kernels.units.is_some();
+        let halve = self.kernels.units.is_some() && weight.is_some(); // else a norm follows
         let words = vec![
             0,
             plan.hidden as u32,

@@ -2,7 +2,7 @@
 //!
 //! What the units add, and in which order, their makers do not say; the class of results names them therefore. A row's sums do not depend on
 //! what is computed beside it: both kernels walk the same slices of K in the same steps. Factors are f16 times powers of two, one for
-//! each row and each output, which is exact but for what is 2⁻²⁸ of the largest and less; an input of 16 bits is two such factors.
+//! each row and each output, which loses at most what is below 2⁻²⁸ of the largest there; an input of 16 bits is the sum of two such factors.
 //!
 //! wgpu counts the units as experimental: naga marks no access for the memory model that they bring with them. So the self-test has to pass
 //! with them, or they are not used.
@@ -11,7 +11,7 @@ use wgpu::Features;
 
 use super::GpuError;
 use super::device::{Card, Opened};
-use super::kernels::{Kernel, LINEAR_READS, layout_source, over};
+use super::kernels::{Kernel, LINEAR_READS, compile, layout_source};
 use super::weights::Layout;
 use crate::numerics::Precision;
 use assay_checkpoint::{InputScale, Inputs};
@@ -82,11 +82,13 @@ impl Units {
         [2 * self.size, self.size]
     }
 
-    // Of the kernel for many rows, which takes more.
+    // Of the kernel that takes more.
     fn workgroup_bytes(&self) -> u64 {
         const STRIDE: u64 = 40; // halves of a staged row
-        let tile = u64::from(4 * self.size);
-        3 * tile * STRIDE * 2 + tile * tile * 4
+        let size = u64::from(self.size);
+        let wide = 3 * (4 * size) * STRIDE * 2 + (4 * size) * (4 * size) * 4;
+        let narrow = 4 * (2 * size + 2 * size) * STRIDE * 2 + 4 * size * (2 * size) * 4;
+        wide.max(narrow)
     }
 
     // What stands before everything else.
@@ -140,7 +142,7 @@ impl UnitKernels {
             let kernel = |name: &str, source| {
                 let sources = [layout_source(layout), &[SHARED, source]].concat();
                 let name = format!("{name} {layout:?}");
-                over(device, precision, &name, &header, &sources, LINEAR_READS + 4, 1)
+                compile(device, precision, &name, &header, &sources, LINEAR_READS + 4, 1)
             };
             UnitLinear {
                 wide: kernel("units, wide", WIDE),
@@ -149,7 +151,7 @@ impl UnitKernels {
         };
         Ok(UnitKernels {
             units,
-            halves: over(device, precision, "halves", "", &[HALVE_ROW, HALVES], 1, 2),
+            halves: compile(device, precision, "halves", "", &[HALVE_ROW, HALVES], 1, 2),
             linear: Layout::ALL.map(linear),
         })
     }

@@ -63,8 +63,9 @@ pub fn open(device: &Device, threads: usize) -> anyhow::Result<Option<Box<dyn Ke
 }
 
 fn gpu(card: &Card, precision: Precision) -> anyhow::Result<Gpu> {
-    Ok(Gpu {
-        probe: self_test::tested(card, precision, true)?.0,
-        precision,
-    })
+    let (probe, without) = self_test::tested(card, precision, true)?;
+    if let Some(error) = without {
+        eprintln!("matrix units are not used: {error}");
+    }
+    Ok(Gpu { probe, precision })
 }

@@ -3,11 +3,11 @@
 @group(0) @binding(5) var<storage, read_write> exact: array<f32>;  // (rows, heads, head_dim)
 @group(0) @binding(6) var<storage, read_write> x: array<f32>;      // the same as a linear layer's input
 
-var<workgroup> merged: array<vec4<f32>, 256>;    // (head_dim): Σ weight·value of the chunks so far
-var<workgroup> of_chunk: array<vec4<f32>, 256>;  // likewise of the last; each thread keeps to its own
+var<private> merged: array<vec4<f32>, 4>;    // Σ weight·value of the chunks so far, of every 64th dimension
+var<private> of_chunk: array<vec4<f32>, 4>;  // likewise of the last
 
 fn take(d: u32, o: vec4<f32>) {
-    of_chunk[d] = o;
+    of_chunk[d / 64u] = o;
 }
 
 @compute @workgroup_size(256)
@@ -30,7 +30,7 @@ fn main(
         let m = merge(maximum, sum, chunk_max, chunk_sum, is_first);
         if t < 64u {
             for (var d = t; d < p.head_dim; d += 64u) {
-                merged[d] = merge_values(merged[d], m, of_chunk[d], is_first);
+                merged[d / 64u] = merge_values(merged[d / 64u], m, of_chunk[d / 64u], is_first);
             }
         }
         maximum = m.maximum;
@@ -40,7 +40,7 @@ fn main(
         let own = (at.row * p.heads + at.head) * p.head_dim;
         for (var d = t; d < p.head_dim; d += 64u) {
             for (var head = 0u; head < at.heads; head++) {
-                let value = divide(merged[d][head], sum[head]);
+                let value = divide(merged[d / 64u][head], sum[head]);
                 exact[own + head * p.head_dim + d] = value;
                 x[own + head * p.head_dim + d] = rounded(value);
             }

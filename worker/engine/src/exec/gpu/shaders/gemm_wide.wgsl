@@ -12,7 +12,7 @@ fn load(step: u32, first_row: u32, first_n: u32, t: u32) {
     let column = t % 64u;
     let octet = t / 64u;
     var w = Octet(vec4(0.0), vec4(0.0));
-    if first_n + column < p.n {
+    if first_n + column < p.n && (step * 4u + octet) * 8u < p.k {
         w = weights(step * 4u + octet, first_n + column);
     }
     for (var i = 0u; i < 4u; i++) {

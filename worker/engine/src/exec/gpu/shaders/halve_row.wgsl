@@ -1,6 +1,6 @@
 // A row of a linear layer's input as matrix units read it: times the power of two that brings its largest value to between 2^14 and
-// 2^15, in two f16 whose sum has 16 significant bits. What is below 2^-18 of the largest loses bits that no f16 has. A workgroup of 64
-// takes the row; a thread reads of `x` what it wrote itself.
+// 2^15, in two f16 whose sum has 16 significant bits. What no f16 has, as subnormal values may be flushed, is below 2^-28 of the largest. A
+// workgroup of 64 takes the row; a thread reads of `x` what it wrote itself.
 //
 // A kernel provides the buffers `x`, `halves` and `inverses`.
 

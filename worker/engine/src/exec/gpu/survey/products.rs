@@ -2,7 +2,7 @@
 
 use assay_checkpoint::number::f32_to_bf16;
 use assay_checkpoint::safetensors::Dtype;
-use assay_checkpoint::{Coded, Matrix, Scales, Weights as MatrixWeights, Zeros};
+use assay_checkpoint::{Coded, Inputs, Matrix, Scales, Weights as MatrixWeights, Zeros};
 
 use super::{Notes, same_bits, seconds};
 use crate::exec::gpu::GpuError;
@@ -52,7 +52,7 @@ fn time(probe: &Probe, matrix: &Matrix, rows: usize, shape: Shape) -> Result<f64
     let scales = probe.up(&vec![1f32; rows])?;
     let out = probe.out(rows * matrix.rows)?;
     let narrow_rows = if shape == Shape::Narrow { u32::MAX } else { 0 };
-    let ops = probe.product_ops(&weights, [&x, &scales, &out], rows, narrow_rows)?;
+    let ops = probe.product_ops(&weights, Inputs::Plain, [&x, &scales, &out], rows, narrow_rows)?;
     let extent = Extent {
         rows: rows as u32,
         ..Extent::default()
