@@ -440,14 +440,17 @@ fn attention_is_the_cpu_s_in_any_pages_with_and_without_a_window() {
             pages: &pages,
             rotations: &turns_flat,
         };
-        let got = probe().attend_with(sizes, &sequence, cached.as_ref(), [&q, &k, &v], pages.len() + 2);
-        let got = got.unwrap();
+        let attend = |steps: &[usize]| {
+            let (qkv, room) = ([&q[..], &k, &v], pages.len() + 2);
+            probe()
+                .attend_in_steps(sizes, &sequence, cached.as_ref(), qkv, room, steps)
+                .unwrap()
+        };
+        let got = attend(&[tokens]);
         // many rows walk through their chunks, few have them side by side
-        let (few, whole) = ([64; 8], tokens / 64);
-        let steps = [&few[..whole], &[tokens % 64][..usize::from(tokens % 64 > 0)]].concat();
-        let in_steps = probe()
-            .attend_in_steps(sizes, &sequence, cached.as_ref(), [&q, &k, &v], pages.len() + 2, &steps)
-            .unwrap();
+        let mut steps = vec![64; tokens / 64];
+        steps.extend((!tokens.is_multiple_of(64)).then_some(tokens % 64));
+        let in_steps = attend(&steps);
         assert!(in_steps == got, "{sizes:?} in steps");
 
         // the CPU's own kernels

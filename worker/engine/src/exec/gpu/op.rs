@@ -152,28 +152,30 @@ pub struct Halved<'a> {
 }
 
 impl Op {
-    /// A kernel that gives `each` workgroups to a row.
-    pub fn rows(device: &Opened, kernel: &Kernel, buffers: &[&wgpu::Buffer], words: Vec<u32>, each: u32) -> Op {
-        let pipeline = kernel.pipeline.clone();
+    fn new(pipelines: Pipelines, bind: wgpu::BindGroup, words: Vec<u32>) -> Op {
         Op {
-            pipelines: Pipelines::Rows { pipeline, each },
-            bind: kernel.bind(device, buffers),
+            pipelines,
+            bind,
             words,
             numbered: false,
             when: When::Always,
         }
     }
 
+    /// A kernel that gives `each` workgroups to a row.
+    pub fn rows(device: &Opened, kernel: &Kernel, buffers: &[&wgpu::Buffer], words: Vec<u32>, each: u32) -> Op {
+        let pipeline = kernel.pipeline.clone();
+        Op::new(Pipelines::Rows { pipeline, each }, kernel.bind(device, buffers), words)
+    }
+
     /// A kernel that gives a thread to each of the `each` values of a row.
     pub fn values(device: &Opened, kernel: &Kernel, buffers: &[&wgpu::Buffer], words: Vec<u32>, each: u32) -> Op {
         let pipeline = kernel.pipeline.clone();
-        Op {
-            pipelines: Pipelines::Values { pipeline, each },
-            bind: kernel.bind(device, buffers),
+        Op::new(
+            Pipelines::Values { pipeline, each },
+            kernel.bind(device, buffers),
             words,
-            numbered: false,
-            when: When::Always,
-        }
+        )
     }
 
     /// out (rows, N) = row_scales·x·W, by the kernel for few rows up to `narrow_rows` of them.
@@ -186,20 +188,14 @@ impl Op {
         narrow_rows: u32,
     ) -> Op {
         let kernels = kernels.linear(w.layout);
-        Op {
-            pipelines: Pipelines::Product {
-                wide: Tiled(kernels.wide.pipeline.clone(), [64, 64]),
-                narrow: Tiled(kernels.narrow.pipeline.clone(), [32, 4]),
-                n: w.n,
-                narrow_rows,
-            },
-            bind: kernels
-                .wide
-                .bind(device, &[&w.words, &w.scales, x, row_scales, out.buffer]),
-            words: dimensions(w, 1, &out),
-            numbered: false,
-            when: When::Always,
-        }
+        let pipelines = Pipelines::Product {
+            wide: Tiled(kernels.wide.pipeline.clone(), [64, 64]),
+            narrow: Tiled(kernels.narrow.pipeline.clone(), [32, 4]),
+            n: w.n,
+            narrow_rows,
+        };
+        let buffers = [&w.words, &w.scales, x, row_scales, out.buffer];
+        Op::new(pipelines, kernels.wide.bind(device, &buffers), dimensions(w, 1, &out))
     }
 
     /// What [`Op::unit_product`] reads, from `x`, (rows, `width`).
@@ -223,18 +219,14 @@ impl Op {
         let buffers = [
             &w.words, &w.scales, &w.powers, x.halves, x.inverses, row_scales, out.buffer,
         ];
-        Op {
-            pipelines: Pipelines::Product {
-                wide: Tiled(kernels.wide.pipeline.clone(), units.wide()),
-                narrow: Tiled(kernels.narrow.pipeline.clone(), units.narrow()),
-                n: w.n,
-                narrow_rows,
-            },
-            bind: kernels.wide.bind(device, &buffers),
-            words: dimensions(w, x.parts, &out),
-            numbered: false,
-            when: When::Always,
-        }
+        let pipelines = Pipelines::Product {
+            wide: Tiled(kernels.wide.pipeline.clone(), units.wide()),
+            narrow: Tiled(kernels.narrow.pipeline.clone(), units.narrow()),
+            n: w.n,
+            narrow_rows,
+        };
+        let bind = kernels.wide.bind(device, &buffers);
+        Op::new(pipelines, bind, dimensions(w, x.parts, &out))
     }
 
     /// Attention of queries over a cache: `words` are rows, heads of queries, of keys, width of one, window and chunks.
@@ -243,23 +235,21 @@ impl Op {
         kernels: &Kernels,
         words: [u32; 6],
         parts: &Parts,
-        [list, pages, q, keys, values, exact, x]: [&wgpu::Buffer; 7],
+        [list, pages, qkv, keys, values, exact, x]: [&wgpu::Buffer; 7],
     ) -> [Op; 3] {
         let [_, heads, kv_heads, ..] = words;
         let groups = head_groups(heads, kv_heads);
-        let read = [list, pages, q, keys, values];
+        let read = [list, pages, qkv, keys, values];
         let (few, otherwise) = (When::Few(parts.rows), When::Otherwise(parts.rows));
         let op = |kernel: &Kernel, by_chunk: bool, buffers: &[&wgpu::Buffer], when| {
             let (pipeline, each) = (kernel.pipeline.clone(), groups);
+            let pipelines = match by_chunk {
+                true => Pipelines::Chunks { pipeline, each },
+                false => Pipelines::Rows { pipeline, each },
+            };
             Op {
-                pipelines: match by_chunk {
-                    true => Pipelines::Chunks { pipeline, each },
-                    false => Pipelines::Rows { pipeline, each },
-                },
-                bind: kernel.bind(device, buffers),
-                words: words.to_vec(),
-                numbered: false,
                 when,
+                ..Op::new(pipelines, kernel.bind(device, buffers), words.to_vec())
             }
         };
         [

@@ -230,32 +230,8 @@ impl Probe {
         self.down(&exact, len)
     }
 
-    /// Stores the rows' keys and values in a cache of `pages` pages that holds NaN elsewhere, then attends. No norms.
-    pub fn attend(
-        &self,
-        sizes: Heads,
-        s: &Sequence<'_>,
-        q: &[f32],
-        k: &[f32],
-        v: &[f32],
-        pages: usize,
-    ) -> Result<Vec<f32>, GpuError> {
-        self.attend_with(sizes, s, None, [q, k, v], pages)
-    }
-
-    /// The same with keys and values quantized on their way into the cache.
-    pub fn attend_with(
-        &self,
-        sizes: Heads,
-        s: &Sequence<'_>,
-        codes: Option<&CacheCodes>,
-        [q, k, v]: [&[f32]; 3],
-        pages: usize,
-    ) -> Result<Vec<f32>, GpuError> {
-        self.attend_in_steps(sizes, s, codes, [q, k, v], pages, &[s.positions.len()])
-    }
-
-    /// The same in steps of so many rows, as a prompt in pieces and tokens after it are computed: each reads what earlier ones stored.
+    /// Stores the rows' keys and values, quantized if there are codes, in a cache of `pages` pages that holds NaN elsewhere, then attends: in
+    /// steps of so many rows, as a prompt in pieces and tokens after it are computed, so that each reads what earlier ones stored. No norms.
     pub fn attend_in_steps(
         &self,
         sizes: Heads,
