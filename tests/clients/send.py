@@ -34,8 +34,9 @@ def send(file):
             time.sleep(0.05)
         except (TusCommunicationError, requests.exceptions.RequestException) as error:
             status = getattr(error, "status_code", None)
-            if status == 404:
-                # The address itself was cut off. Creating the upload again leads to the same one.
+            if status in (200, 404, 405):
+                # No offset is there: what was kept of the address is a page (200), nothing (404) or where uploads are created
+                # (405). It was cut off. Creating the upload again leads to the same one.
                 url = None
                 continue
             if status is not None and 400 <= status < 500 and status != 409:
