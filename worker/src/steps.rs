@@ -73,8 +73,14 @@ impl Sequences {
         let each = self.pages as u32;
         let mut out = StepOutput::default();
         let mut tokens = first.to_vec();
+        let mut before = 0; // outputs of the step under way, which the next one's rows follow
         for at in context..context + steps {
-            go_on().map_err(Ended::Told)?;
+            if let Err(told) = go_on() {
+                if let Some(pipeline) = executor.pipeline() {
+                    pipeline.abandon();
+                }
+                return Err(Ended::Told(told));
+            }
             let segments = (0..self.count).map(|row| Segment {
                 first_row: row,
                 rows: 1,
@@ -92,9 +98,24 @@ impl Sequences {
                 positions: vec![at as u32; self.count],
                 segments: segments.collect(),
                 outputs: outputs.collect(),
+                follows: (0..before).map(|row| (row, row)).collect(),
             };
-            executor.step(&step, &mut out)?;
-            tokens = out.picked.iter().map(|picked| picked.argmax).collect();
+            match executor.pipeline() {
+                Some(pipeline) => {
+                    pipeline.begin(&step)?;
+                    if before > 0 {
+                        pipeline.finish(&|_| true, &mut out)?;
+                    }
+                    (tokens, before) = (step.tokens, self.count);
+                }
+                None => {
+                    executor.step(&step, &mut out)?;
+                    tokens = out.picked.iter().map(|picked| picked.argmax).collect();
+                }
+            }
+        }
+        if let Some(pipeline) = executor.pipeline().filter(|_| before > 0) {
+            pipeline.finish(&|_| true, &mut out)?;
         }
         Ok(())
     }
@@ -128,6 +149,7 @@ pub fn fill<E>(
                 pages: (0..end.div_ceil(PAGE_TOKENS) as u32).collect(),
             }],
             outputs: (end == from + tokens.len()).then_some(last).into_iter().collect(),
+            follows: Vec::new(),
         };
         executor.step(&batch, &mut out)?;
         at = end;
@@ -139,7 +161,7 @@ pub fn fill<E>(
 mod tests {
     use std::sync::Arc;
 
-    use assay_engine::{Device, Engine, Options, executor};
+    use assay_engine::{Device, Engine, Options, Pipeline, executor};
 
     use super::*;
     use crate::synthetic::{self, Scheme, Shape};
@@ -147,11 +169,20 @@ mod tests {
     /// The steps are those of a generation: every sequence continues the prompt as the engine does, whatever token comes.
     #[test]
     fn sequences_generate_what_the_engine_generates() {
+        generate_what_the_engine_generates(Device::Cpu);
+    }
+
+    #[test]
+    fn so_they_do_where_a_step_begins_before_the_last_one_ends() {
+        generate_what_the_engine_generates(Device::Gpu(Some("llvmpipe".into())));
+    }
+
+    fn generate_what_the_engine_generates(device: Device) {
         let model = Arc::new(synthetic::model(Shape::Tiny, Scheme::W4a16, 3).unwrap());
         let sequences = Sequences::new(3, 70 + 9);
         assert_eq!(sequences.kv_tokens(), 3 * 2 * PAGE_TOKENS);
         let options = Options {
-            device: Device::Cpu,
+            device,
             threads: 1,
             kv_tokens: sequences.kv_tokens(),
             step_tokens: 32,
@@ -235,9 +266,36 @@ mod tests {
 
         fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError> {
             self.executor.step(batch, out)?;
-            let picked: Vec<u32> = out.picked.iter().map(|picked| picked.argmax).collect();
-            self.picked.push(picked);
+            self.watch(out);
             Ok(())
+        }
+
+        fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+            self.executor.pipeline()?;
+            Some(self)
+        }
+    }
+
+    impl Watched {
+        fn watch(&mut self, out: &StepOutput) {
+            self.picked
+                .push(out.picked.iter().map(|picked| picked.argmax).collect());
+        }
+    }
+
+    impl Pipeline for Watched {
+        fn begin(&mut self, batch: &StepBatch) -> Result<(), StepError> {
+            self.executor.pipeline().unwrap().begin(batch)
+        }
+
+        fn finish(&mut self, wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), StepError> {
+            self.executor.pipeline().unwrap().finish(wanted, out)?;
+            self.watch(out);
+            Ok(())
+        }
+
+        fn abandon(&mut self) {
+            self.executor.pipeline().unwrap().abandon();
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct StepBatch {
     pub segments: Vec<Segment>,
     /// wanted outputs, in row order
     pub outputs: Vec<Output>,
+    /// rows whose token is what the step before picked, which may not have come down yet: (row, number of that step's output), in row
+    /// order. Their entries in `tokens` count for nothing. Only a [`Pipeline`](crate::Pipeline) takes such rows.
+    pub follows: Vec<(usize, usize)>,
 }
 
 /// The answer for one [`Output`].
@@ -112,10 +115,12 @@ impl StepBatch {
         self.positions.clear();
         self.segments.clear();
         self.outputs.clear();
+        self.follows.clear();
     }
 
-    /// Checks everything an executor relies on, so that a wrong batch is an error and not a wrong answer.
-    pub fn check(&self, limits: &Limits) -> Result<(), StepError> {
+    /// Checks everything an executor relies on, so that a wrong batch is an error and not a wrong answer. `before` is how many outputs of the
+    /// step before may be followed.
+    pub fn check(&self, limits: &Limits, before: usize) -> Result<(), StepError> {
         let require = |holds: bool, what: &'static str| if holds { Ok(()) } else { Err(StepError::Malformed(what)) };
         let rows = self.tokens.len();
         require(rows <= limits.step_tokens, "more rows than the executor takes")?;
@@ -158,6 +163,12 @@ impl StepBatch {
                 !matches!(o.want, Want::Score(t) if t as usize >= limits.vocab),
                 "target outside the vocabulary",
             )?;
+        }
+        let mut free = 0;
+        for &(row, output) in &self.follows {
+            require(row >= free && row < rows, "rows that follow are there, in order")?;
+            require(output < before, "an output to follow that the step before did not have")?;
+            free = row + 1;
         }
         Ok(())
     }

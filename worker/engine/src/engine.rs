@@ -1,16 +1,17 @@
 //! Requests in, answers out: the loop over steps.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::batch::{Output, Segment, StepBatch, StepError, StepOutput};
-use crate::exec::{DeviceClass, Executor, Options};
+use crate::exec::{DeviceClass, Executor, Options, Pipeline};
 use crate::numerics::PAGE_TOKENS;
-use crate::pages::Pages;
+use crate::pages::{Page, Pages};
 use crate::request::{Answer, EngineError, Request, Span, Stats};
-use crate::schedule::{NextStep, Order, Schedule, Sequence};
+use crate::schedule::{NextStep, Order, Schedule, Sequence, Work};
 use crate::task::{Goal, Task};
 
 /// An executor with its cache and counters.
@@ -21,6 +22,7 @@ pub struct Engine {
     sequences: usize,
     prefix_cache: bool,
     order: Order,
+    steps_ahead: bool,
     stats: Stats,
     /// start of the current run
     began: Instant,
@@ -39,6 +41,7 @@ impl Engine {
             sequences: options.sequences,
             prefix_cache: options.prefix_cache,
             order: options.order,
+            steps_ahead: options.steps_ahead,
             executor,
             stats: Stats::default(),
             began: Instant::now(),
@@ -182,6 +185,9 @@ impl Engine {
             }
         }
         let result = self.steps(&mut schedule, tasks, on_done);
+        if let Some(pipeline) = self.pipeline() {
+            pipeline.abandon();
+        }
         self.stats.preemptions += schedule.preemptions();
         schedule.clear(&mut self.pages);
         if matches!(result, Err(EngineError::Step(_) | EngineError::NotFinite { .. })) {
@@ -196,86 +202,137 @@ impl Engine {
         tasks: &mut [Task],
         on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        let mut batch = StepBatch::default();
-        let mut out = StepOutput::default();
+        let mut under_way = VecDeque::new();
         loop {
             if self.interrupt.load(Ordering::Relaxed) {
                 return Err(EngineError::Cancelled);
             }
-            let step = schedule.next(&mut self.pages);
-            if step.work.is_empty() {
-                return Ok(());
+            match self.turn(schedule, tasks, &mut under_way, on_done) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(EngineError::Step(StepError::CacheLost)) => {
+                    // no answer is affected: a sequence is its tokens, and computing them again gives the same bits
+                    under_way.clear();
+                    schedule.begin_again(&mut self.pages);
+                    self.pages = Pages::new(self.executor.limits().pages);
+                }
+                Err(error) => return Err(error),
             }
-            let owners = fill(&mut batch, &step, schedule, tasks);
-            let started = Instant::now();
-            for work in &step.work {
-                tasks[schedule.running()[work.sequence].request].begin(self.began.elapsed());
-            }
-            let copied = self.executor.copy_pages(&step.copies);
-            let done = copied.and_then(|()| self.executor.step(&batch, &mut out));
-            if done == Err(StepError::CacheLost) {
-                // no answer is affected: a sequence is its tokens, and computing them again gives the same bits
-                schedule.begin_again(&mut self.pages);
-                self.pages = Pages::new(self.executor.limits().pages);
-                continue;
-            }
-            done.map_err(|e| match e {
-                StepError::NotFinite { output } => match owners.get(output) {
-                    Some(&(work, row)) => {
-                        let request = schedule.running()[step.work[work].sequence].request;
-                        EngineError::NotFinite {
-                            request,
-                            tokens: row + 1,
-                        }
-                    }
-                    None => EngineError::Step(e),
-                },
-                other => EngineError::Step(other),
-            })?;
-            self.stats.step_time += started.elapsed();
-            self.stats.steps += 1;
-            self.stats.copied_pages += step.copies.len() as u64;
-            self.settle(schedule, &step, tasks, &owners, &out, on_done)?;
         }
     }
 
-    // Takes a step's outputs to the requests they belong to.
+    // Begins the next step and ends the one before it, or the same where steps are not begun ahead. False once nothing is left to do.
+    fn turn(
+        &mut self,
+        schedule: &mut Schedule,
+        tasks: &mut [Task],
+        under_way: &mut VecDeque<Flight>,
+        on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
+    ) -> Result<bool, EngineError> {
+        let step = schedule.next(&mut self.pages);
+        let mut most = 0;
+        if !step.work.is_empty() {
+            under_way.push_back(self.begin(step, schedule, tasks)?);
+            most = usize::from(self.pipeline().is_some());
+        }
+        let busy = !under_way.is_empty();
+        while under_way.len() > most
+            && let Some(mut flight) = under_way.pop_front()
+        {
+            self.finish(&mut flight, tasks)?;
+            self.settle(schedule, tasks, &flight, on_done)?;
+        }
+        Ok(busy)
+    }
+
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        if self.steps_ahead {
+            self.executor.pipeline()
+        } else {
+            None
+        }
+    }
+
+    fn begin(&mut self, step: NextStep, schedule: &mut Schedule, tasks: &mut [Task]) -> Result<Flight, EngineError> {
+        let mut flight = Flight::new(step, schedule, tasks);
+        for work in &flight.work {
+            tasks[work.request].begin(self.began.elapsed());
+        }
+        let started = Instant::now();
+        let copied = self.executor.copy_pages(&flight.copies);
+        let begun = copied.and_then(|()| match self.pipeline() {
+            Some(pipeline) => pipeline.begin(&flight.batch),
+            None => self.executor.step(&flight.batch, &mut flight.out),
+        });
+        self.stats.step_time += started.elapsed();
+        begun.map_err(|error| flight.blame(error))?;
+        Ok(flight)
+    }
+
+    fn finish(&mut self, flight: &mut Flight, tasks: &[Task]) -> Result<(), EngineError> {
+        let Some(pipeline) = self.pipeline() else {
+            return Ok(());
+        };
+        let mut out = std::mem::take(&mut flight.out);
+        let started = Instant::now();
+        let waited_for = |output| {
+            flight
+                .request_of(output)
+                .is_some_and(|request| tasks[request].answer.is_none())
+        };
+        let finished = pipeline.finish(&waited_for, &mut out);
+        self.stats.step_time += started.elapsed();
+        flight.out = out;
+        finished.map_err(|error| flight.blame(error))
+    }
+
+    // Takes a step's outputs to the requests they belong to. Those answered while it was under way have had a row computed for nothing.
     fn settle(
         &mut self,
         schedule: &mut Schedule,
-        step: &NextStep,
         tasks: &mut [Task],
-        owners: &[(usize, usize)],
-        out: &StepOutput,
+        flight: &Flight,
         on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        for work in &step.work {
-            let sequence = &mut schedule.sequence_mut(work.sequence);
-            if let Goal::Generate { prompt, .. } = tasks[sequence.request].goal
+        self.stats.steps += 1;
+        self.stats.copied_pages += flight.copies.len() as u64;
+        for work in &flight.work {
+            let task = &tasks[work.request];
+            if task.answer.is_some() {
+                continue;
+            }
+            if let Goal::Generate { prompt, .. } = task.goal
                 && work.tokens.start >= prompt
             {
                 // a generated token fed back: counted when it was generated
             } else {
                 self.stats.prompt_tokens += work.tokens.len() as u64;
             }
-            self.stats.cached_tokens += std::mem::take(&mut sequence.from_cache) as u64;
+            if let Some(sequence) = schedule.sequence_mut(work) {
+                self.stats.cached_tokens += std::mem::take(&mut sequence.from_cache) as u64;
+            }
             schedule.computed(work, &mut self.pages);
         }
         let mut done = Vec::new();
-        let mut logits = out.logits.chunks(self.executor.limits().vocab);
-        for (&(work, row), picked) in owners.iter().zip(&out.picked) {
-            let index = step.work[work].sequence;
-            let sequence = schedule.sequence_mut(index);
-            let task = &mut tasks[sequence.request];
+        let mut logits = flight.out.logits.chunks(self.executor.limits().vocab);
+        for (&(work, row), picked) in flight.owners.iter().zip(&flight.out.picked) {
+            let work = &flight.work[work];
+            let task = &mut tasks[work.request];
             let logits = match task.goal {
                 Goal::Logits { .. } => logits.next().unwrap_or_default(),
                 _ => &[],
             };
+            if task.answer.is_some() {
+                continue;
+            }
+            let Some(sequence) = schedule.sequence_mut(work) else {
+                continue;
+            };
             if task.take(sequence, row, picked, logits, &mut self.stats) {
-                done.push(index);
+                done.push(work.request);
                 task.span.ended = self.began.elapsed();
                 if let Some(answer) = &task.answer
-                    && on_done(sequence.request, answer).is_break()
+                    && on_done(work.request, answer).is_break()
                 {
                     return Err(EngineError::Cancelled);
                 }
@@ -286,30 +343,74 @@ impl Engine {
     }
 }
 
-// Writes the step's batch; returns for each output the index of its work and its token's index in the sequence.
-fn fill(batch: &mut StepBatch, step: &NextStep, schedule: &Schedule, tasks: &[Task]) -> Vec<(usize, usize)> {
-    batch.clear();
-    let mut owners = Vec::new();
-    for (index, work) in step.work.iter().enumerate() {
-        let sequence = &schedule.running()[work.sequence];
-        let first_row = batch.tokens.len();
-        batch.tokens.extend_from_slice(&sequence.tokens[work.tokens.clone()]);
-        batch.positions.extend(work.tokens.clone().map(|p| p as u32));
-        batch.segments.push(Segment {
-            first_row,
-            rows: work.tokens.len(),
-            kv_len: work.tokens.end,
-            pages: sequence.pages().to_vec(),
-        });
-        for row in work.tokens.clone().filter(|&row| row >= sequence.next_output) {
-            if let Some(want) = tasks[sequence.request].want(row, sequence.tokens.len() - 1) {
-                batch.outputs.push(Output {
-                    row: first_row + row - work.tokens.start,
-                    want,
-                });
-                owners.push((index, row));
+// A step that has begun, and its outputs once they are there.
+struct Flight {
+    copies: Vec<(Page, Page)>,
+    work: Vec<Work>,
+    batch: StepBatch,
+    owners: Vec<(usize, usize)>, // of each output: the index of its work, and of its token in the sequence
+    out: StepOutput,
+}
+
+impl Flight {
+    // Writes the step's batch, and notes in the schedule that its rows are on their way.
+    fn new(step: NextStep, schedule: &mut Schedule, tasks: &[Task]) -> Flight {
+        let (mut batch, mut owners) = (StepBatch::default(), Vec::new());
+        for (index, work) in step.work.iter().enumerate() {
+            let sequence = &schedule.running()[work.sequence];
+            let task = &tasks[work.request];
+            let first_row = batch.tokens.len();
+            let row_of = |token: usize| first_row + token - work.tokens.start;
+            batch.tokens.extend_from_slice(&sequence.tokens[work.tokens.clone()]);
+            batch.positions.extend(work.tokens.clone().map(|p| p as u32));
+            batch.segments.push(Segment {
+                first_row,
+                rows: work.tokens.len(),
+                kv_len: work.tokens.end,
+                pages: sequence.pages().to_vec(),
+            });
+            if work.tokens.contains(&sequence.known) {
+                batch.follows.push((row_of(sequence.known), sequence.source));
             }
+            let last = sequence.tokens.len() - 1;
+            let mut next = None;
+            for token in work.tokens.clone().filter(|&token| token >= sequence.next_output) {
+                if let Some(want) = task.want(token, last) {
+                    next = task.goes_on(token).then_some(owners.len());
+                    batch.outputs.push(Output {
+                        row: row_of(token),
+                        want,
+                    });
+                    owners.push((index, token));
+                }
+            }
+            schedule.begun(work, next);
+        }
+        Flight {
+            copies: step.copies,
+            work: step.work,
+            batch,
+            owners,
+            out: StepOutput::default(),
         }
     }
-    owners
+
+    fn request_of(&self, output: usize) -> Option<usize> {
+        let &(work, _) = self.owners.get(output)?;
+        Some(self.work[work].request)
+    }
+
+    // The error of a step as one of the request it is about.
+    fn blame(&self, error: StepError) -> EngineError {
+        match error {
+            StepError::NotFinite { output } => match self.owners.get(output) {
+                Some(&(work, token)) => EngineError::NotFinite {
+                    request: self.work[work].request,
+                    tokens: token + 1,
+                },
+                None => EngineError::Step(error),
+            },
+            other => EngineError::Step(other),
+        }
+    }
 }

@@ -29,7 +29,7 @@ mod task;
 
 pub use batch::{Limits, Output, Segment, StepBatch, StepError, StepOutput, Want};
 pub use engine::Engine;
-pub use exec::{Chosen, Device, DeviceClass, Executor, ExecutorError, Options, executor};
+pub use exec::{Chosen, Device, DeviceClass, Executor, ExecutorError, Options, Pipeline, executor};
 pub use model::{LayerParts, LoadError, Model, Parts};
 pub use numerics::Precision;
 pub use request::{Answer, EngineError, Finish, Request, Span, Stats, Stop};

@@ -3,7 +3,8 @@
 //! Continuous batching over a token budget: sequences that generate go first, one row each; what is left of the budget computes
 //! prompts, cut wherever the budget ends. Prompts start from what the cache already holds, and a prompt that could take more
 //! from one being computed right now waits for it. When pages run out the newest sequence gives its pages back and starts again
-//! later. None of this changes a bit of any answer (see [`crate::numerics`]), so every choice here is only about time and room.
+//! later. A step may be decided on while the one before it is under way: the token that one will give a sequence has its place and is
+//! not known yet. None of this changes a bit of any answer (see [`crate::numerics`]), so every choice here is only about time and room.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -53,9 +54,14 @@ impl Order {
 pub struct Sequence {
     /// index of the request
     pub request: usize,
-    /// the tokens to be in the cache: the prompt, then what was generated
+    /// the tokens to be in the cache: the prompt, then what was generated. While steps are under way the last ones may be places of tokens that
+    /// are not known yet
     pub tokens: Vec<u32>,
-    /// tokens in the cache
+    /// the first of them that are known
+    pub known: usize,
+    /// the number of the output, in the step begun last, that gives the first unknown one
+    pub source: usize,
+    /// tokens in the cache, or on their way there in steps that have begun
     pub computed: usize,
     /// the first row whose output is still wanted: the cache may stand in for rows before it only
     pub next_output: usize,
@@ -63,6 +69,10 @@ pub struct Sequence {
     pub most: usize,
     /// tokens ever taken from the cache instead of computed
     pub from_cache: usize,
+    // tokens that a lookup in the cache finds
+    recorded: usize,
+    // tokens to compute before it generates
+    start: usize,
     table: Table,
 }
 
@@ -71,6 +81,10 @@ impl Sequence {
     pub fn new(request: usize, tokens: Vec<u32>, next_output: usize, most: usize) -> Sequence {
         Sequence {
             request,
+            known: tokens.len(),
+            source: 0,
+            start: tokens.len(),
+            recorded: 0,
             tokens,
             computed: 0,
             next_output,
@@ -83,6 +97,15 @@ impl Sequence {
     /// The pages it holds, in order.
     pub fn pages(&self) -> &[Page] {
         &self.table.pages
+    }
+
+    /// Notes the first unknown token, or one that nobody made a place for.
+    pub fn learn(&mut self, token: u32) {
+        match self.tokens.get_mut(self.known) {
+            Some(place) => *place = token,
+            None => self.tokens.push(token),
+        }
+        self.known += 1;
     }
 
     fn generates(&self) -> bool {
@@ -99,8 +122,10 @@ impl Sequence {
 /// Rows of one sequence in a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// index into [`Schedule::running`]
+    /// index into [`Schedule::running`] when the step was decided on; later ones move up as sequences before them end
     pub sequence: usize,
+    /// the sequence's request
+    pub request: usize,
     /// which of its tokens
     pub tokens: Range<usize>,
 }
@@ -159,9 +184,19 @@ impl Schedule {
         &self.running
     }
 
-    /// A running sequence, to note its outputs or append a token.
-    pub fn sequence_mut(&mut self, index: usize) -> &mut Sequence {
-        &mut self.running[index]
+    /// The sequence that rows belong to, to note their outputs; `None` once it has ended.
+    pub fn sequence_mut(&mut self, work: &Work) -> Option<&mut Sequence> {
+        match self.place(work) {
+            Some(index) => Some(&mut self.running[index]),
+            // it gave its pages back after the step had begun
+            None => self.waiting.iter_mut().find(|s| s.request == work.request),
+        }
+    }
+
+    // Sequences only ever move up, so it is at its old place or not far before it.
+    fn place(&self, work: &Work) -> Option<usize> {
+        let until = self.running.len().min(work.sequence + 1);
+        self.running[..until].iter().rposition(|s| s.request == work.request)
     }
 
     /// Sequences not yet finished.
@@ -188,6 +223,7 @@ impl Schedule {
                 let computed = self.running[index].computed;
                 step.work.push(Work {
                     sequence: index,
+                    request: self.running[index].request,
                     tokens: computed..computed + rows,
                 });
                 left -= rows;
@@ -200,24 +236,40 @@ impl Schedule {
         step
     }
 
-    /// Notes that a step's rows are in the cache.
-    pub fn computed(&mut self, work: &Work, pages: &mut Pages) {
+    /// Notes that rows of the step decided on last are on their way to the cache: a next step may be decided on. If one of the step's outputs
+    /// gives the sequence its next token, `next` is its number.
+    pub fn begun(&mut self, work: &Work, next: Option<usize>) {
         let sequence = &mut self.running[work.sequence];
         sequence.computed = work.tokens.end;
-        pages.record(&mut sequence.table, &sequence.tokens[..sequence.computed]);
+        if let Some(output) = next {
+            sequence.tokens.push(0);
+            sequence.source = output;
+        }
     }
 
-    /// Removes finished sequences (indices into [`Schedule::running`]) and lets go of their pages.
+    /// Notes that rows of a step that had begun are in the cache, and that all their tokens are known.
+    pub fn computed(&mut self, work: &Work, pages: &mut Pages) {
+        // one that gave its pages back meanwhile holds nothing
+        if let Some(index) = self.place(work) {
+            let sequence = &mut self.running[index];
+            sequence.recorded = work.tokens.end;
+            pages.record(&mut sequence.table, &sequence.tokens[..sequence.recorded]);
+        }
+    }
+
+    /// Removes finished sequences, named by their requests, and lets go of their pages.
     pub fn finish(&mut self, done: &[usize], pages: &mut Pages) {
-        let mut index = 0;
+        let before = self.running.len();
         self.running.retain(|sequence| {
-            let leaves = done.contains(&index);
-            index += 1;
+            let leaves = done.contains(&sequence.request);
             if leaves {
                 pages.release(&sequence.table.pages);
             }
             !leaves
         });
+        if before - self.running.len() < done.len() {
+            self.waiting.retain(|sequence| !done.contains(&sequence.request));
+        }
     }
 
     /// Forgets every sequence and lets go of their pages.
@@ -228,11 +280,13 @@ impl Schedule {
         self.waiting.clear();
     }
 
-    /// Sends every running sequence back to its beginning, oldest first: what their pages held is gone.
+    /// Sends every running sequence back to its beginning, oldest first: what their pages held is gone, as are the tokens that steps under
+    /// way would have given.
     pub fn begin_again(&mut self, pages: &mut Pages) {
         while !self.running.is_empty() {
             self.preempt_newest(pages);
         }
+        self.waiting.iter_mut().for_each(|s| s.tokens.truncate(s.known));
     }
 
     // Rows for each running sequence: one for each that generates, the rest of the budget to prompts in order of age.
@@ -275,7 +329,8 @@ impl Schedule {
         if let Some(mut sequence) = self.running.pop() {
             pages.release(&sequence.table.pages);
             sequence.table = Table::default();
-            sequence.computed = 0;
+            (sequence.computed, sequence.recorded) = (0, 0);
+            sequence.start = sequence.tokens.len();
             self.preemptions += 1;
             self.waiting.push_front(sequence);
         }
@@ -311,7 +366,7 @@ impl Schedule {
             };
             let (table, known, copy) = pages.begin(&sequence.tokens, &hit);
             sequence.table = table;
-            sequence.computed = known;
+            (sequence.computed, sequence.recorded) = (known, known);
             sequence.from_cache += known;
             step.copies.extend(copy);
             let rows = (sequence.tokens.len() - known).min(left);
@@ -321,6 +376,7 @@ impl Schedule {
             if self.give_pages(index, rows, pages) && self.preemptions == before {
                 step.work.push(Work {
                     sequence: index,
+                    request: self.running[index].request,
                     tokens: known..known + rows,
                 });
                 left -= rows;
@@ -333,9 +389,9 @@ impl Schedule {
     // Whether a running sequence is about to compute a beginning that this one shares and the cache does not hold yet.
     fn worth_waiting(&self, candidate: &Sequence, cached: usize) -> bool {
         let usable = candidate.next_output.min(candidate.tokens.len() - 1);
-        self.running.iter().filter(|s| !s.generates()).any(|s| {
+        self.running.iter().filter(|s| s.recorded < s.start).any(|s| {
             let shared = common_prefix(&s.tokens, &candidate.tokens).min(usable);
-            shared >= cached + WORTH_WAITING && s.computed < shared
+            shared >= cached + WORTH_WAITING && s.recorded < shared
         })
     }
 }

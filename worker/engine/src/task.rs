@@ -139,6 +139,14 @@ impl Task {
         }
     }
 
+    /// Whether a token is computed after the one that the row of token `row` gives, unless that one ends the generation.
+    pub fn goes_on(&self, row: usize) -> bool {
+        match &self.goal {
+            Goal::Generate { prompt, max_tokens, .. } => row + 2 - *prompt < *max_tokens,
+            Goal::Score { .. } | Goal::Logits { .. } => false,
+        }
+    }
+
     /// Takes the output of the row of token `row`; `logits` only where they were wanted. True once nothing more is wanted.
     pub fn take(
         &mut self,
@@ -157,8 +165,8 @@ impl Task {
                 stop,
             } => {
                 stats.generated_tokens += 1;
-                sequence.tokens.push(picked.argmax);
-                let generated = &sequence.tokens[*prompt..];
+                sequence.learn(picked.argmax);
+                let generated = &sequence.tokens[*prompt..sequence.known];
                 let finish = if eos.contains(&picked.argmax) {
                     Finish::Eos
                 } else if stop(generated) {
@@ -194,7 +202,7 @@ impl Task {
             }
             Goal::Logits { rows } => {
                 rows.extend_from_slice(logits);
-                row + 1 == sequence.tokens.len()
+                row + 1 == sequence.known
             }
         }
     }

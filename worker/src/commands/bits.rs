@@ -250,6 +250,9 @@ fn ways(args: &Args, device: &Device) -> Vec<Way> {
     if matches!(device, Device::Cpu | Device::Fast) {
         ways.extend([1, 2, 3].map(|n| way(format!("{n} threads"), with(&|o| o.threads = n))));
     }
+    if matches!(device, Device::Gpu(_)) {
+        ways.push(way("steps one by one".into(), with(&|o| o.steps_ahead = false)));
+    }
     // those admitted will outgrow it
     let little = pages(2) * PAGE_TOKENS;
     ways.push(way(

@@ -47,6 +47,24 @@ pub trait Executor: Send {
 
     /// Stores the keys and values of every row and computes the wanted outputs.
     fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError>;
+
+    /// The executor as one that takes a step while it computes another. `None` where the caller's own thread computes.
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        None
+    }
+}
+
+/// An executor apart from the host: a step can be begun before the last one's tokens have come down, so that it never waits for the host
+/// to read them, think, and send them back.
+pub trait Pipeline {
+    /// Begins a step after all those begun before it. Its rows may follow outputs of the one right before it.
+    fn begin(&mut self, batch: &StepBatch) -> Result<(), StepError>;
+
+    /// Waits for the oldest step under way and takes its results. An output for which `wanted` is false may be anything, and no error.
+    fn finish(&mut self, wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), StepError>;
+
+    /// Forgets the steps under way. What they store in the cache is stored all the same.
+    fn abandon(&mut self);
 }
 
 /// How to run.
@@ -70,6 +88,8 @@ pub struct Options {
     pub precision: Precision,
     /// whether a graphics card may use matrix units
     pub matrix_units: bool,
+    /// whether a graphics card is given a step before the last one's tokens have come down
+    pub steps_ahead: bool,
 }
 
 impl Default for Options {
@@ -86,6 +106,7 @@ impl Default for Options {
             order: Order::default(),
             precision: Precision::default(),
             matrix_units: true,
+            steps_ahead: true,
         }
     }
 }

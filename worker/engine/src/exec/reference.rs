@@ -315,7 +315,7 @@ impl Executor for Reference {
     }
 
     fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError> {
-        batch.check(&self.limits)?;
+        batch.check(&self.limits, 0)?;
         out.picked.clear();
         out.logits.clear();
         let mut wanted = batch.outputs.iter().enumerate().peekable();

@@ -192,13 +192,7 @@ fn what_is_not_a_number_is_an_error_and_the_engine_survives_it() {
     let mut r = Random(1);
     let mut embedding = r.normals(PLAIN.vocab * PLAIN.hidden, 0.5);
     embedding[5 * PLAIN.hidden] = f32::NAN; // token 5
-    let clone = |m: &Model| Parts {
-        layers: m.parts().layers.iter().map(copy_layer).collect(),
-        embedding: matrix(&mut Random(2), PLAIN.vocab, PLAIN.hidden, 0.5),
-        head: None,
-        final_norm: m.parts().final_norm.clone(),
-    };
-    let mut parts = clone(&good);
+    let mut parts = copy_parts(&good);
     parts.head = Some(matrix(&mut r, PLAIN.vocab, PLAIN.hidden, 0.5));
     parts.embedding.weights = Weights::F32(embedding);
     let bad = Arc::new(Model::assemble(good.config().clone(), parts).unwrap());
@@ -217,6 +211,16 @@ fn what_is_not_a_number_is_an_error_and_the_engine_survives_it() {
         if before.is_ok() {
             assert_eq!(engine.greedy(&good_prompt, 3, &[]), before);
         }
+    }
+}
+
+/// A model's layers with another embedding and no output head of their own.
+pub fn copy_parts(m: &Model) -> Parts {
+    Parts {
+        layers: m.parts().layers.iter().map(copy_layer).collect(),
+        embedding: matrix(&mut Random(2), PLAIN.vocab, PLAIN.hidden, 0.5),
+        head: None,
+        final_norm: m.parts().final_norm.clone(),
     }
 }
 
@@ -440,6 +444,7 @@ fn a_malformed_step_is_refused() {
                     want: Want::Score(4),
                 },
             ],
+            follows: vec![],
         };
         let mut out = StepOutput::default();
         executor.step(&good, &mut out).unwrap();
@@ -462,6 +467,7 @@ fn a_malformed_step_is_refused() {
         refused(&|b| b.outputs.swap(0, 1));
         refused(&|b| b.outputs[1].want = Want::Score(ODD.vocab as u32));
         refused(&|b| b.tokens = vec![0; 1000]);
+        refused(&|b| b.follows.push((0, 0))); // the step before is done, and so it is told
         assert!(matches!(executor.copy_pages(&[(0, 4)]), Err(StepError::Malformed(_))));
     }
 }

@@ -3,15 +3,17 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use assay_checkpoint::Weights;
 use assay_checkpoint::config::Family;
-use assay_engine::batch::{Output, Segment, StepBatch, StepOutput, Want};
+use assay_engine::batch::{Output, Segment, StepBatch, StepError, StepOutput, Want};
 use assay_engine::exec::gpu::probe::Probe;
 use assay_engine::exec::gpu::{Gpu, self_test};
-use assay_engine::{Answer, Device, Engine, Executor, Model, Options, Precision, Request};
+use assay_engine::{Answer, Device, Engine, Executor, Model, Options, Pipeline, Precision, Request};
 
+use crate::engine::copy_parts;
 use crate::golden;
 use crate::gpu_kernels::{SOFTWARE, software};
-use crate::support::{ODD, PLAIN, Random, Shape, engine, model, quantized_model};
+use crate::support::{ODD, PLAIN, Random, Shape, engine, matrix, model, quantized_model};
 
 fn options() -> Options {
     Options {
@@ -191,19 +193,37 @@ impl Executor for Losing {
     fn limits(&self) -> assay_engine::Limits {
         self.gpu.limits()
     }
-    fn copy_pages(&mut self, pairs: &[(u32, u32)]) -> Result<(), assay_engine::StepError> {
+    fn copy_pages(&mut self, pairs: &[(u32, u32)]) -> Result<(), StepError> {
         self.gpu.copy_pages(pairs)
     }
-    fn step(
-        &mut self,
-        batch: &assay_engine::StepBatch,
-        out: &mut assay_engine::StepOutput,
-    ) -> Result<(), assay_engine::StepError> {
+    fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError> {
+        self.count();
+        self.gpu.step(batch, out)
+    }
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        Some(self)
+    }
+}
+
+impl Losing {
+    fn count(&mut self) {
         self.steps += 1;
         if self.lost.contains(&self.steps) {
             self.gpu.lose();
         }
-        self.gpu.step(batch, out)
+    }
+}
+
+impl Pipeline for Losing {
+    fn begin(&mut self, batch: &StepBatch) -> Result<(), StepError> {
+        self.count();
+        self.gpu.begin(batch)
+    }
+    fn finish(&mut self, wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), StepError> {
+        self.gpu.finish(wanted, out)
+    }
+    fn abandon(&mut self) {
+        self.gpu.abandon();
     }
 }
 
@@ -235,6 +255,7 @@ fn steps_of_one_form_are_recorded_ahead_and_have_the_same_bits() {
                 row: rows - 1,
                 want: Want::Score(7),
             }],
+            follows: vec![],
         };
         let mut out = StepOutput::default();
         gpu.step(&batch, &mut out).unwrap();
@@ -253,10 +274,78 @@ fn steps_of_one_form_are_recorded_ahead_and_have_the_same_bits() {
 }
 
 #[test]
+fn a_step_may_follow_what_the_one_before_picks_and_what_nobody_wants_is_no_error() {
+    let model = Arc::new(with_a_bad_token(5));
+    let mut gpu = gpu(&model, &options());
+    let page = |number: usize| vec![number as u32];
+    // one row for each sequence, whose token is given or an output of the step before
+    let step = |position: usize, tokens: &[u32], follows: &[(usize, usize)]| StepBatch {
+        tokens: tokens.to_vec(),
+        positions: vec![position as u32; tokens.len()],
+        segments: (0..tokens.len())
+            .map(|row| Segment {
+                first_row: row,
+                rows: 1,
+                kv_len: position + 1,
+                pages: page(row),
+            })
+            .collect(),
+        outputs: (0..tokens.len())
+            .map(|row| Output {
+                row,
+                want: Want::Greedy,
+            })
+            .collect(),
+        follows: follows.to_vec(),
+    };
+    let mut out = StepOutput::default();
+    let mut told = vec![vec![1u32, 2, 3]];
+    for position in 0..6 {
+        gpu.step(&step(position, &told[position], &[]), &mut out).unwrap();
+        told.push(out.picked.iter().map(|picked| picked.argmax).collect());
+    }
+    gpu.poison();
+    gpu.begin(&step(0, &told[0], &[])).unwrap();
+    for (position, expected) in told.iter().enumerate().take(6).skip(1) {
+        gpu.begin(&step(position, &[0; 3], &[(0, 0), (1, 1), (2, 2)])).unwrap();
+        let error = gpu.step(&step(position, &[0; 3], &[]), &mut out).unwrap_err();
+        assert!(matches!(error, StepError::Malformed(_)), "one is under way: {error}");
+        gpu.finish(&|_| true, &mut out).unwrap();
+        let picked: Vec<u32> = out.picked.iter().map(|picked| picked.argmax).collect();
+        assert_eq!(picked, *expected);
+    }
+    gpu.finish(&|_| true, &mut out).unwrap();
+    assert!(matches!(gpu.finish(&|_| true, &mut out), Err(StepError::Malformed(_))));
+    for wrong in [&[(0, 3)][..], &[(3, 0)], &[(1, 0), (1, 1)]] {
+        let error = gpu.begin(&step(6, &[0; 3], wrong)).unwrap_err();
+        assert!(matches!(error, StepError::Malformed(_)), "{wrong:?}: {error}");
+    }
+
+    // a token whose embedding is no number
+    let bad = step(0, &[1, 5, 3], &[]);
+    gpu.begin(&bad).unwrap();
+    gpu.finish(&|output| output != 1, &mut out).unwrap();
+    assert_eq!(out.picked[2].argmax, told[1][2], "those beside it are what they are");
+    assert_eq!(gpu.step(&bad, &mut out), Err(StepError::NotFinite { output: 1 }));
+}
+
+// A model with a token whose embedding is no number, and an output head of its own.
+fn with_a_bad_token(token: usize) -> Model {
+    let good = model(&PLAIN, 5);
+    let mut r = Random(1);
+    let mut embedding = r.normals(PLAIN.vocab * PLAIN.hidden, 0.5);
+    embedding[token * PLAIN.hidden] = f32::NAN;
+    let mut parts = copy_parts(&good);
+    parts.head = Some(matrix(&mut r, PLAIN.vocab, PLAIN.hidden, 0.5));
+    parts.embedding.weights = Weights::F32(embedding);
+    Model::assemble(good.config().clone(), parts).unwrap()
+}
+
+#[test]
 fn a_lost_card_is_set_up_again_and_changes_no_answer() {
     let model = model(&PLAIN, 3);
     let expected = shown(&answers(&mut losing(&model, &[]), requests(PLAIN.vocab)));
-    let mut engine = losing(&model, &[1, 4, 9]);
+    let mut engine = losing(&model, &[1, 6, 10]); // with steps done between
     assert_eq!(shown(&answers(&mut engine, requests(PLAIN.vocab))), expected);
     assert!(engine.stats().preemptions > 0);
     // the cache of before the loss is not believed either

@@ -225,7 +225,10 @@ fn embeddings_are_the_weights() {
         for (&token, row) in tokens.iter().zip(expected.chunks_mut(w.cols)) {
             w.row_f32(token as usize, row);
         }
-        assert_eq!(probe().embed(&w, &tokens).unwrap(), expected, "{layout:?}");
+        for follow in [false, true] {
+            let got = probe().embed(&w, &tokens, follow).unwrap();
+            assert_eq!(got, expected, "{layout:?}, picked before: {follow}");
+        }
     }
 }
 

@@ -201,7 +201,7 @@ impl Executor for Cpu {
     }
 
     fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError> {
-        batch.check(&self.limits)?;
+        batch.check(&self.limits, 0)?;
         self.rotations.reach(batch.positions.iter().copied().max().unwrap_or(0));
         self.embed(&batch.tokens);
         for layer in &mut self.layers {

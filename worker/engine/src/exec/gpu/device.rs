@@ -345,8 +345,13 @@ impl Opened {
 
     /// Waits until everything submitted is done.
     pub fn wait(&self) -> Result<(), GpuError> {
+        self.wait_for(None)
+    }
+
+    /// Waits until a submission and all before it are done; `None` is the last.
+    pub fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
         let done = self.device.poll(wgpu::PollType::Wait {
-            submission_index: None,
+            submission_index: submission,
             timeout: Some(self.patience),
         });
         self.check()?;

@@ -150,7 +150,7 @@ impl Kernels {
             LinearKernels {
                 wide: kernel("wide", WIDE, 2, 1),
                 narrow: kernel("narrow", NARROW, 2, 1),
-                embed: kernel("embed", EMBED, 1, 2),
+                embed: kernel("embed", EMBED, 2, 2),
             }
         };
         let kernels = Kernels {

@@ -19,9 +19,10 @@
 //! | [`survey`] | what a card offers, and how fast its parts are |
 //! | [`self_test`] | whether this card and its driver compute what they should |
 //!
-//! A step is one pass and one submission, and the host waits for it. While the card computes, the next step is recorded, since most
-//! have the form of the last: then only its tokens are left to go up. (The picked ids stay in a buffer of the card, `program::Ports::picked`:
-//! an embedding kernel that read them there would spare that trip too, once the scheduler plans a step before it knows the last one's tokens.)
+//! A step is one pass and one submission. While the card computes, the next step is recorded, since most have the form of the last: then
+//! only its rows are left to go up. These may go up before the step is done ([`Pipeline`]): the picked ids stay in a buffer of the card,
+//! `program::Ports::picked`, where the next step's embedding reads them. So the card goes from step to step, and what the host does with a
+//! step's results it does while the next one is computed.
 
 pub mod device;
 mod error;
@@ -35,15 +36,16 @@ pub mod survey;
 pub mod units;
 pub mod weights;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::device::Card;
 pub use self::error::GpuError;
 use self::probe::Probe;
 use self::program::Program;
-use self::step::{Ahead, TakeError};
+use self::step::{Ahead, TakeError, UnderWay};
 use super::cpu::norm::Rotations;
-use super::{DeviceClass, Executor, ExecutorError, Options, cache_len};
+use super::{DeviceClass, Executor, ExecutorError, Options, Pipeline, cache_len};
 use crate::batch::{Limits, Page, StepBatch, StepError, StepOutput};
 use crate::model::Model;
 use crate::numerics::Precision;
@@ -59,7 +61,9 @@ pub struct Gpu {
     without: Option<GpuError>, // why matrix units that the card has are not used
     program: Program,
     ahead: Ahead,
-    fresh: bool, // set up again and no step done since
+    under_way: VecDeque<UnderWay>, // oldest first
+    outputs: usize,                // of the step begun last
+    fresh: bool,                   // set up again and no step done since
 }
 
 impl Gpu {
@@ -79,6 +83,8 @@ impl Gpu {
             without,
             program,
             ahead: Ahead::default(),
+            under_way: VecDeque::new(),
+            outputs: 0,
             fresh: false,
         })
     }
@@ -119,19 +125,6 @@ impl Gpu {
         format!("{}{units}", self.card.class())
     }
 
-    fn try_step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), TakeError> {
-        let plan = self.model.plan();
-        let readback = step::run(
-            &self.at.device,
-            &self.program,
-            plan,
-            &mut self.rotations,
-            &mut self.ahead,
-            batch,
-        )?;
-        readback.take(&self.at.device, batch, out)
-    }
-
     // A lost card is opened again, once; its cache is gone, which the engine has to know.
     fn recover(&mut self, error: GpuError) -> StepError {
         if !matches!(error, GpuError::Lost(_)) || self.fresh {
@@ -149,6 +142,8 @@ impl Gpu {
         self.at = Probe::new(&self.card, self.precision, self.at.units())?;
         self.program = program::build(&self.at.device, &self.at.kernels, &self.model, &self.limits)?;
         self.ahead = Ahead::default();
+        self.under_way.clear();
+        self.outputs = 0;
         self.fresh = true;
         Ok(())
     }
@@ -192,11 +187,43 @@ impl Executor for Gpu {
     }
 
     fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError> {
-        batch.check(&self.limits)?;
+        if !self.under_way.is_empty() {
+            return Err(StepError::Malformed("a step while another is under way"));
+        }
+        self.begin(batch)?;
+        self.finish(&|_| true, out)
+    }
+
+    fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {
+        Some(self)
+    }
+}
+
+impl Pipeline for Gpu {
+    fn begin(&mut self, batch: &StepBatch) -> Result<(), StepError> {
+        batch.check(&self.limits, self.outputs)?;
         if batch.outputs.len() > self.limits.step_tokens {
             return Err(StepError::Malformed("more outputs than rows in a step"));
         }
-        match self.try_step(batch, out) {
+        let begun = step::run(
+            &self.at.device,
+            &self.program,
+            self.model.plan(),
+            &mut self.rotations,
+            &mut self.ahead,
+            batch,
+        );
+        let step = begun.map_err(|error| self.recover(error))?;
+        self.under_way.push_back(step);
+        self.outputs = batch.outputs.len();
+        Ok(())
+    }
+
+    fn finish(&mut self, wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), StepError> {
+        let Some(step) = self.under_way.pop_front() else {
+            return Err(StepError::Malformed("no step is under way"));
+        };
+        match step.take(&self.at.device, wanted, out) {
             Ok(()) => {
                 self.fresh = false;
                 Ok(())
@@ -204,5 +231,9 @@ impl Executor for Gpu {
             Err(TakeError::Step(error)) => Err(error),
             Err(TakeError::Gpu(error)) => Err(self.recover(error)),
         }
+    }
+
+    fn abandon(&mut self) {
+        self.under_way.clear();
     }
 }

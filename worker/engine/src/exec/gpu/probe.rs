@@ -134,17 +134,26 @@ impl Probe {
         ])
     }
 
-    /// Rows of an embedding.
-    pub fn embed(&self, matrix: &Matrix, tokens: &[u32]) -> Result<Vec<f32>, GpuError> {
+    /// Rows of an embedding: given tokens, or with `follow` the ones that outputs in reverse order have picked.
+    pub fn embed(&self, matrix: &Matrix, tokens: &[u32], follow: bool) -> Result<Vec<f32>, GpuError> {
         let w = Weights::upload(&self.device, "an embedding", matrix)?;
-        let rows: Vec<[u32; 4]> = tokens.iter().map(|&token| [token, 0, 0, 0]).collect();
-        let (rows, h, x) = (
+        let row = |(at, &token)| {
+            if follow {
+                [0, 0, 0, (tokens.len() - at) as u32]
+            } else {
+                [token, 0, 0, 0]
+            }
+        };
+        let rows: Vec<[u32; 4]> = tokens.iter().enumerate().map(row).collect();
+        let picked: Vec<[u32; 4]> = tokens.iter().rev().map(|&token| [token, 1, 2, 3]).collect();
+        let (rows, picked, h, x) = (
             self.up(&rows)?,
+            self.up(&picked)?,
             self.out(tokens.len() * matrix.cols)?,
             self.out(tokens.len() * matrix.cols)?,
         );
         let kernel = &self.kernels.linear(w.layout).embed;
-        let buffers = [&w.words, &w.scales, &rows, &h, &x];
+        let buffers = [&w.words, &w.scales, &rows, &picked, &h, &x];
         let words = dimensions(&w, 1, &Section::whole(&h, w.k));
         let op = Op::values(&self.device, kernel, &buffers, words, w.k.div_ceil(8));
         self.run(&[op], tokens.len())?;

@@ -29,13 +29,13 @@ pub struct Cache {
 
 /// What a step is written to before it runs, and read from after.
 pub struct Ports {
-    pub rows: wgpu::Buffer,      // (rows) of token, position, first entry in the page table, 0
-    pub pages: wgpu::Buffer,     // page tables, one after another
+    pub rows: wgpu::Buffer, // (rows) of token, position, first entry in the page table, 0 or 1 + the output to follow
+    pub pages: wgpu::Buffer, // page tables, one after another
     pub rotations: wgpu::Buffer, // (rows, head_dim / 2) of cos, sin
-    pub outputs: wgpu::Buffer,   // (outputs) of row, target or 0
-    pub logits: wgpu::Buffer,    // (HEAD_ROWS, vocab) f32
-    pub tiles: wgpu::Buffer,     // (outputs, tiles) of largest, Σ e^(logit − largest), id, finite
-    pub picked: wgpu::Buffer,    // (outputs) of id, finite, largest, target's logit
+    pub outputs: wgpu::Buffer, // (outputs) of row, target or 0
+    pub logits: wgpu::Buffer, // (HEAD_ROWS, vocab) f32
+    pub tiles: wgpu::Buffer, // (outputs, tiles) of largest, Σ e^(logit − largest), id, finite
+    pub picked: wgpu::Buffer, // (outputs) of id, finite, largest, target's logit
 }
 
 /// All dispatches of a step, and the buffers the host deals with.
@@ -150,7 +150,7 @@ pub fn build(device: &Opened, kernels: &Kernels, model: &Model, limits: &Limits)
         halved: None,
         matrices: Vec::new(),
     };
-    b.embed(&embedding, &ports.rows);
+    b.embed(&embedding, &ports);
     for (i, layer) in parts.layers.iter().enumerate() {
         b.layer(i, layer, &caches[i], &ports)?;
     }
@@ -196,9 +196,16 @@ impl Builder<'_> {
         self.ops.push(Op::rows(self.device, kernel, buffers, words, each));
     }
 
-    fn embed(&mut self, w: &Weights, rows: &wgpu::Buffer) {
+    fn embed(&mut self, w: &Weights, ports: &Ports) {
         let kernel = &self.kernels.linear(w.layout).embed;
-        let buffers = [&w.words, &w.scales, rows, &self.acts.h, &self.acts.x];
+        let buffers = [
+            &w.words,
+            &w.scales,
+            &ports.rows,
+            &ports.picked,
+            &self.acts.h,
+            &self.acts.x,
+        ];
         let words = dimensions(w, 1, &Section::whole(&self.acts.h, w.k));
         self.ops
             .push(Op::values(self.device, kernel, &buffers, words, w.k.div_ceil(8)));

@@ -1,4 +1,5 @@
-//! One step: its rows go up, the program runs in one pass and one submission, a few bytes an output come down.
+//! One step: its rows go up, the program runs in one pass and one submission, a few bytes an output come down, at the latest when the
+//! one after it has been submitted too.
 
 use wgpu::{BufferDescriptor, BufferUsages, CommandBuffer, CommandEncoder, ComputePassDescriptor, MapMode};
 
@@ -137,7 +138,7 @@ pub fn run(
     rotations: &mut Rotations,
     ahead: &mut Ahead,
     batch: &StepBatch,
-) -> Result<Readback, GpuError> {
+) -> Result<UnderWay, GpuError> {
     upload(device, program, rotations, batch);
     let form = Form::of(batch);
     let recorded = match ahead.recorded.take().filter(|recorded| recorded.form == form) {
@@ -147,22 +148,45 @@ pub fn run(
         }
         None => Recorded::new(device, program, plan, form.clone()),
     };
-    device.queue.submit([recorded.commands]);
+    let submission = device.queue.submit([recorded.commands]);
     if ahead.last.as_ref() == Some(&form) {
         ahead.recorded = Some(Recorded::new(device, program, plan, form.clone()));
     }
     ahead.last = Some(form);
     device.check()?;
-    Ok(recorded.readback)
+    Ok(UnderWay {
+        readback: recorded.readback,
+        submission,
+        wants: batch.outputs.iter().map(|output| output.want).collect(),
+    })
+}
+
+/// A step that the card computes, or will when it has done those before.
+pub struct UnderWay {
+    readback: Readback,
+    submission: wgpu::SubmissionIndex,
+    wants: Vec<Want>,
+}
+
+impl UnderWay {
+    /// Waits for the step and takes its results; outputs that are not wanted may be no numbers.
+    pub fn take(self, device: &Opened, wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), TakeError> {
+        self.readback.map();
+        device.wait_for(Some(self.submission))?;
+        self.readback.take(&self.wants, wanted, out)
+    }
 }
 
 fn upload(device: &Opened, program: &Program, rotations: &mut Rotations, batch: &StepBatch) {
-    let mut rows = Vec::with_capacity(batch.tokens.len());
+    let mut rows: Vec<[u32; 4]> = Vec::with_capacity(batch.tokens.len());
     let mut pages: Vec<Page> = Vec::new();
     for s in &batch.segments {
         let table = pages.len() as u32;
         pages.extend(&s.pages[..s.kv_len.div_ceil(PAGE_TOKENS)]);
         rows.extend((s.first_row..s.first_row + s.rows).map(|row| [batch.tokens[row], batch.positions[row], table, 0]));
+    }
+    for &(row, output) in &batch.follows {
+        rows[row][3] = 1 + output as u32;
     }
     rotations.reach(batch.positions.iter().copied().max().unwrap_or(0));
     let turns: Vec<[f32; 2]> = batch
@@ -190,7 +214,7 @@ fn upload(device: &Opened, program: &Program, rotations: &mut Rotations, batch: 
 ///
 /// The tiles' sums of exponentials are f32, each over [`HEAD_TILE`] columns; the host adds them in f64. That costs a few KB an
 /// output and spares the kernels compensated sums, which WGSL cannot promise: a compiler may cancel `(a + b) − b`.
-pub struct Readback {
+struct Readback {
     picked: wgpu::Buffer,
     tiles: Option<wgpu::Buffer>,
     logits: Option<wgpu::Buffer>,
@@ -241,13 +265,14 @@ impl Readback {
         }
     }
 
-    /// Waits for the step and takes its results.
-    pub fn take(self, device: &Opened, batch: &StepBatch, out: &mut StepOutput) -> Result<(), TakeError> {
+    fn map(&self) {
         let buffers = [Some(&self.picked), self.tiles.as_ref(), self.logits.as_ref()];
         for buffer in buffers.into_iter().flatten() {
-            buffer.map_async(MapMode::Read, .., |_| {}); // a failure shows in `wait`
+            buffer.map_async(MapMode::Read, .., |_| {}); // a failure shows where the card is waited for
         }
-        device.wait()?;
+    }
+
+    fn take(self, wants: &[Want], wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), TakeError> {
         let view = |buffer: &wgpu::Buffer| {
             buffer
                 .get_mapped_range(..)
@@ -259,12 +284,12 @@ impl Readback {
         let tiles: &[[u32; 4]] = tiles.as_ref().map_or(&[], |tiles| bytemuck::cast_slice(tiles));
         out.picked.clear();
         out.logits.clear();
-        for (output, (o, &[id, finite, largest, target])) in batch.outputs.iter().zip(picked).enumerate() {
-            if finite == 0 {
+        for (output, (want, &[id, finite, largest, target])) in wants.iter().zip(picked).enumerate() {
+            if finite == 0 && wanted(output) {
                 return Err(StepError::NotFinite { output }.into());
             }
             let (mut logprob, mut log_sum_exp) = (0.0, 0.0);
-            if let Want::Score(_) = o.want {
+            if let Want::Score(_) = want {
                 let tiles = &tiles[output * self.tiles_each..][..self.tiles_each];
                 log_sum_exp = merge(f32::from_bits(largest), tiles);
                 logprob = f64::from(f32::from_bits(target)) - log_sum_exp;

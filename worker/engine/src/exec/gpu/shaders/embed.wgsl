@@ -1,8 +1,10 @@
-// h[row] = the embedding of the row's token. A thread makes eight values.
+// h[row] = the embedding of the row's token, or of the token that an output of the step before picked. A thread makes eight values.
 
-@group(0) @binding(2) var<storage, read> rows: array<vec4<u32>>;    // (rows): token, position, first entry in the page table, 0
-@group(0) @binding(3) var<storage, read_write> h: array<f32>;      // (rows, K), the residual stream
-@group(0) @binding(4) var<storage, read_write> x: array<f32>;      // (rows, K), the same as a linear layer's input
+// (rows): token, position, first entry in the page table, 0 or 1 + the output to follow
+@group(0) @binding(2) var<storage, read> rows: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> picked: array<vec4<u32>>; // (outputs of the step before): id, …
+@group(0) @binding(4) var<storage, read_write> h: array<f32>;      // (rows, K), the residual stream
+@group(0) @binding(5) var<storage, read_write> x: array<f32>;      // (rows, K), the same as a linear layer's input
 
 @compute @workgroup_size(64)
 fn main(
@@ -17,7 +19,12 @@ fn main(
     if row >= p.rows {
         return;
     }
-    let w = weights(octet, rows[row].x);
+    var token = rows[row].x;
+    let source = rows[row].w;
+    if source > 0u {
+        token = picked[source - 1u].x;
+    }
+    let w = weights(octet, token);
     for (var i = 0u; i < min(p.k - octet * 8u, 8u); i++) {
         let value = select(w.low[i & 3u], w.high[i & 3u], i > 3u);
         h[row * p.k + octet * 8u + i] = value;

@@ -1,5 +1,5 @@
 // The most likely token of an output, from its tiles, and its target's logit. One workgroup an output. The ids stay here, where
-// the embedding of a next step could read them.
+// the embedding of the next step reads them.
 
 struct Pick {
     rows: u32,     // outputs of this block
