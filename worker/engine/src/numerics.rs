@@ -185,17 +185,25 @@ fn lanes(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 
 /// The id of the largest logit, the lowest id among equals; `None` if any logit is not finite.
 pub fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best = f32::NEG_INFINITY;
-    let mut id = 0;
-    let mut finite = true;
-    for (i, &x) in logits.iter().enumerate() {
-        finite &= x.is_finite();
-        if x > best {
-            best = x;
-            id = i;
+    // lane by lane, which vector registers can do: in each the first of equals stays
+    let mut best = [(f32::NEG_INFINITY, 0u32); LANES];
+    let mut finite = [true; LANES];
+    let mut look = |values: &[f32], first: u32| {
+        for (lane, &x) in values.iter().enumerate() {
+            finite[lane] &= x.is_finite();
+            if x > best[lane].0 {
+                best[lane] = (x, first + lane as u32);
+            }
         }
+    };
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    for (i, values) in whole.iter().enumerate() {
+        look(values, (i * LANES) as u32);
     }
-    (finite && !logits.is_empty()).then_some(id as u32)
+    look(rest, (whole.len() * LANES) as u32);
+    let ahead = |a: (f32, u32), b: (f32, u32)| if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a };
+    let (_, id) = best.into_iter().fold((f32::NEG_INFINITY, u32::MAX), ahead);
+    (finite.into_iter().all(|finite| finite) && !logits.is_empty()).then_some(id)
 }
 
 /// Columns of one partial sum of [`log_sum_exp`].

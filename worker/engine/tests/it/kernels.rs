@@ -86,6 +86,12 @@ fn run(pool: &Pool, isa: Isa, precision: Precision, x: &[f32], rows: usize, pane
     out
 }
 
+// One row of a part.
+fn gather(panels: &Panels, buffer: &[f32], at: (usize, usize), part: usize, out: &mut [f32]) {
+    let width = out.len();
+    panels.gather(buffer, at, (part, width), out, width);
+}
+
 fn check_against_f64(m: &Matrix, x: &[f32], rows: usize, precision: Precision) {
     check_packed_for(precision, m, x, rows, precision);
 }
@@ -98,7 +104,7 @@ fn check_packed_for(packed: Precision, m: &Matrix, x: &[f32], rows: usize, preci
     let exact = exact::product(m, Taken::by_cpu(m, packed), &x[..rows * m.cols]);
     let exact = exact.sums.chunks(m.rows).zip(exact.sizes.chunks(m.rows));
     for (row, (sums, sizes)) in exact.enumerate() {
-        panels.gather(&out, rows, row, 0, &mut got);
+        gather(&panels, &out, (rows, row), 0, &mut got);
         let (mut error, mut norm) = (0f64, 0f64);
         for ((got, exact), size) in got.iter().zip(sums).zip(sizes) {
             let difference = (f64::from(*got) - exact).abs();
@@ -222,7 +228,7 @@ fn eight_bits_share_the_scale_of_their_block() {
         let out = run(&pool, Isa::detect(), Precision::Byte, &x, 8, &panels);
         let mut got = vec![0f32; 20];
         for row in 0..8 {
-            panels.gather(&out, 8, row, 0, &mut got);
+            gather(&panels, &out, (8, row), 0, &mut got);
             assert!(got.iter().all(|x| x.is_nan() == (row == 3)), "row {row}");
         }
     }
@@ -259,7 +265,7 @@ fn same_bits_at(precision: Precision, m: &Matrix, x: &[f32], rows_max: usize) {
     let panels = Panels::pack(&one, precision, &[m]);
     let row_bits = |out: &[f32], rows: usize, row: usize| {
         let mut got = vec![0f32; m.rows];
-        panels.gather(out, rows, row, 0, &mut got);
+        gather(&panels, out, (rows, row), 0, &mut got);
         got.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
     };
     let portable = Isa::available()[0];
@@ -396,8 +402,8 @@ fn parts_are_kept_apart(r: &mut Random, parts: &[Matrix; 3]) {
             let alone = run(&pool, Isa::detect(), precision, &x, 5, &single);
             for row in 0..5 {
                 let (mut a, mut b) = (vec![0f32; part.rows], vec![0f32; part.rows]);
-                together.gather(&all, 5, row, i, &mut a);
-                single.gather(&alone, 5, row, 0, &mut b);
+                gather(&together, &all, (5, row), i, &mut a);
+                gather(&single, &alone, (5, row), 0, &mut b);
                 assert_eq!(a, b);
             }
         }
@@ -428,7 +434,7 @@ fn a_nan_input_reaches_every_output_of_its_row_and_no_other() {
         let out = run(&pool, Isa::detect(), Precision::Pair, &x, 9, &panels);
         let mut got = vec![0f32; 30];
         for row in 0..9 {
-            panels.gather(&out, 9, row, 0, &mut got);
+            gather(&panels, &out, (9, row), 0, &mut got);
             assert!(got.iter().all(|x| x.is_nan() == (row == 4)));
         }
     }

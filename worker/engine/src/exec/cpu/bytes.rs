@@ -174,8 +174,7 @@ impl ByteInputs {
     /// Packs `x`, (rows, cols), in blocks of `block` columns.
     pub fn fill(&mut self, pool: &Pool, isa: Isa, x: &[f32], cols: usize, block: usize) {
         self.rows = x.len() / cols;
-        // as few passes as possible, as even as possible
-        self.together = self.rows.div_ceil(self.rows.div_ceil(isa.byte_rows()).max(1));
+        self.together = isa.together(self.rows);
         let together = self.together;
         self.quads.resize(x.len() / STEP, 0);
         self.blocks.resize(x.len() / block, Unit::default());

@@ -165,14 +165,27 @@ impl Panels {
         }
     }
 
-    /// Copies, and turns where they are turned, the outputs of row `row` of a step with `rows` rows, for the part `part`, out of the output buffer.
-    pub fn gather(&self, buffer: &[f32], rows: usize, row: usize, part: usize, out: &mut [f32]) {
-        let first = self.starts[part];
-        for (i, out) in out.chunks_mut(PANEL).enumerate() {
-            out.copy_from_slice(&buffer[((first + i) * rows + row) * PANEL..][..out.len()]);
+    /// Copies, and turns where they are turned, `width` outputs of the part `part` out of the output buffer of a step with `rows` rows: those of
+    /// the rows from `first` on to rows of `out`, each `stride` after the one before.
+    pub fn gather(
+        &self,
+        buffer: &[f32],
+        (rows, first): (usize, usize),
+        (part, width): (usize, usize),
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        // panel by panel: there, rows lie side by side
+        for (i, start) in (0..width).step_by(PANEL).enumerate() {
+            let panel = &buffer[((self.starts[part] + i) * rows + first) * PANEL..];
+            let len = PANEL.min(width - start);
+            for (out, values) in out.chunks_mut(stride).zip(panel.chunks_exact(PANEL)) {
+                out[start..start + len].copy_from_slice(&values[..len]);
+            }
         }
         if let Some(transform) = &self.outputs[part] {
-            turn(transform, out);
+            out.chunks_mut(stride)
+                .for_each(|out| turn(transform, &mut out[..width]));
         }
     }
 }
@@ -222,20 +235,21 @@ pub fn linear(
             }
         };
         let out = &mut out[run.panels.start * rows * PANEL..run.panels.end * rows * PANEL];
-        let least = (TASK / (rows * cols * PANEL).max(1)).max(1);
+        // some kernels take panels in pairs
+        let pairs = (TASK / (rows * cols * PANEL).max(1)).max(1).next_multiple_of(2);
         let packed_before = as_before && before.is_some_and(|b| b.weights.reads_alike(&run.weights));
         match &run.weights {
             Held::Dense(weights) => {
                 if !packed_before {
                     packed.fill(pool, isa, precision, run.inputs, x, cols);
                 }
-                pool.spans(out, rows * PANEL, least, |first, out| {
+                pool.spans(out, rows * PANEL, pairs, |first, out| {
                     isa.run(dense::Multiply {
                         packed: &packed.values,
                         scales: packed.codes.then_some(packed.scales.as_slice()),
                         rows,
                         cols,
-                        block: isa.float_rows(),
+                        together: isa.together(rows),
                         weights: &weights[first * cols * PANEL..][..out.len() / rows * cols],
                         out,
                     });
@@ -246,7 +260,7 @@ pub fn linear(
                     packed.integers.fill(pool, isa, run.inputs, x, cols);
                 }
                 let inputs = &packed.integers;
-                pool.spans(out, rows * PANEL, least, |first, out| {
+                pool.spans(out, rows * PANEL, pairs, |first, out| {
                     isa.run(nibbles::Multiply {
                         inputs,
                         weights,
@@ -260,8 +274,7 @@ pub fn linear(
                     packed.bytes.fill(pool, isa, x, cols, weights.block());
                 }
                 let inputs = &packed.bytes;
-                let least = least.next_multiple_of(2); // some kernels take panels in pairs
-                pool.spans(out, rows * PANEL, least, |first, out| {
+                pool.spans(out, rows * PANEL, pairs, |first, out| {
                     isa.run(bytes::Multiply {
                         inputs,
                         weights,

@@ -1,5 +1,5 @@
-//! A linear layer's input, rounded or turned into codes, laid out for [`multiply`](super::gemm::multiply): blocks of rows,
-//! (K, rows of the block), so that a block's inputs for one k are neighbours.
+//! A linear layer's input, rounded or turned into codes, laid out for [`linear`](super::gemm::linear): by rows that are multiplied together,
+//! (K, those rows), so that their inputs for one k are neighbours.
 
 use assay_checkpoint::{Codes, GroupScale, InputScale, Inputs};
 
@@ -12,7 +12,7 @@ use crate::numerics::{Precision, RowCodes, outer_scale};
 /// Packed inputs, kept from one layer to the next for their memory.
 #[derive(Default)]
 pub struct Packed {
-    /// (rows, K), block by block
+    /// (rows, K), by rows that are multiplied together
     pub values: Vec<f32>,
     /// what each row's finished sums are multiplied by; 1 unless the values are codes
     pub scales: Vec<f32>,
@@ -32,14 +32,16 @@ impl Packed {
         self.codes = inputs != Inputs::Plain;
         self.values.resize(x.len(), 0.0);
         self.scales.resize(x.len() / cols, 1.0);
-        let block = isa.float_rows();
-        let (values, scales) = ((&mut self.values[..], block * cols), (&mut self.scales[..], block));
+        let together = isa.together(x.len() / cols);
+        let (values, scales) = (
+            (&mut self.values[..], together * cols),
+            (&mut self.scales[..], together),
+        );
         pool.chunks2(values, scales, |task, out, scales| {
-            let x = &x[task * block * cols..][..out.len()];
+            let x = &x[task * together * cols..][..out.len()];
             isa.run(Pack {
                 x,
                 cols,
-                block,
                 precision,
                 inputs,
                 scales,
@@ -49,10 +51,10 @@ impl Packed {
     }
 }
 
+// Rows that are multiplied together.
 struct Pack<'a> {
     x: &'a [f32],
     cols: usize,
-    block: usize,
     precision: Precision,
     inputs: Inputs,
     scales: &'a mut [f32],
@@ -149,49 +151,43 @@ impl Pack<'_> {
     fn by_group(self, codes: Codes, scale: InputScale, rule: GroupScale, group: usize) {
         const PIECE: usize = 64;
         self.scales.fill(outer_scale(rule));
-        let mut first = 0;
-        for size in sizes(self.x.len() / self.cols, self.block) {
-            for row in 0..size {
-                let x = &self.x[(first + row) * self.cols..][..self.cols];
-                let out = &mut self.out[first * self.cols..(first + size) * self.cols];
-                for (k, values) in x.chunks(group.max(1)).enumerate() {
-                    let by = RowCodes::of(codes, scale, values);
-                    for (i, piece) in values.chunks(PIECE).enumerate() {
-                        let mut done = [0f32; PIECE];
-                        let done = &mut done[..piece.len()];
-                        let value = |code: f32| self.precision.round(code * by.factor);
-                        let pairs = done.iter_mut().zip(piece);
-                        match codes {
-                            Codes::Int { .. } => pairs.for_each(|(o, &x)| *o = value(by.integer(x))),
-                            Codes::Float8 => pairs.for_each(|(o, &x)| *o = value(by.float8(x))),
-                            _ => pairs.for_each(|(o, &x)| *o = value(by.code(x))),
-                        }
-                        let at = (k * group + i * PIECE) * size + row;
-                        let places = out[at..].iter_mut().step_by(size);
-                        places.zip(done).for_each(|(o, x)| *o = *x);
+        let size = self.x.len() / self.cols;
+        for (row, x) in self.x.chunks_exact(self.cols).enumerate() {
+            for (k, values) in x.chunks(group.max(1)).enumerate() {
+                let by = RowCodes::of(codes, scale, values);
+                for (i, piece) in values.chunks(PIECE).enumerate() {
+                    let mut done = [0f32; PIECE];
+                    let done = &mut done[..piece.len()];
+                    let value = |code: f32| self.precision.round(code * by.factor);
+                    let pairs = done.iter_mut().zip(piece);
+                    match codes {
+                        Codes::Int { .. } => pairs.for_each(|(o, &x)| *o = value(by.integer(x))),
+                        Codes::Float8 => pairs.for_each(|(o, &x)| *o = value(by.float8(x))),
+                        _ => pairs.for_each(|(o, &x)| *o = value(by.code(x))),
                     }
+                    let at = (k * group + i * PIECE) * size + row;
+                    let places = self.out[at..].iter_mut().step_by(size);
+                    places.zip(done).for_each(|(o, x)| *o = *x);
                 }
             }
-            first += size;
         }
     }
 
     #[inline(always)]
     fn with<R: Rule>(self, rule: impl Fn(&[f32]) -> R) {
-        let mut first = 0;
-        for size in sizes(self.x.len() / self.cols, self.block) {
-            let span = first * self.cols..(first + size) * self.cols;
-            let (x, out) = (&self.x[span.clone()], &mut self.out[span]);
-            let scales = &mut self.scales[first..first + size];
-            match size {
-                16 => interleave::<16, R>(&rule, x, scales, out),
-                8 => interleave::<8, R>(&rule, x, scales, out),
-                6 => interleave::<6, R>(&rule, x, scales, out),
-                4 => interleave::<4, R>(&rule, x, scales, out),
-                2 => interleave::<2, R>(&rule, x, scales, out),
-                _ => interleave::<1, R>(&rule, x, scales, out),
-            }
-            first += size;
+        let Pack { x, scales, out, .. } = self;
+        match x.len() / self.cols {
+            11 => interleave::<11, R>(&rule, x, scales, out),
+            10 => interleave::<10, R>(&rule, x, scales, out),
+            9 => interleave::<9, R>(&rule, x, scales, out),
+            8 => interleave::<8, R>(&rule, x, scales, out),
+            7 => interleave::<7, R>(&rule, x, scales, out),
+            6 => interleave::<6, R>(&rule, x, scales, out),
+            5 => interleave::<5, R>(&rule, x, scales, out),
+            4 => interleave::<4, R>(&rule, x, scales, out),
+            3 => interleave::<3, R>(&rule, x, scales, out),
+            2 => interleave::<2, R>(&rule, x, scales, out),
+            _ => interleave::<1, R>(&rule, x, scales, out),
         }
     }
 }
@@ -213,11 +209,4 @@ fn interleave<const ROWS: usize, R: Rule>(rule: impl Fn(&[f32]) -> R, x: &[f32],
             out[i] = rules[i].value(rows[i][k]);
         }
     }
-}
-
-/// The blocks that `rows` rows are cut into: whole ones, then 8, 4, 2 and 1 as needed. A row's sum does not depend on its block's size.
-#[inline(always)]
-pub(super) fn sizes(rows: usize, block: usize) -> impl Iterator<Item = usize> {
-    let rest = rows % block;
-    std::iter::repeat_n(block, rows / block).chain([8, 4, 2, 1].into_iter().filter(move |size| rest & size != 0))
 }

@@ -70,8 +70,8 @@ pub trait Arithmetic {
     /// Quads of outputs in a pass, one or all of a panel: the registers hold their sums for [`Isa::integer_rows`] rows.
     const QUADS: usize;
 
-    /// Panels of outputs in a pass over bytes, one or two: the registers hold their sums for [`Isa::byte_rows`] rows, and an input is read
-    /// for all of them.
+    /// Panels of outputs in a pass in f32 or over bytes, one or two: the registers hold their sums for [`Isa::panel_rows`] rows, and an input
+    /// is read for all of them.
     const PANELS: usize;
 
     /// Times that [`Arithmetic::dot_bytes`] may add to a few products; even. Where they have 16 bits, 8 · 2 · 15 · 127 = 30,480 fit.
@@ -207,20 +207,9 @@ impl Isa {
         }
     }
 
-    /// Rows that share a pass over a panel of weights in f32: as many as the registers hold sums for, so that their additions hide each
-    /// other's latency. One of 16, 6, 4.
-    pub fn float_rows(self) -> usize {
-        match self.0 {
-            Level::Portable => 4,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => 6,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => 16,
-        }
-    }
-
-    /// The same in bytes, [`Arithmetic::PANELS`] panels of outputs at a time: at most 11.
-    pub fn byte_rows(self) -> usize {
+    /// Rows that share a pass over [`Arithmetic::PANELS`] panels of weights in f32 or in bytes: as many as the registers hold sums for, so that
+    /// their additions hide each other's latency. At most 11.
+    pub fn panel_rows(self) -> usize {
         match self.0 {
             Level::Portable => 4,
             #[cfg(target_arch = "x86_64")]
@@ -228,6 +217,11 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => 11,
         }
+    }
+
+    /// How many of so many rows share a pass: as few passes as possible, as even as possible.
+    pub fn together(self, rows: usize) -> usize {
+        rows.div_ceil(rows.div_ceil(self.panel_rows()).max(1))
     }
 
     /// The same in 16-bit integers, [`Arithmetic::QUADS`] quads of outputs at a time: at most 6.

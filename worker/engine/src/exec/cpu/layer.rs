@@ -128,8 +128,8 @@ impl Layer {
         let task_len = ROWS_PER_TASK * hidden;
         m.pool
             .chunks2((&mut b.h, task_len), (&mut b.x, task_len), |task, h, x| {
-                for (i, (h, branch)) in h.chunks_exact_mut(hidden).zip(x.chunks_exact_mut(hidden)).enumerate() {
-                    panels.gather(out, rows, task * ROWS_PER_TASK + i, 0, branch);
+                panels.gather(out, (rows, task * ROWS_PER_TASK), (0, hidden), x, hidden);
+                for (h, branch) in h.chunks_exact_mut(hidden).zip(x.chunks_exact_mut(hidden)) {
                     m.isa.run(AddBranch {
                         h,
                         branch,
@@ -150,13 +150,17 @@ impl Layer {
         let (panels, rope, out) = (&self.qkv, self.plan.rope, &b.out);
         b.qkv.resize(rows * width, 0.0);
         m.pool.chunks(&mut b.qkv, ROWS_PER_TASK * width, |task, qkv| {
+            let first = task * ROWS_PER_TASK;
+            for (part, (start, own)) in [(0, q_width), (q_width, kv_width), (q_width + kv_width, kv_width)]
+                .into_iter()
+                .enumerate()
+            {
+                panels.gather(out, (rows, first), (part, own), &mut qkv[start..], width);
+            }
             for (i, qkv) in qkv.chunks_exact_mut(width).enumerate() {
-                let row = task * ROWS_PER_TASK + i;
+                let row = first + i;
                 let (q, kv) = qkv.split_at_mut(q_width);
-                let (k, v) = kv.split_at_mut(kv_width);
-                panels.gather(out, rows, row, 0, q);
-                panels.gather(out, rows, row, 1, k);
-                panels.gather(out, rows, row, 2, v);
+                let k = &mut kv[..kv_width];
                 let rotations = rope.then(|| rotations.at(batch.positions[row]));
                 m.isa.run(Heads {
                     x: q,
@@ -214,9 +218,10 @@ impl Layer {
         let task_len = ROWS_PER_TASK * width;
         m.pool
             .chunks2((&mut b.x, task_len), (&mut b.a, task_len), |task, gate, up| {
-                for (i, (gate, up)) in gate.chunks_exact_mut(width).zip(up.chunks_exact_mut(width)).enumerate() {
-                    panels.gather(out, rows, task * ROWS_PER_TASK + i, 0, gate);
-                    panels.gather(out, rows, task * ROWS_PER_TASK + i, 1, up);
+                for (part, own) in [&mut *gate, &mut *up].into_iter().enumerate() {
+                    panels.gather(out, (rows, task * ROWS_PER_TASK), (part, width), own, width);
+                }
+                for (gate, up) in gate.chunks_exact_mut(width).zip(up.chunks_exact_mut(width)) {
                     m.isa.run(Activate { gate, up });
                 }
             });

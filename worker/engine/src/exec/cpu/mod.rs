@@ -29,6 +29,9 @@ use crate::plan::Plan;
 /// Rows whose logits are held at once: 13 MB at 102,400 tokens of vocabulary.
 const HEAD_ROWS: usize = 32;
 
+/// Rows of them that a thread takes at once: as wide as a line of the cache, rows lie side by side.
+const PICK_ROWS: usize = 4;
+
 /// The CPU executor.
 pub struct Cpu {
     plan: Plan,
@@ -117,11 +120,14 @@ impl Cpu {
             b.logits.resize(rows * vocab, 0.0);
             let mut picked: Vec<Option<Picked>> = vec![None; rows];
             let (head, linear_out) = (&self.head, &b.out);
-            m.pool
-                .chunks2((&mut b.logits, vocab), (&mut picked, 1), |i, logits, picked| {
-                    head.gather(linear_out, rows, i, 0, logits);
-                    picked[0] = pick(logits, outputs[i].want);
-                });
+            let task = (&mut b.logits[..], PICK_ROWS * vocab);
+            m.pool.chunks2(task, (&mut picked, PICK_ROWS), |task, logits, picked| {
+                let first = task * PICK_ROWS;
+                head.gather(linear_out, (rows, first), (0, vocab), logits, vocab);
+                for (i, (logits, picked)) in logits.chunks_exact(vocab).zip(picked).enumerate() {
+                    *picked = pick(logits, outputs[first + i].want);
+                }
+            });
             for (i, (picked, o)) in picked.into_iter().zip(outputs).enumerate() {
                 let output = block * HEAD_ROWS + i;
                 out.picked.push(picked.ok_or(StepError::NotFinite { output })?);

@@ -51,7 +51,7 @@ impl Kernels for Cpu {
         linear(&self.pool, self.isa, self.precision, x, &panels, packed, &mut out);
         let mut gathered = vec![f32::NAN; rows * matrix.rows];
         for (row, gathered) in gathered.chunks_exact_mut(matrix.rows).enumerate() {
-            panels.gather(&out, rows, row, 0, gathered);
+            panels.gather(&out, (rows, row), (0, gathered.len()), gathered, gathered.len());
         }
         Ok(gathered)
     }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::super::inputs::sizes;
 use super::super::isa::{Arithmetic, Kernel};
 use super::PANEL;
 use crate::numerics::{K_SLICES, k_slices};
@@ -15,7 +14,7 @@ const LINE: usize = 2;
 
 /// `out` (panels, rows, PANEL) = the inputs times as many panels of the weights.
 pub struct Multiply<'a> {
-    /// inputs, block by block of rows: (cols, rows of the block)
+    /// inputs, by rows that are multiplied together: (cols, those rows)
     pub packed: &'a [f32],
     /// what each row's finished sums are multiplied by
     pub scales: Option<&'a [f32]>,
@@ -23,8 +22,8 @@ pub struct Multiply<'a> {
     pub rows: usize,
     /// columns
     pub cols: usize,
-    /// rows of a block
-    pub block: usize,
+    /// rows that are multiplied together; the last ones may be fewer
+    pub together: usize,
     /// weights: bf16 (panels, cols, PANEL)
     pub weights: &'a [u16],
     /// outputs
@@ -35,48 +34,70 @@ impl Kernel for Multiply<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(mut self) {
         let out = std::mem::take(&mut self.out);
-        let panels = self.weights.chunks_exact(self.cols * PANEL);
         let slices = k_slices(self.cols);
         let even = slices.iter().all(|slice| slice.len() == slices[0].len());
-        for (panel, out) in panels.zip(out.chunks_exact_mut(self.rows * PANEL)) {
+        let panels = self.weights.chunks(A::PANELS * self.cols * PANEL);
+        for (panels, out) in panels.zip(out.chunks_mut(A::PANELS * self.rows * PANEL)) {
             out.fill(0.0);
             // four chains a row: where few rows are but two, one is all that the registers hold
             match (even, self.rows, A::FEW) {
-                (true, 1, _) => few_rows::<A, 1>(self.packed, panel, out),
-                (true, 2, 4..) => few_rows::<A, 2>(self.packed, panel, out),
-                (true, 4, 4..) => few_rows::<A, 4>(self.packed, panel, out),
+                (true, 1, _) => self.few_rows::<A, 1>(panels, out),
+                (true, 2, 4..) => self.few_rows::<A, 2>(panels, out),
+                (true, 4, 4..) => self.few_rows::<A, 4>(panels, out),
                 _ => {
-                    // a slice of a panel stays in the first cache while all rows pass over it
+                    // a slice of the panels stays in the nearer caches while all rows pass over it
                     for slice in slices.clone() {
-                        self.slice::<A>(slice, panel, out);
+                        if A::PANELS == 2 && panels.len() == 2 * self.cols * PANEL {
+                            self.slice::<A, 2>(slice, panels, out);
+                        } else {
+                            self.slice::<A, 1>(slice, panels, out);
+                        }
                     }
                 }
             }
-            for (out, scale) in out.chunks_exact_mut(PANEL).zip(self.scales.into_iter().flatten()) {
-                out.iter_mut().for_each(|out| *out *= scale);
+            for (i, out) in out.chunks_exact_mut(PANEL).enumerate() {
+                if let Some(scales) = self.scales {
+                    out.iter_mut().for_each(|out| *out *= scales[i % self.rows]);
+                }
             }
         }
     }
 }
 
 impl Multiply<'_> {
-    // All rows over one slice of a panel.
+    // All rows over one slice of N panels.
     #[inline(always)]
-    fn slice<A: Arithmetic>(&self, slice: Range<usize>, panel: &[u16], out: &mut [f32]) {
-        let (weights, _) = panel[slice.start * PANEL..slice.end * PANEL].as_chunks::<PANEL>();
-        let mut first = 0;
-        for size in sizes(self.rows, self.block) {
+    fn slice<A: Arithmetic, const N: usize>(&self, slice: Range<usize>, panels: &[u16], out: &mut [f32]) {
+        let mut weights: [&[[u16; PANEL]]; N] = [&[]; N];
+        for (weights, panel) in weights.iter_mut().zip(panels.chunks_exact(self.cols * PANEL)) {
+            *weights = panel[slice.start * PANEL..slice.end * PANEL].as_chunks().0;
+        }
+        let stride = self.rows * PANEL;
+        for first in (0..self.rows).step_by(self.together) {
+            let size = self.together.min(self.rows - first);
             let inputs = &self.packed[first * self.cols..][slice.start * size..slice.end * size];
-            let out = &mut out[first * PANEL..(first + size) * PANEL];
+            let out = &mut out[first * PANEL..];
             match size {
-                16 => block::<A, 16>(inputs, weights, out),
-                8 => block::<A, 8>(inputs, weights, out),
-                6 => block::<A, 6>(inputs, weights, out),
-                4 => block::<A, 4>(inputs, weights, out),
-                2 => block::<A, 2>(inputs, weights, out),
-                _ => block::<A, 1>(inputs, weights, out),
+                11 => block::<A, 11, N>(inputs, weights, out, stride),
+                10 => block::<A, 10, N>(inputs, weights, out, stride),
+                9 => block::<A, 9, N>(inputs, weights, out, stride),
+                8 => block::<A, 8, N>(inputs, weights, out, stride),
+                7 => block::<A, 7, N>(inputs, weights, out, stride),
+                6 => block::<A, 6, N>(inputs, weights, out, stride),
+                5 => block::<A, 5, N>(inputs, weights, out, stride),
+                4 => block::<A, 4, N>(inputs, weights, out, stride),
+                3 => block::<A, 3, N>(inputs, weights, out, stride),
+                2 => block::<A, 2, N>(inputs, weights, out, stride),
+                _ => block::<A, 1, N>(inputs, weights, out, stride),
             }
-            first += size;
+        }
+    }
+
+    #[inline(always)]
+    fn few_rows<A: Arithmetic, const ROWS: usize>(&self, panels: &[u16], out: &mut [f32]) {
+        let panels = panels.chunks_exact(self.cols * PANEL);
+        for (panel, out) in panels.zip(out.chunks_exact_mut(ROWS * PANEL)) {
+            few_rows::<A, ROWS>(self.packed, panel, out);
         }
     }
 }
@@ -108,19 +129,35 @@ fn few_rows<A: Arithmetic, const ROWS: usize>(inputs: &[f32], panel: &[u16], out
     }
 }
 
-// One slice for ROWS rows and one panel: chains from zero, then one addition to what earlier slices gave.
+// One slice for ROWS rows and N panels, whose outputs are `stride` apart: chains from zero, then one addition to what earlier slices gave.
 // Adding the first slice to zero changes no bit but the sign of a zero, and does so for every row alike.
 #[inline(always)]
-fn block<A: Arithmetic, const ROWS: usize>(inputs: &[f32], weights: &[[u16; PANEL]], out: &mut [f32]) {
+fn block<A: Arithmetic, const ROWS: usize, const N: usize>(
+    inputs: &[f32],
+    weights: [&[[u16; PANEL]]; N],
+    out: &mut [f32],
+    stride: usize,
+) {
     let (inputs, _) = inputs.as_chunks::<ROWS>();
-    let mut sums = [A::floats(&[0.0; PANEL]); ROWS];
-    for (x, w) in inputs.iter().zip(weights) {
-        let w = A::widen_bf16(w);
+    let mut sums = [[A::floats(&[0.0; PANEL]); ROWS]; N];
+    let mut own = weights;
+    for weights in &mut own {
+        *weights = &weights[..inputs.len()];
+    }
+    for (k, x) in inputs.iter().enumerate() {
+        let mut w = [A::widen_bf16(&own[0][k]); N];
+        for panel in 1..N {
+            w[panel] = A::widen_bf16(&own[panel][k]);
+        }
         for row in 0..ROWS {
-            sums[row] = A::multiply_add(x[row], w, sums[row]);
+            for panel in 0..N {
+                sums[panel][row] = A::multiply_add(x[row], w[panel], sums[panel][row]);
+            }
         }
     }
-    add::<A, ROWS>(&sums, out);
+    for (sums, out) in sums.iter().zip(out.chunks_mut(stride)) {
+        add::<A, ROWS>(sums, out);
+    }
 }
 
 // What a slice gives, to what earlier ones gave.
