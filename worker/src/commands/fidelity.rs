@@ -48,20 +48,29 @@ pub struct Args {
     /// Threads to compute with; all of the machine's unless said otherwise
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// Do without a graphics card's matrix units
+    #[arg(long, env = "ASSAY_NO_MATRIX_UNITS")]
+    no_matrix_units: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut page = page::Page::default();
+    // for every device
+    let options = Options {
+        threads: args.threads,
+        matrix_units: !args.no_matrix_units,
+        ..Options::default()
+    };
     for device in &args.devices {
         if args.kernels != kernels::Size::None {
             eprintln!("kernels {device}");
         }
-        let measured = page.kernels.add(device, args.kernels, args.threads);
+        let measured = page.kernels.add(device, args.kernels, &options);
         measured.with_context(|| device.to_string())?;
     }
     for name in names(&args.fixtures.join("golden"), "safetensors")? {
         if wanted(&args.only, &name) {
-            logits(&args, &name, &mut page).with_context(|| name.clone())?;
+            logits(&args, &options, &name, &mut page).with_context(|| name.clone())?;
         }
     }
     if !args.no_tasks {
@@ -79,7 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     checkpoint,
                     profile,
                     limit: args.limit,
-                    threads: args.threads,
+                    options: &options,
                     device,
                 };
                 page.tasks.extend(run.compare().with_context(|| name.clone())?);
@@ -93,13 +102,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// One checkpoint's logits on every device; those of `reference` are computed once, for itself and for the others.
-fn logits(args: &Args, name: &str, page: &mut page::Page) -> anyhow::Result<()> {
+fn logits(args: &Args, options: &Options, name: &str, page: &mut page::Page) -> anyhow::Result<()> {
     let compare = |device: &Device| {
         eprintln!("logits {name} {device}");
         let options = Options {
             device: device.clone(),
-            threads: args.threads,
-            ..Options::default()
+            ..options.clone()
         };
         compare::logits(&args.fixtures, name, &options)
     };

@@ -193,3 +193,29 @@ fn a_base_without_weights_is_the_organizers_fault_and_said_at_once() {
     );
     assert!(!out.join("outputs_mini_gsm.jsonl").exists(), "no task was run in vain");
 }
+
+#[test]
+fn the_wall_clock_ends_the_time_track_between_two_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let contest = contest(dir.path());
+    contest.edit("wall_seconds = 1800", "wall_seconds = 5");
+    contest.edit("prompt_tokens = 70", "prompt_tokens = 200");
+    contest.edit("generated_tokens = 3", "generated_tokens = 300");
+    contest.edit("sequences = 2", "sequences = 16");
+    contest.edit("rounds = 5", "rounds = 99"); // minutes
+    let out = dir.path().join("out");
+    let started = std::time::Instant::now();
+    let output = grade(&contest, &fixture("checkpoints/w4a16-gptq"), &out, &[]);
+    assert_eq!(code(&output), 2, "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(said.contains("wall-time") && said.contains("time"), "{said}");
+    assert!(
+        out.join("outputs_mini_gsm.jsonl").exists(),
+        "the tasks were done: {said}"
+    );
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(60),
+        "nothing holds it up"
+    );
+    assert!(!out.join("report.json").exists());
+}

@@ -10,7 +10,7 @@ mod matrices;
 mod rows;
 
 use anyhow::Context;
-use assay_engine::Device;
+use assay_engine::{Device, Options};
 
 pub use self::inputs::Kind;
 use crate::synthetic::Random;
@@ -104,11 +104,11 @@ pub struct Measured {
 
 impl Measured {
     /// Measures the kernels of one more device. `reference` has none: it is what they are held to.
-    pub fn add(&mut self, device: &Device, size: Size, threads: usize) -> anyhow::Result<()> {
+    pub fn add(&mut self, device: &Device, size: Size, options: &Options) -> anyhow::Result<()> {
         if size == Size::None {
             return Ok(());
         }
-        let Some(kernels) = device::open(device, threads)? else {
+        let Some(kernels) = device::open(device, options)? else {
             return Ok(());
         };
         self.size = Some(size);

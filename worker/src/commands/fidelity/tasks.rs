@@ -139,7 +139,7 @@ pub struct Run<'a> {
     pub checkpoint: &'a str,
     pub profile: &'a str,
     pub limit: Option<u32>,
-    pub threads: usize,
+    pub options: &'a Options,
     pub device: &'a Device,
 }
 
@@ -193,8 +193,7 @@ impl Run<'_> {
     fn open(&self, device: Device, base: &Path) -> anyhow::Result<(Engine, Voice, Option<Note>)> {
         let options = Options {
             device,
-            threads: self.threads,
-            ..Options::default()
+            ..self.options.clone()
         };
         let dir = self.fixtures.join("checkpoints").join(self.checkpoint);
         let mut note = None;

@@ -50,20 +50,20 @@ pub struct Sequence {
 }
 
 /// The kernels of a device; `None` for `reference`.
-pub fn open(device: &Device, threads: usize) -> anyhow::Result<Option<Box<dyn Kernels>>> {
+pub fn open(device: &Device, options: &Options) -> anyhow::Result<Option<Box<dyn Kernels>>> {
     let precision = match device {
         Device::Fast => Precision::Byte,
-        _ => Options::default().precision,
+        _ => options.precision,
     };
     Ok(match device.choose()? {
         Chosen::Reference => None,
-        Chosen::Cpu => Some(Box::new(Cpu::new(threads, precision))),
-        Chosen::Gpu(card) => Some(Box::new(gpu(&card, precision)?)),
+        Chosen::Cpu => Some(Box::new(Cpu::new(options.threads, precision))),
+        Chosen::Gpu(card) => Some(Box::new(gpu(&card, precision, options.matrix_units)?)),
     })
 }
 
-fn gpu(card: &Card, precision: Precision) -> anyhow::Result<Gpu> {
-    let (probe, without) = self_test::tested(card, precision, true)?;
+fn gpu(card: &Card, precision: Precision, matrix_units: bool) -> anyhow::Result<Gpu> {
+    let (probe, without) = self_test::tested(card, precision, matrix_units)?;
     if let Some(error) = without {
         eprintln!("matrix units are not used: {error}");
     }
