@@ -70,17 +70,27 @@ impl Sequences {
         steps: usize,
         go_on: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<(), Ended<E>> {
+        let generated = self.steps(executor, first, context, steps, go_on);
+        if let Some(pipeline) = executor.pipeline().filter(|_| generated.is_err()) {
+            pipeline.abandon();
+        }
+        generated
+    }
+
+    fn steps<E>(
+        &self,
+        executor: &mut dyn Executor,
+        first: &[u32],
+        context: usize,
+        steps: usize,
+        go_on: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<(), Ended<E>> {
         let each = self.pages as u32;
         let mut out = StepOutput::default();
         let mut tokens = first.to_vec();
         let mut before = 0; // outputs of the step under way, which the next one's rows follow
         for at in context..context + steps {
-            if let Err(told) = go_on() {
-                if let Some(pipeline) = executor.pipeline() {
-                    pipeline.abandon();
-                }
-                return Err(Ended::Told(told));
-            }
+            go_on().map_err(Ended::Told)?;
             let segments = (0..self.count).map(|row| Segment {
                 first_row: row,
                 rows: 1,

@@ -109,15 +109,6 @@ pub enum StepError {
 }
 
 impl StepBatch {
-    /// Empties the batch and keeps its memory.
-    pub fn clear(&mut self) {
-        self.tokens.clear();
-        self.positions.clear();
-        self.segments.clear();
-        self.outputs.clear();
-        self.follows.clear();
-    }
-
     /// Checks everything an executor relies on, so that a wrong batch is an error and not a wrong answer. `before` is how many outputs of the
     /// step before may be followed.
     pub fn check(&self, limits: &Limits, before: usize) -> Result<(), StepError> {

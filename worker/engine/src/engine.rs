@@ -1,6 +1,5 @@
 //! Requests in, answers out: the loop over steps.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -202,19 +201,21 @@ impl Engine {
         tasks: &mut [Task],
         on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        let mut under_way = VecDeque::new();
+        let mut under_way = None;
         loop {
             if self.interrupt.load(Ordering::Relaxed) {
                 return Err(EngineError::Cancelled);
             }
             match self.turn(schedule, tasks, &mut under_way, on_done) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) if schedule.unfinished() == 0 => return Ok(()),
+                // answers would be missing; no way to this is known
+                Ok(false) => return Err(EngineError::Step(StepError::Malformed("sequences wait for nothing"))),
                 Err(EngineError::Step(StepError::CacheLost)) => {
                     // no answer is affected: a sequence is its tokens, and computing them again gives the same bits
-                    under_way.clear();
+                    under_way = None;
                     schedule.begin_again(&mut self.pages);
-                    self.pages = Pages::new(self.executor.limits().pages);
+                    self.pages = Pages::new(self.pages.count());
                 }
                 Err(error) => return Err(error),
             }
@@ -226,23 +227,24 @@ impl Engine {
         &mut self,
         schedule: &mut Schedule,
         tasks: &mut [Task],
-        under_way: &mut VecDeque<Flight>,
+        under_way: &mut Option<Flight>,
         on_done: &mut dyn FnMut(usize, &Answer) -> ControlFlow<()>,
     ) -> Result<bool, EngineError> {
         let step = schedule.next(&mut self.pages);
-        let mut most = 0;
+        let mut over = under_way.take();
         if !step.work.is_empty() {
-            under_way.push_back(self.begin(step, schedule, tasks)?);
-            most = usize::from(self.pipeline().is_some());
+            *under_way = Some(self.begin(step, schedule, tasks)?);
+        } else if over.is_none() {
+            return Ok(false);
         }
-        let busy = !under_way.is_empty();
-        while under_way.len() > most
-            && let Some(mut flight) = under_way.pop_front()
-        {
+        if self.pipeline().is_none() {
+            over = under_way.take();
+        }
+        if let Some(mut flight) = over {
             self.finish(&mut flight, tasks)?;
             self.settle(schedule, tasks, &flight, on_done)?;
         }
-        Ok(busy)
+        Ok(true)
     }
 
     fn pipeline(&mut self) -> Option<&mut dyn Pipeline> {

@@ -144,6 +144,6 @@ pub struct Stats {
     pub preemptions: u64,
     /// pages copied to continue a shared beginning
     pub copied_pages: u64,
-    /// time spent in the executor
+    /// time in which the executor was waited for; what the host does while a card computes is not in it
     pub step_time: Duration,
 }

@@ -209,7 +209,7 @@ impl Schedule {
         self.preemptions
     }
 
-    /// Decides the next step. No work means that nothing is left to do.
+    /// Decides the next step. No work means that what is under way has to come first, or that nothing is left to do.
     pub fn next(&mut self, pages: &mut Pages) -> NextStep {
         let mut step = NextStep::default();
         let shares = self.share_budget();
@@ -283,10 +283,11 @@ impl Schedule {
     /// Sends every running sequence back to its beginning, oldest first: what their pages held is gone, as are the tokens that steps under
     /// way would have given.
     pub fn begin_again(&mut self, pages: &mut Pages) {
+        let all = self.running.iter_mut().chain(&mut self.waiting);
+        all.for_each(|s| s.tokens.truncate(s.known));
         while !self.running.is_empty() {
             self.preempt_newest(pages);
         }
-        self.waiting.iter_mut().for_each(|s| s.tokens.truncate(s.known));
     }
 
     // Rows for each running sequence: one for each that generates, the rest of the budget to prompts in order of age.
@@ -390,7 +391,7 @@ impl Schedule {
     fn worth_waiting(&self, candidate: &Sequence, cached: usize) -> bool {
         let usable = candidate.next_output.min(candidate.tokens.len() - 1);
         self.running.iter().filter(|s| s.recorded < s.start).any(|s| {
-            let shared = common_prefix(&s.tokens, &candidate.tokens).min(usable);
+            let shared = common_prefix(&s.tokens[..s.known], &candidate.tokens).min(usable);
             shared >= cached + WORTH_WAITING && s.recorded < shared
         })
     }

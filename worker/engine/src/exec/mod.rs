@@ -16,7 +16,9 @@ use crate::numerics::{PAGE_TOKENS, Precision};
 use crate::plan::PlanError;
 use crate::schedule::Order;
 
-/// Computes steps. Holds the weights in its own layout and the key/value cache; knows nothing of requests.
+/// Computes steps. Holds the weights in its own layout and the key/value cache; knows nothing of requests. Steps and copies of pages take
+/// effect in the order in which they are asked for, those of a [`Pipeline`] that are still under way and those abandoned too: a page may
+/// be given to another sequence while a step that writes to it is under way.
 pub trait Executor: Send {
     /// "cpu", "reference", …
     fn name(&self) -> &str;
@@ -45,7 +47,7 @@ pub trait Executor: Send {
     /// Copies pages, (from, to), in the order given: a later copy may read what an earlier one wrote.
     fn copy_pages(&mut self, pairs: &[(Page, Page)]) -> Result<(), StepError>;
 
-    /// Stores the keys and values of every row and computes the wanted outputs.
+    /// Stores the keys and values of every row and computes the wanted outputs. Not while a step is under way.
     fn step(&mut self, batch: &StepBatch, out: &mut StepOutput) -> Result<(), StepError>;
 
     /// The executor as one that takes a step while it computes another. `None` where the caller's own thread computes.

@@ -285,18 +285,31 @@ struct Late {
     cpu: Box<dyn Executor>,
     under_way: VecDeque<Result<StepOutput, StepError>>,
     picked: Vec<u32>, // by the step begun last
-    lost: Vec<usize>, // steps, counted from 1, before which the cache is lost
-    steps: usize,
+    trouble: Trouble,
+    begun: usize,
+    finished: usize,
+}
+
+/// At which steps, counted from 1, something goes wrong.
+#[derive(Default)]
+struct Trouble {
+    /// the cache is lost when they begin
+    lost: Vec<usize>,
+    /// or when they are waited for
+    lost_late: Vec<usize>,
+    /// the first output that is wanted is no number
+    bad: Option<usize>,
 }
 
 impl Late {
-    fn engine(model: &Arc<Model>, options: &Options, lost: &[usize]) -> Engine {
+    fn engine(model: &Arc<Model>, options: &Options, trouble: Trouble) -> Engine {
         let late = Late {
             cpu: executor(Arc::clone(model), options).unwrap(),
             under_way: VecDeque::new(),
             picked: Vec::new(),
-            lost: lost.to_vec(),
-            steps: 0,
+            trouble,
+            begun: 0,
+            finished: 0,
         };
         Engine::new(Box::new(late), options)
     }
@@ -325,8 +338,8 @@ impl Executor for Late {
 
 impl Pipeline for Late {
     fn begin(&mut self, batch: &StepBatch) -> Result<(), StepError> {
-        self.steps += 1;
-        if self.lost.contains(&self.steps) {
+        self.begun += 1;
+        if self.trouble.lost.contains(&self.begun) {
             self.abandon();
             return Err(StepError::CacheLost);
         }
@@ -345,6 +358,15 @@ impl Pipeline for Late {
 
     fn finish(&mut self, wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), StepError> {
         let mut done = self.under_way.pop_front().unwrap()?;
+        self.finished += 1;
+        if self.trouble.lost_late.contains(&self.finished) {
+            self.abandon();
+            return Err(StepError::CacheLost);
+        }
+        if self.trouble.bad == Some(self.finished) {
+            let output = (0..done.picked.len()).find(|&output| wanted(output)).unwrap();
+            return Err(StepError::NotFinite { output });
+        }
         for (output, picked) in done.picked.iter_mut().enumerate() {
             if !wanted(output) {
                 picked.argmax = u32::MAX; // whoever looks at it falls over
@@ -411,7 +433,7 @@ fn steps_begun_before_the_last_one_s_tokens_are_known_change_no_answer() {
     ] {
         let mut plain = engine(&model, &options);
         assert_eq!(run(&mut plain), expected, "{what}, one by one");
-        let mut late = Late::engine(&model, &options, &[]);
+        let mut late = Late::engine(&model, &options, Trouble::default());
         for pass in ["first", "again, from the cache"] {
             assert_eq!(run(&mut late), expected, "{what}, {pass}");
         }
@@ -424,20 +446,29 @@ fn steps_begun_before_the_last_one_s_tokens_are_known_change_no_answer() {
         assert_eq!(late.scored_tokens, 2 * plain.scored_tokens);
         assert!(late.steps > plain.steps);
         assert_eq!(late.preemptions > 0, what == "little room", "{late:?}");
-        let mut losing = Late::engine(&model, &options, &[2, 3, 9, 30]);
+        let trouble = Trouble {
+            lost: vec![2, 3, 9, 30],
+            lost_late: vec![5, 12],
+            bad: None,
+        };
+        let mut losing = Late::engine(&model, &options, trouble);
         assert_eq!(run(&mut losing), expected, "{what}, its cache lost");
+        let never_begun = Trouble {
+            lost: vec![1],
+            ..Trouble::default()
+        };
         let told_not_to = Options {
             steps_ahead: false,
             ..options
         };
         assert_eq!(
-            run(&mut Late::engine(&model, &told_not_to, &[1])),
+            run(&mut Late::engine(&model, &told_not_to, never_begun)),
             expected,
             "{what}, told not to"
         );
     }
     // a beginning is still computed once, though it is not in the cache when the others come
-    let mut late = Late::engine(&model, &base, &[]);
+    let mut late = Late::engine(&model, &base, Trouble::default());
     run(&mut late);
     let mut plain = engine(&model, &base);
     run(&mut plain);
@@ -450,7 +481,7 @@ fn a_run_stopped_with_steps_under_way_leaves_an_engine_that_answers() {
     let asks = asks(PLAIN.vocab);
     let base = options(Precision::Pair);
     let expected = answers(&mut engine(&model, &base), &asks);
-    let mut late = Late::engine(&model, &base, &[]);
+    let mut late = Late::engine(&model, &base, Trouble::default());
     for stop_after in [1, 5, 13] {
         let mut left = stop_after;
         let ended = late.run(asks.iter().map(request).collect(), &mut |_, _| {
@@ -464,4 +495,32 @@ fn a_run_stopped_with_steps_under_way_leaves_an_engine_that_answers() {
         assert_eq!(ended, Err(EngineError::Cancelled));
     }
     assert_eq!(answers(&mut late, &asks), expected);
+}
+
+#[test]
+fn what_is_not_a_number_is_the_fault_of_a_request_that_waits_for_it() {
+    let model = model(&PLAIN, 7);
+    let asks = asks(PLAIN.vocab);
+    let base = Options {
+        sequences: 4,
+        ..options(Precision::Pair)
+    };
+    let expected = answers(&mut engine(&model, &base), &asks);
+    for bad in [1, 6, 20, 60, 90] {
+        let trouble = Trouble {
+            bad: Some(bad),
+            ..Trouble::default()
+        };
+        let mut late = Late::engine(&model, &base, trouble);
+        let mut answered = Vec::new();
+        let ended = late.run(asks.iter().map(request).collect(), &mut |index, _| {
+            answered.push(index);
+            ControlFlow::Continue(())
+        });
+        let Err(EngineError::NotFinite { request, .. }) = ended else {
+            panic!("step {bad}: {ended:?}");
+        };
+        assert!(!answered.contains(&request), "step {bad}: {request} had its answer");
+        assert_eq!(answers(&mut late, &asks), expected, "after step {bad}");
+    }
 }

@@ -131,6 +131,27 @@ fn the_lowest_of_equal_logits_wins_and_what_is_not_finite_is_refused() {
         assert_eq!(argmax(&[bad, 1.0]), None);
     }
     assert_eq!(argmax(&[]), None);
+    let mut r = Random(3);
+    for len in [15, 16, 17, 31, 33, 100] {
+        let row: Vec<f32> = r.normals(len, 1.0).iter().map(|x| (x * 3.0).round()).collect(); // with ties
+        let largest = row.iter().copied().fold(f32::MIN, f32::max);
+        let first = row.iter().position(|x| *x == largest).map(|at| at as u32);
+        assert_eq!(argmax(&row), first, "{row:?}");
+        for at in 0..len {
+            let mut one = vec![-1.0; len];
+            one[at] = 2.0;
+            assert_eq!(argmax(&one), Some(at as u32));
+            // an equal one later, in the same lane or in a lower one
+            for later in [at + 1, at + 15, at + 16].into_iter().filter(|later| *later < len) {
+                one[later] = 2.0;
+                assert_eq!(argmax(&one), Some(at as u32), "{later}");
+            }
+            one[at] = f32::NAN;
+            assert_eq!(argmax(&one), None);
+            one[at] = f32::NEG_INFINITY;
+            assert_eq!(argmax(&one), None);
+        }
+    }
 }
 
 #[test]

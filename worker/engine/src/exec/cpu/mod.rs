@@ -29,7 +29,7 @@ use crate::plan::Plan;
 /// Rows whose logits are held at once: 13 MB at 102,400 tokens of vocabulary.
 const HEAD_ROWS: usize = 32;
 
-/// Rows of them that a thread takes at once: as wide as a line of the cache, rows lie side by side.
+/// Most rows of them that a thread takes at once: a panel's rows lie side by side.
 const PICK_ROWS: usize = 4;
 
 /// The CPU executor.
@@ -120,9 +120,10 @@ impl Cpu {
             b.logits.resize(rows * vocab, 0.0);
             let mut picked: Vec<Option<Picked>> = vec![None; rows];
             let (head, linear_out) = (&self.head, &b.out);
-            let task = (&mut b.logits[..], PICK_ROWS * vocab);
-            m.pool.chunks2(task, (&mut picked, PICK_ROWS), |task, logits, picked| {
-                let first = task * PICK_ROWS;
+            let together = rows.div_ceil(m.pool.threads()).clamp(1, PICK_ROWS);
+            let task = (&mut b.logits[..], together * vocab);
+            m.pool.chunks2(task, (&mut picked, together), |task, logits, picked| {
+                let first = task * together;
                 head.gather(linear_out, (rows, first), (0, vocab), logits, vocab);
                 for (i, (logits, picked)) in logits.chunks_exact(vocab).zip(picked).enumerate() {
                     *picked = pick(logits, outputs[first + i].want);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -350,17 +351,22 @@ impl Opened {
 
     /// Waits until a submission and all before it are done; `None` is the last.
     pub fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
-        let done = self.device.poll(wgpu::PollType::Wait {
-            submission_index: submission,
-            timeout: Some(self.patience),
-        });
+        let poll = || {
+            self.device.poll(wgpu::PollType::Wait {
+                submission_index: submission,
+                timeout: Some(self.patience),
+            })
+        };
+        // wgpu panics where a driver says that the card is lost, after it has told whoever asked to be told; nothing is half done then
+        let done = catch_unwind(AssertUnwindSafe(poll));
         self.check()?;
         match done {
-            Ok(_) => Ok(()),
-            Err(wgpu::PollError::Timeout) => Err(GpuError::Hung {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(wgpu::PollError::Timeout)) => Err(GpuError::Hung {
                 seconds: self.patience.as_secs(),
             }),
-            Err(other) => Err(GpuError::Reported(other.to_string())),
+            Ok(Err(other)) => Err(GpuError::Reported(other.to_string())),
+            Err(_) => Err(GpuError::Reported("the driver could not wait for the card".into())),
         }
     }
 }

@@ -242,8 +242,9 @@ fn build(
     };
     // SAFETY: without run-time checks a kernel must itself stay inside its buffers and come to an end. Every loop counts up to a
     // bound from the immediates, and every index is below a product of sizes in the immediates, which `program` takes from the same
-    // numbers it makes the buffers with, except four read from buffers: tokens, positions, pages and rows of outputs.
-    // The host writes those, and `StepBatch::check` has held each to the sizes the buffers were made for. Kernels that stand alone take
+    // numbers it makes the buffers with, except six read from buffers: tokens, positions, pages, rows of outputs and outputs to follow,
+    // which the host writes after `StepBatch::check` has held each to the sizes the buffers were made for, and tokens that the card
+    // picked, which are cut to the vocabulary where they are read. Kernels that stand alone take
     // their sizes from the buffers the survey made for them.
     let module = unsafe { gpu.create_shader_module_trusted(described, ShaderRuntimeChecks::unchecked()) };
     let pipeline = gpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

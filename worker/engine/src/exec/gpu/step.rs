@@ -173,7 +173,11 @@ impl UnderWay {
     pub fn take(self, device: &Opened, wanted: &dyn Fn(usize) -> bool, out: &mut StepOutput) -> Result<(), TakeError> {
         self.readback.map();
         device.wait_for(Some(self.submission))?;
-        self.readback.take(&self.wants, wanted, out)
+        let taken = self.readback.take(&self.wants, wanted, out);
+        if let Err(TakeError::Gpu(_)) = taken {
+            device.wait()?; // what cannot be read may be so because the card is lost, which is found out here
+        }
+        taken
     }
 }
 

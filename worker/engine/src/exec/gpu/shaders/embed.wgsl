@@ -22,7 +22,7 @@ fn main(
     var token = rows[row].x;
     let source = rows[row].w;
     if source > 0u {
-        token = picked[source - 1u].x;
+        token = min(picked[source - 1u].x, p.n - 1u);
     }
     let w = weights(octet, token);
     for (var i = 0u; i < min(p.k - octet * 8u, 8u); i++) {
