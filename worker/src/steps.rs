@@ -70,64 +70,57 @@ impl Sequences {
         steps: usize,
         go_on: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<(), Ended<E>> {
-        let generated = self.steps(executor, first, context, steps, go_on);
+        let mut before = 0; // outputs of the step under way, which the next one's rows follow
+        let mut generate = || {
+            let (mut tokens, mut out) = (first.to_vec(), StepOutput::default());
+            for at in context..context + steps {
+                go_on().map_err(Ended::Told)?;
+                let step = self.step(tokens, at, before);
+                let Some(pipeline) = executor.pipeline() else {
+                    executor.step(&step, &mut out)?;
+                    tokens = out.picked.iter().map(|picked| picked.argmax).collect();
+                    continue;
+                };
+                pipeline.begin(&step)?;
+                if before > 0 {
+                    pipeline.finish(&|_| true, &mut out)?;
+                }
+                (tokens, before) = (step.tokens, self.count);
+            }
+            match executor.pipeline() {
+                Some(pipeline) if before > 0 => Ok(pipeline.finish(&|_| true, &mut out)?),
+                _ => Ok(()),
+            }
+        };
+        let generated = generate();
         if let Some(pipeline) = executor.pipeline().filter(|_| generated.is_err()) {
             pipeline.abandon();
         }
         generated
     }
 
-    fn steps<E>(
-        &self,
-        executor: &mut dyn Executor,
-        first: &[u32],
-        context: usize,
-        steps: usize,
-        go_on: &mut dyn FnMut() -> Result<(), E>,
-    ) -> Result<(), Ended<E>> {
-        let each = self.pages as u32;
-        let mut out = StepOutput::default();
-        let mut tokens = first.to_vec();
-        let mut before = 0; // outputs of the step under way, which the next one's rows follow
-        for at in context..context + steps {
-            go_on().map_err(Ended::Told)?;
-            let segments = (0..self.count).map(|row| Segment {
-                first_row: row,
-                rows: 1,
-                kv_len: at + 1,
-                pages: (0..(at + 1).div_ceil(PAGE_TOKENS) as u32)
-                    .map(|page| row as u32 * each + page)
-                    .collect(),
-            });
-            let outputs = (0..self.count).map(|row| Output {
-                row,
-                want: Want::Greedy,
-            });
-            let step = StepBatch {
-                tokens,
-                positions: vec![at as u32; self.count],
-                segments: segments.collect(),
-                outputs: outputs.collect(),
-                follows: (0..before).map(|row| (row, row)).collect(),
-            };
-            match executor.pipeline() {
-                Some(pipeline) => {
-                    pipeline.begin(&step)?;
-                    if before > 0 {
-                        pipeline.finish(&|_| true, &mut out)?;
-                    }
-                    (tokens, before) = (step.tokens, self.count);
-                }
-                None => {
-                    executor.step(&step, &mut out)?;
-                    tokens = out.picked.iter().map(|picked| picked.argmax).collect();
-                }
-            }
+    // The next row of every sequence, whose token is given unless it follows one of the outputs `before`.
+    fn step(&self, tokens: Vec<u32>, at: usize, before: usize) -> StepBatch {
+        let rows = 0..self.count;
+        let segment = |row: usize| Segment {
+            first_row: row,
+            rows: 1,
+            kv_len: at + 1,
+            pages: (0..(at + 1).div_ceil(PAGE_TOKENS))
+                .map(|page| (row * self.pages + page) as u32)
+                .collect(),
+        };
+        let output = |row| Output {
+            row,
+            want: Want::Greedy,
+        };
+        StepBatch {
+            tokens,
+            positions: vec![at as u32; self.count],
+            segments: rows.clone().map(segment).collect(),
+            outputs: rows.map(output).collect(),
+            follows: (0..before).map(|row| (row, row)).collect(),
         }
-        if let Some(pipeline) = executor.pipeline().filter(|_| before > 0) {
-            pipeline.finish(&|_| true, &mut out)?;
-        }
-        Ok(())
     }
 }
 
