@@ -3,6 +3,7 @@
 
 mod support;
 
+mod ahead;
 mod bits;
 mod engine;
 mod golden;

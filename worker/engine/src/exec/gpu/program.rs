@@ -29,13 +29,13 @@ pub struct Cache {
 
 /// What a step is written to before it runs, and read from after.
 pub struct Ports {
-    pub rows: wgpu::Buffer, // (rows) of token, position, first entry in the page table, 0 or 1 + the output to follow
-    pub pages: wgpu::Buffer, // page tables, one after another
+    pub rows: wgpu::Buffer,      // (rows) of token, position, page table, 1 + output to follow
+    pub pages: wgpu::Buffer,     // page tables, one after another
     pub rotations: wgpu::Buffer, // (rows, head_dim / 2) of cos, sin
-    pub outputs: wgpu::Buffer, // (outputs) of row, target or 0
-    pub logits: wgpu::Buffer, // (HEAD_ROWS, vocab) f32
-    pub tiles: wgpu::Buffer, // (outputs, tiles) of largest, Σ e^(logit − largest), id, finite
-    pub picked: wgpu::Buffer, // (outputs) of id, finite, largest, target's logit
+    pub outputs: wgpu::Buffer,   // (outputs) of row, target or 0
+    pub logits: wgpu::Buffer,    // (HEAD_ROWS, vocab) f32
+    pub tiles: wgpu::Buffer,     // (outputs, tiles) of largest, Σ e^(logit − largest), id, finite
+    pub picked: wgpu::Buffer,    // (outputs) of id, finite, largest, target's logit
 }
 
 /// All dispatches of a step, and the buffers the host deals with.
